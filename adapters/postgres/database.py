@@ -1,0 +1,100 @@
+"""Connections, and the one place where a transaction begins, is scoped to a tenant, and commits."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from adapters.postgres.schema import APP_ROLE, SYSTEM_ROLE
+from models.problems import unavailable
+
+_SET_SCOPE = text(
+    "SELECT set_config('role', :role, true), set_config('durabill.project_id', :project, true), "
+    "set_config('durabill.organization_id', :organization, true)"
+)
+
+
+@dataclass(frozen=True)
+class ProjectScope:
+    """One project of one organization: what an API key, a workflow or an activity of that project may see."""
+
+    organization_id: UUID
+    project_id: UUID
+
+
+@dataclass(frozen=True)
+class SystemScope:
+    """All tenants: key look-up, bootstrap, the relay, clocks. Nothing else."""
+
+
+SYSTEM = SystemScope()
+Scope = ProjectScope | SystemScope
+
+
+def _settings_of(scope: Scope) -> dict[str, str]:
+    match scope:
+        case ProjectScope(organization_id=organization, project_id=project):
+            return {"role": APP_ROLE, "project": str(project), "organization": str(organization)}
+        case SystemScope():
+            return {"role": SYSTEM_ROLE, "project": "", "organization": ""}
+
+
+class Database:
+    """The application's connections to Postgres, as the unprivileged login."""
+
+    def __init__(self, url: str, *, pool_size: int = 20) -> None:
+        self.engine: AsyncEngine = create_async_engine(
+            sqlalchemy_url(url), pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=False
+        )
+
+    @asynccontextmanager
+    async def transaction(self, scope: Scope) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that sees only ``scope``; commits at the end, rolls back on any error.
+
+        Raises ``Problem`` 503 ``database_unavailable`` if Postgres cannot be reached.
+        """
+        try:
+            async with self.engine.begin() as connection:
+                await connection.execute(_SET_SCOPE, _settings_of(scope))
+                yield connection
+        except PoolTimeoutError as error:
+            raise unavailable("database_busy", "All database connections are in use; try again.") from error
+        except (DBAPIError, psycopg.OperationalError, OSError) as error:
+            if is_connection_loss(error):
+                await self.engine.dispose(close=False)
+                raise unavailable("database_unavailable", "Postgres cannot be reached; try again.") from error
+            raise
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await asyncio.shield(self.engine.dispose())
+
+
+def is_connection_loss(error: BaseException) -> bool:
+    """Tell a lost or refused connection from an error of the statement itself."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError)
+    return isinstance(error, OSError | psycopg.OperationalError)
+
+
+async def driver(connection: AsyncConnection) -> "psycopg.AsyncConnection[Any]":
+    """Give psycopg's own connection of this transaction, for COPY and the hot paths."""
+    raw = await connection.get_raw_connection()
+    found = raw.driver_connection
+    assert isinstance(found, psycopg.AsyncConnection)
+    return found
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Turn a libpq URL into SQLAlchemy's for psycopg 3."""
+    scheme, separator, rest = url.partition("://")
+    assert separator, "a database URL has a scheme"
+    return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url

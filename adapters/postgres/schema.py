@@ -1,0 +1,74 @@
+"""Roles, grants and row-level security: the second wall of tenancy (design section 4).
+
+Two roles without login own no table: ``durabill_app`` sees the rows of one project (or, for the tables of an
+organization, of one organization) per transaction; ``durabill_system`` sees all and is used for key look-up,
+bootstrap, the relay and clocks. The application's login is a member of both and inherits neither, so a
+transaction that forgot its scope sees nothing.
+"""
+
+from models.tables import metadata
+
+APP_ROLE = "durabill_app"
+SYSTEM_ROLE = "durabill_system"
+
+_PROJECT = "nullif(current_setting('durabill.project_id', true), '')::uuid"
+_ORGANIZATION = "nullif(current_setting('durabill.organization_id', true), '')::uuid"
+
+#: Tables that belong to an organization rather than to one project: the column that says to which.
+_ORGANIZATION_TABLES = {"organizations": "id", "projects": "organization_id", "api_keys": "organization_id"}
+#: Tables that only the system role touches.
+_SYSTEM_TABLES = ("sandbox_charges",)
+
+
+def _visible(table: str) -> str:
+    if table in _ORGANIZATION_TABLES:
+        return f"{_ORGANIZATION_TABLES[table]} = {_ORGANIZATION}"
+    if table == "audit_log":
+        return f"organization_id = {_ORGANIZATION} AND (project_id IS NULL OR project_id = {_PROJECT})"
+    return f"project_id = {_PROJECT}"
+
+
+def role_statements() -> list[str]:
+    """Create the two roles if they are missing (roles belong to the cluster, not to the database)."""
+    return [
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN "
+        f"CREATE ROLE {role} NOLOGIN NOINHERIT; END IF; "
+        f"EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        for role in (APP_ROLE, SYSTEM_ROLE)
+    ]
+
+
+def security_statements(tables: list[str] | None = None) -> list[str]:
+    """List the statements that grant and restrict every table; safe to run again after each migration."""
+    statements = [
+        f"GRANT USAGE ON SCHEMA public TO {APP_ROLE}, {SYSTEM_ROLE}",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {APP_ROLE}, {SYSTEM_ROLE}",
+    ]
+    for table in tables if tables is not None else sorted(metadata.tables):
+        statements += [
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {SYSTEM_ROLE}",
+            f"DROP POLICY IF EXISTS system_all ON {table}",
+            f"CREATE POLICY system_all ON {table} TO {SYSTEM_ROLE} USING (true) WITH CHECK (true)",
+        ]
+        if table in _SYSTEM_TABLES:
+            continue
+        rule = _visible(table)
+        privileges = "SELECT, INSERT" if table == "audit_log" else "SELECT, INSERT, UPDATE, DELETE"
+        statements += [
+            f"GRANT {privileges} ON {table} TO {APP_ROLE}",
+            f"DROP POLICY IF EXISTS tenant ON {table}",
+            f"CREATE POLICY tenant ON {table} TO {APP_ROLE} USING ({rule}) WITH CHECK ({rule})",
+        ]
+    return statements
+
+
+def login_statements(login: str, password: str | None) -> list[str]:
+    """Create the application's login: no superuser, no inheritance, member of both roles."""
+    secret = "" if password is None else " PASSWORD '" + password.replace("'", "''") + "'"
+    return [
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{login}') THEN "
+        f"CREATE ROLE {login} LOGIN NOINHERIT{secret}; END IF; "
+        f"EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
+        f"GRANT {APP_ROLE}, {SYSTEM_ROLE} TO {login}",
+    ]

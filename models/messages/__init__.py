@@ -1,0 +1,1 @@
+"""Everything that travels to and from Temporal: frozen pydantic models, changed only by addition."""

@@ -1,0 +1,35 @@
+"""Messages of collecting an invoice (activities/collecting.py)."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from models.messages.base import Message
+
+
+class CollectInvoice(Message):
+    """Make (or resume) payment attempt ``attempt_no`` of one invoice. Safe to run twice: the attempt's row and its
+    idempotency key are committed before the provider is called (C7)."""
+
+    organization_id: UUID
+    project_id: UUID
+    invoice_id: UUID
+    attempt_no: int
+    at: datetime
+    final_attempt: bool = False
+
+
+CollectionStatus = Literal["paid", "declined", "requires_action", "pending", "not_collectable"]
+
+
+class InvoiceCollected(Message):
+    """What the provider said. ``pending``: the outcome is unknown, the same attempt must be asked again, never sent
+    anew. ``not_collectable``: the invoice is already paid, voided, a draft or zero (see ``code``)."""
+
+    invoice_id: UUID
+    status: CollectionStatus
+    attempt_no: int
+    payment_intent_id: str | None = None
+    charged_at: datetime | None = None
+    code: str | None = None
+    message: str | None = None

@@ -1,0 +1,107 @@
+"""Messages of the SubscriptionWorkflow: its start, its commands (updates), its facts (signals) and its state query.
+
+The workflow's own state (carried through continue-as-new) is ``billing.subscription.SubscriptionState``.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from models.messages.base import Message
+
+
+class CommandAccepted(Message):
+    """The state after a command: the row in Postgres says the same."""
+
+    status: str
+
+
+class Pause(Message):
+    """Pause billing; usage is kept."""
+
+    request_id: str
+
+
+class Resume(Message):
+    """Resume a paused subscription."""
+
+    request_id: str
+
+
+class Activate(Message):
+    """Start a pending subscription now."""
+
+    request_id: str
+
+
+class Cancel(Message):
+    """End the subscription: at the period's end, or at once (terminate)."""
+
+    request_id: str
+    immediately: bool = False
+    # generate_invoice, skip
+    on_termination: str = "generate_invoice"
+
+
+class MigratePlan(Message):
+    """Move to another version of a plan from the next period on (B38)."""
+
+    request_id: str
+    plan_version_id: UUID
+    plan_version: int
+
+
+class InvoiceNow(Message):
+    """Bill everything unbilled in [start of billing, cutoff_end) as one invoice.
+
+    ``cutoff_end`` is exclusive; ``start`` narrows the window (None: the subscription's start).
+    """
+
+    request_id: str
+    cutoff_end: datetime
+    start: datetime | None = None
+    draft: bool = False
+
+
+class ChargeInvoice(Message):
+    """Collect an issued, overdue or failed invoice now."""
+
+    request_id: str
+    invoice_id: UUID
+
+
+class InvoiceStatusChanged(Message):
+    """An invoice was voided, marked paid or resolved by a provider's notice (signal)."""
+
+    invoice_id: UUID
+    status: str
+
+
+class UsageTotal(Message):
+    """The cumulative quantity of one metric in one period: never a delta."""
+
+    metric_id: UUID
+    metric_key: str
+    quantity: Decimal
+    events: int
+
+
+class UsageRecorded(Message):
+    """Coalesced cumulative usage of the current period (signal); duplicates and disorder are harmless.
+
+    A message whose ``watermark`` is not greater than the last one seen is dropped.
+    """
+
+    watermark: int
+    period_start: datetime
+    totals: tuple[UsageTotal, ...]
+
+
+class ClockAdvanced(Message):
+    """The subscription's test clock now stands at ``frozen_time`` (signal); forward only."""
+
+    frozen_time: datetime
+
+
+class ClockDeleted(Message):
+    """The test clock was deleted: the subscription ends without another invoice (signal)."""

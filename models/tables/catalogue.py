@@ -1,0 +1,128 @@
+"""Metrics, products, plans with their immutable versions, and the charges of a version."""
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project, updated
+
+metrics = Table(
+    "metrics",
+    metadata,
+    identity(),
+    project(),
+    Column("key", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("unit", Text),
+    Column("aggregation", Text, nullable=False, server_default="sum"),
+    # The event property that is aggregated; NULL means the event's value.
+    Column("field_name", Text),
+    Column("expression", Text),
+    Column("recurring", Boolean, nullable=False, server_default=text("false")),
+    Column("rounding_function", Text),
+    Column("rounding_precision", Integer),
+    Column("product_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'::uuid[]")),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("deleted_at", INSTANT),
+    created(),
+    updated(),
+    Index("uq_metrics_key", "project_id", "key", unique=True, postgresql_where=text("deleted_at IS NULL")),
+)
+
+metric_filters = Table(
+    "metric_filters",
+    metadata,
+    identity(),
+    project(),
+    Column("metric_id", Uuid, ForeignKey("metrics.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("values", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    created(),
+    updated(),
+    UniqueConstraint("metric_id", "key"),
+)
+
+products = Table(
+    "products",
+    metadata,
+    identity(),
+    project(),
+    Column("code", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("deleted_at", INSTANT),
+    created(),
+    updated(),
+    Index("uq_products_code", "project_id", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    identity(),
+    project(),
+    Column("product_id", Uuid, ForeignKey("products.id")),
+    Column("code", Text, nullable=False),
+    # True if the client chose the code, so that it is shown as the plan's id.
+    Column("code_chosen", Boolean, nullable=False, server_default=text("true")),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("current_version", Integer, nullable=False, server_default=text("1")),
+    Column("entitlements", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("deleted_at", INSTANT),
+    created(),
+    updated(),
+    CheckConstraint("status IN ('active', 'archived')", name="status"),
+    Index("uq_plans_code", "project_id", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
+)
+
+plan_versions = Table(
+    "plan_versions",
+    metadata,
+    identity(),
+    project(),
+    Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    # As the creator wrote it (C13); compared without case.
+    Column("currency", Text, nullable=False),
+    Column("interval", Text, nullable=False),
+    Column("trial_period_days", Integer, nullable=False, server_default=text("0")),
+    # Major units; also present as a flat charge when not zero.
+    Column("base_amount", DECIMAL, nullable=False, server_default=text("0")),
+    created(),
+    CheckConstraint("interval IN ('weekly', 'monthly', 'quarterly', 'yearly')", name="interval"),
+    UniqueConstraint("plan_id", "version"),
+)
+
+plan_charges = Table(
+    "plan_charges",
+    metadata,
+    identity(),
+    project(),
+    Column("plan_version_id", Uuid, ForeignKey("plan_versions.id"), nullable=False),
+    Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("metric_id", Uuid, ForeignKey("metrics.id")),
+    Column("description", Text),
+    # billing.charges.ChargeModel, validated when written and when read.
+    Column("model", JSONB, nullable=False),
+    # The shape the creator sent (pricing_model, charge_model, properties), echoed in answers.
+    Column("supplied", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("filters", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    created(),
+    UniqueConstraint("plan_version_id", "position"),
+    Index("ix_plan_charges_metric_id", "metric_id"),
+)

@@ -1,0 +1,25 @@
+"""The outbox: what must reach Temporal or the outside world, written with the state it tells about."""
+
+from sqlalchemy import BigInteger, Column, Identity, Index, Integer, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from models.tables.base import INSTANT, created, metadata, project
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    project(),
+    # workflow.start, workflow.signal, webhook
+    Column("topic", Text, nullable=False),
+    # Rows of one ordering key are delivered in the order of their ids (for example a workflow's id).
+    Column("ordering_key", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", INSTANT, nullable=False, server_default=text("clock_timestamp()")),
+    Column("last_error", Text),
+    Column("delivered_at", INSTANT),
+    created(),
+    Index("ix_outbox_undelivered", "id", postgresql_where=text("delivered_at IS NULL")),
+    Index("ix_outbox_ordering", "ordering_key", "id", postgresql_where=text("delivered_at IS NULL")),
+)

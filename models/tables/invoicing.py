@@ -1,0 +1,138 @@
+"""Invoices, their lines, their numbers, payment attempts, and the sandbox provider's own ledger."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project, updated
+
+INVOICE_STATUSES = ("draft", "issued", "paid", "overdue", "failed", "voided")
+
+invoices = Table(
+    "invoices",
+    metadata,
+    identity(),
+    project(),
+    # Drawn when the invoice is finalized, in the same transaction (C8).
+    Column("number", Text),
+    Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
+    Column("subscription_id", Uuid, ForeignKey("subscriptions.id")),
+    # period (by the timer), on_demand, final, one_off
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    # Half-open; NULL for a one-off
+    Column("period_start", INSTANT),
+    Column("period_end", INSTANT),
+    Column("total_minor", BigInteger, nullable=False),
+    # The business fact that this invoice answers; a re-run finds it (C8).
+    Column("billing_key", Text, nullable=False),
+    Column("auto_collect", Boolean, nullable=False, server_default=text("false")),
+    Column("attempt_count", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", INSTANT),
+    Column("needs_attention", Text),
+    Column("payment_intent_id", Text),
+    Column("issued_at", INSTANT),
+    Column("due_at", INSTANT),
+    Column("paid_at", INSTANT),
+    Column("voided_at", INSTANT),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    created(),
+    updated(),
+    CheckConstraint("status IN (" + ", ".join(repr(s) for s in INVOICE_STATUSES) + ")", name="status"),
+    UniqueConstraint("project_id", "billing_key"),
+    Index("uq_invoices_number", "project_id", "number", unique=True, postgresql_where=text("number IS NOT NULL")),
+    Index("ix_invoices_customer_id", "customer_id"),
+    Index("ix_invoices_subscription_id", "subscription_id", "period_start"),
+    Index("ix_invoices_project_id", "project_id", "id"),
+)
+
+invoice_lines = Table(
+    "invoice_lines",
+    metadata,
+    identity(),
+    project(),
+    Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    # Stable name of what is billed: "{charge}:{period start}"
+    Column("reference", Text, nullable=False),
+    Column("subscription_id", Uuid),
+    Column("charge_id", Uuid),
+    Column("metric_id", Uuid),
+    Column("kind", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    # What this line bills, and the whole period's quantity when it was billed
+    Column("quantity", DECIMAL, nullable=False),
+    Column("total_quantity", DECIMAL, nullable=False),
+    Column("unit_amount", DECIMAL),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("events_count", BigInteger, nullable=False, server_default=text("0")),
+    # The service period, half-open
+    Column("period_start", INSTANT),
+    Column("period_end", INSTANT),
+    Column("reason", Text, nullable=False, server_default="period"),
+    # How the amount came about: the tiers with their units and prices
+    Column("steps", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    created(),
+    UniqueConstraint("invoice_id", "position"),
+    Index("ix_invoice_lines_billed", "subscription_id", "period_start"),
+)
+
+invoice_counters = Table(
+    "invoice_counters",
+    metadata,
+    Column("project_id", Uuid, primary_key=True),
+    Column("next_number", BigInteger, nullable=False, server_default=text("1")),
+)
+
+ATTEMPT_STATUSES = ("pending", "succeeded", "declined", "requires_action", "unknown")
+
+payment_attempts = Table(
+    "payment_attempts",
+    metadata,
+    identity(),
+    project(),
+    Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
+    Column("attempt_no", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("provider_payment_id", Text),
+    Column("failure_code", Text),
+    Column("failure_message", Text),
+    Column("started_at", INSTANT, nullable=False),
+    Column("finished_at", INSTANT),
+    created(),
+    updated(),
+    CheckConstraint("status IN (" + ", ".join(repr(s) for s in ATTEMPT_STATUSES) + ")", name="status"),
+    UniqueConstraint("invoice_id", "attempt_no"),
+)
+
+# What the sandbox provider remembers, as a remote provider would: written in its own transaction.
+sandbox_charges = Table(
+    "sandbox_charges",
+    metadata,
+    Column("idempotency_key", Text, primary_key=True),
+    Column("payment_intent_id", Text, nullable=False),
+    Column("customer_ref", Text),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("failure_code", Text),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    created(),
+)

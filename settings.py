@@ -1,0 +1,83 @@
+"""The only reader of the environment.
+
+Every variable is named ``DURABILL_*`` except the three that other tools already define
+(``DATABASE_URL``, ``TEMPORAL_ADDRESS``, ``STRIPE_API_KEY``).
+"""
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a deployment may set; the defaults are those of the embedded stack."""
+
+    model_config = SettingsConfigDict(env_prefix="DURABILL_", extra="ignore", frozen=True)
+
+    # Where things listen
+    host: str = "127.0.0.1"
+    port: int = 8000
+    temporal_port: int = 7233
+    temporal_ui_port: int = 8233
+    home: Path = Path(".durabill")
+    temporal_bin: str | None = None
+    public_url: str | None = None
+
+    # Postgres: the application's login (row-level security applies) and the owner that migrates
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql://durabill@127.0.0.1:5432/durabill"),
+        validation_alias=AliasChoices("DATABASE_URL", "DURABILL_DATABASE_URL"),
+    )
+    database_admin_url: SecretStr | None = None
+    database_pool_size: int = Field(default=20, ge=2, le=200)
+
+    # Temporal
+    temporal_address: str = Field(
+        default="127.0.0.1:7233", validation_alias=AliasChoices("TEMPORAL_ADDRESS", "DURABILL_TEMPORAL_ADDRESS")
+    )
+    temporal_namespace: str = "default"
+    temporal_task_queue: str = "durabill"
+    temporal_tls: bool = False
+    temporal_api_key: SecretStr | None = None
+    temporal_ui_url: str | None = None
+    build_id: str | None = None
+
+    # Worker
+    worker_metrics_port: int | None = None
+    max_concurrent_activities: int = Field(default=50, ge=1)
+    max_concurrent_local_activities: int = Field(default=50, ge=1)
+    max_cached_workflows: int = Field(default=2000, ge=0)
+    continue_as_new_after_events: int = Field(default=4000, ge=50, description="Our own continue-as-new counter.")
+    usage_signal_quiet_ms: int = Field(default=250, ge=10, description="Flush delay of a quiet subscription.")
+    usage_signal_busy_ms: int = Field(default=1000, ge=10, description="Flush interval of a busy subscription.")
+    relay_poll_ms: int = Field(default=200, ge=10)
+
+    # Secrets
+    bootstrap_key: SecretStr | None = Field(default=None, description="May only create and list organizations.")
+    session_secret: SecretStr | None = Field(default=None, description="Signs the dashboard's session cookie.")
+    stripe_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("STRIPE_API_KEY", "DURABILL_STRIPE_API_KEY")
+    )
+    stripe_api_base: str | None = None
+
+    # Limits
+    max_body_bytes: int = Field(default=5_000_000, ge=10_000)
+    max_batch_events: int = Field(default=1000, ge=1, le=10_000)
+    payment_timeout_seconds: int = Field(default=30, ge=1)
+    command_timeout_seconds: int = Field(default=15, ge=1)
+    log_level: str = "INFO"
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Read the environment once per process."""
+    return Settings()
+
+
+def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
+    """Give a copy of this process's environment with some variables set, for a child process."""
+    return {**os.environ, **variables}
