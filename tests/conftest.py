@@ -1,4 +1,4 @@
-"""Session-wide servers: one real Postgres, one real Temporal server; each test gets a fresh database from a template."""
+"""Session-wide servers: a real Postgres, a real Temporal server, the whole stack; fresh databases from a template."""
 
 import os
 import uuid
@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from psycopg import sql
@@ -16,6 +17,7 @@ from devstack.embedded_postgres import EmbeddedPostgres
 from devstack.temporal_server import TemporalServer
 from models.identifiers import new_id
 from models.tables import organizations, projects
+from tests.support.stack import Stack, running
 
 TEMPLATE = "durabill_template"
 
@@ -92,6 +94,30 @@ def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tempor
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(
+    postgres: EmbeddedPostgres, temporal_server: TemporalServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The API and a worker on a database of their own, shared by the black-box tests of the session."""
+    fresh = make_database(postgres)
+    directory = tmp_path_factory.mktemp("stack")
+    made = Stack(
+        database_url=fresh.url,
+        admin_url=fresh.admin_url,
+        temporal_address=temporal_server.address,
+        directory=directory,
+    )
+    with running(made) as ready:
+        yield ready
+
+
+@pytest.fixture
+async def client(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client with the key of an organization of this test alone."""
+    async with stack.client() as opened:
+        yield opened
 
 
 def pytest_report_header() -> str:
