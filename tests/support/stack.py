@@ -1,4 +1,4 @@
-"""The whole of Durabill as a user meets it: API and worker as processes on a real Postgres and a real Temporal server."""
+"""The whole of Durabill as a user meets it: API and worker as processes on real Postgres and Temporal servers."""
 
 import contextlib
 import os
