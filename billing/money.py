@@ -72,7 +72,7 @@ def allocate(total_minor: int, weights: Sequence[Decimal]) -> tuple[int, ...]:
     """Split minor units in proportion to weights, so that the parts add up to the whole (R17, largest remainder).
 
     Each part is its exact share cut to whole units; the units left over go to the largest remainders, ties to the
-    earlier part. A negative total is the mirror of the positive one: 100 over 1:1:1 -> 34, 33, 33; -100 -> -34, -33, -33.
+    earlier part. A negative total mirrors the positive one: 100 over 1:1:1 -> 34, 33, 33; -100 -> -34, -33, -33.
     Weights are >= 0; with a total of 0 they may all be 0. Raises `NothingToAllocateOver`.
     """
     if any(weight < 0 for weight in weights):

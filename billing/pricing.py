@@ -54,6 +54,12 @@ class Step(BaseModel):
         )
 
 
+def price(steps: Sequence[Step]) -> Decimal:
+    """Give what the steps cost together, in major units, unrounded."""
+    with exact():
+        return sum((step.amount for step in steps), Decimal(0))
+
+
 class PricingModel(BaseModel):
     """Price the usage of one charge in one whole period.
 
@@ -74,8 +80,7 @@ class PricingModel(BaseModel):
 
     def amount(self, usage: Usage) -> Decimal:
         """Give the price of a whole period's usage in major units, unrounded (R2 rounds it once, on the line)."""
-        with exact():
-            return sum((step.amount for step in self.steps(usage)), Decimal(0))
+        return price(self.steps(usage))
 
     def amount_between(self, already: Usage, total: Usage) -> Decimal:
         """Give the price of the usage in (already, total], in major units, unrounded.

@@ -13,7 +13,7 @@ class Dynamic(PricingModel):
     """Charge the sum of price x quantity over the events, each from the event's own properties.
 
     Events (price 0.10, quantity 3) and (price 0.25, quantity 2) cost 0.30 + 0.50 = 0.80. Prices are in major units; the
-    two fields name the properties; whoever folds the events puts the sum into `Usage.priced`. A negative sum is 0 (R10).
+    two fields name properties; whoever folds the events puts the sum into `Usage.priced`. A negative sum is 0 (R10).
     """
 
     word: ClassVar[str] = "usage"

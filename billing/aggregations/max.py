@@ -1,0 +1,23 @@
+"""The largest value."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import ClassVar, Literal
+
+from billing.aggregating import Aggregation, EventValue, values
+from billing.period import Period
+
+
+class Max(Aggregation):
+    """Take the largest value: 5, 2, 5, 1 -> 5 (B48); negative values only give a negative maximum."""
+
+    needs_field: ClassVar[bool] = True
+    additive: ClassVar[bool] = True
+    from_rollup: ClassVar[str | None] = "coalesce(max(value_max), 0)"
+    from_events: ClassVar[str] = "coalesce(max(value), 0)"
+
+    kind: Literal["max"] = "max"
+
+    def _fold(self, events: Sequence[EventValue], period: Period) -> Decimal:
+        del period
+        return max(values(events), default=Decimal(0))

@@ -1,0 +1,40 @@
+"""The number of different values."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import ClassVar, Literal
+
+from billing.aggregating import Aggregation, EventValue, text_of
+from billing.numbers import plain
+from billing.period import Period
+
+
+class UniqueCount(Aggregation):
+    """Count the different values of the property `field`, or of the value where the event has no such property.
+
+    5, 2, 5, 1 -> 3 (B48). Equal numbers are equal in any notation: 5, 5.0 and "5" are one value. An event with neither
+    counts nothing.
+    """
+
+    needs_field: ClassVar[bool] = True
+    from_events: ClassVar[str] = (
+        "count(DISTINCT coalesce("
+        "CASE jsonb_typeof(properties -> CAST(:field AS text))"
+        " WHEN 'number' THEN trim_scale(CAST(properties ->> CAST(:field AS text) AS numeric))::text"
+        " WHEN 'string' THEN properties ->> CAST(:field AS text)"
+        " WHEN 'boolean' THEN properties ->> CAST(:field AS text)"
+        " END, trim_scale(value)::text))"
+    )
+    sql_parameters: ClassVar[tuple[str, ...]] = ("field",)
+
+    kind: Literal["unique_count"] = "unique_count"
+
+    def _fold(self, events: Sequence[EventValue], period: Period) -> Decimal:
+        del period
+        return Decimal(len({identity for event in events if (identity := self._identity(event)) is not None}))
+
+    def _identity(self, event: EventValue) -> str | None:
+        own = None if self.field is None else text_of(event.properties.get(self.field))
+        if own is None and event.value is not None:
+            return plain(event.value)
+        return own
