@@ -19,10 +19,13 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from devstack.processes import StackError, arguments_of, free_port, launched, port_is_free, start, stop, wait_until
+from settings import environment_with
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -63,11 +66,20 @@ class EmbeddedPostgres:
     The port is remembered in the directory; superuser ``postgres``.
     """
 
-    def __init__(self, directory: Path, *, durable: bool = True, port: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        durable: bool = True,
+        port: int | None = None,
+        log: Path | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.directory = directory.absolute()
         self.data = self.directory / "data"
-        self.log = self.directory / "postgres.log"
+        self.log = log or self.directory / "postgres.log"
         self.durable = durable
+        self._environment = environment
         self._wanted_port = port
         self._port: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -129,6 +141,10 @@ class EmbeddedPostgres:
         if self._process is not None:
             stop(self._process, sign=signal.SIGINT, seconds=STOP_SECONDS)
             self._process = None
+        self.remove_socket()
+
+    def remove_socket(self) -> None:
+        """Remove the socket's directory, which a killed server leaves."""
         shutil.rmtree(self.socket_directory, ignore_errors=True)
 
     def is_ready(self) -> bool:
@@ -138,6 +154,7 @@ class EmbeddedPostgres:
 
     def _start_once(self) -> None:
         self._port = self._choose_port()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.touch()
         mark = self.log.stat().st_size
         command = [str(binaries() / "postgres"), "-D", str(self.data)]
@@ -145,7 +162,10 @@ class EmbeddedPostgres:
             command += ["-c", f"{name}={value}"]
         # SIGINT is Postgres's fast shutdown; SIGTERM would wait for clients.
         process = start(
-            launched(command, user=self._system_user(), death_signal=signal.SIGINT), log=self.log, cwd=self.directory
+            launched(command, user=self._system_user(), death_signal=signal.SIGINT),
+            log=self.log,
+            cwd=self.directory,
+            env=environment_with(self._environment),
         )
         self._process = process
         try:

@@ -71,7 +71,13 @@ def stop(process: subprocess.Popen[bytes], *, sign: signal.Signals = signal.SIGT
 
 
 def wait_until(
-    ready: Callable[[], bool], *, what: str, seconds: float, process: subprocess.Popen[bytes] | None, log: Path
+    ready: Callable[[], bool],
+    *,
+    what: str,
+    seconds: float,
+    process: subprocess.Popen[bytes] | None,
+    log: Path,
+    poll: float = POLL_SECONDS,
 ) -> None:
     """Wait for a condition; StackError with the end of the log if the process ends or the time runs out."""
     deadline = time.monotonic() + seconds
@@ -80,7 +86,7 @@ def wait_until(
             raise StackError(f"{what} ended with code {process.returncode}.\n{tail(log)}")
         if time.monotonic() > deadline:
             raise StackError(f"{what} was not ready within {seconds:.0f} s.\n{tail(log)}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll)
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> str:

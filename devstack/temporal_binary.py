@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devstack.processes import StackError
+from settings import environment_with, settings
 
 # Newer tags carry a replace directive, which `go install` refuses.
 GO_MODULE = "github.com/temporalio/cli/cmd/temporal@v1.5.1"
@@ -87,7 +88,7 @@ def _build(target: Path, say: Say) -> Path:
     say(f"Temporal CLI: building it with `go install {GO_MODULE}` (about 2 minutes, once on this machine)")
     # An own directory until it is whole, so that an interrupted build is never taken for a binary.
     unfinished = target.parent / f"build-{os.getpid()}"
-    environment = {**os.environ, "GOBIN": str(unfinished), "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
+    environment = environment_with({"GOBIN": str(unfinished), "CGO_ENABLED": "0"})
     try:
         _run_with_progress([go, "install", GO_MODULE], environment, say)
         os.replace(unfinished / "temporal", target)
@@ -111,3 +112,8 @@ def _run_with_progress(command: list[str], environment: dict[str, str], say: Say
                 say(f"Temporal CLI: still building ({elapsed:.0f} s)")
     if process.returncode != 0:
         raise StackError(f"`{' '.join(command)}` failed:\n{output.decode(errors='replace')[-2000:]}")
+
+
+if __name__ == "__main__":
+    # Before the tests: a build that takes minutes should be seen, and not eat a test's time limit.
+    find(settings().temporal_bin, say=print)

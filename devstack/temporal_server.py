@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Final
 
 from temporalio.api.enums.v1 import IndexedValueType
@@ -19,7 +20,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from devstack import temporal_binary
 from devstack.processes import free_port, launched, start, stop, wait_until
 from models.identifiers import SEARCH_ATTRIBUTES
-from settings import settings
+from settings import environment_with, settings
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -56,10 +57,10 @@ class TemporalServer:
         *,
         port: int | None = None,
         ui_port: int | None = None,
-        dynamic_config: Mapping[str, str] = {},
+        dynamic_config: Mapping[str, str] = MappingProxyType({}),
         pragmas: Mapping[str, str] = FAST_PRAGMAS,
-        binary: str | None = None,
-        headless: bool = False,
+        log: Path | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.directory = directory.absolute() if directory is not None else None
         self.port = port or free_port()
@@ -67,8 +68,8 @@ class TemporalServer:
         self.http_port = free_port()
         self._dynamic_config = {**UNTHROTTLED, **dynamic_config}
         self._pragmas = pragmas
-        self._binary = binary
-        self._headless = headless
+        self._log = log
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch: TemporaryDirectory[str] | None = None
 
@@ -91,17 +92,17 @@ class TemporalServer:
     @property
     def log(self) -> Path:
         """Give the file that holds the server's output."""
-        return self._files() / "temporal.log"
+        return self._log or self._files() / "temporal.log"
 
     def start(self) -> None:
         """Start the server and wait until it answers for the namespace with our search attributes.
 
         Raises StackError with the end of the log when it does not come up.
         """
-        binary = temporal_binary.find(self._binary or settings().temporal_bin, say=print)
+        binary = temporal_binary.find(settings().temporal_bin, say=print)
         if self.directory is not None:
             self.directory.mkdir(parents=True, exist_ok=True)
-        self._process = start(launched(self.command(binary)), log=self.log)
+        self._process = start(launched(self.command(binary)), log=self.log, env=environment_with(self._environment))
         wait_until(
             self.is_ready, what="The Temporal server", seconds=START_SECONDS, process=self._process, log=self.log
         )
@@ -118,8 +119,7 @@ class TemporalServer:
     def command(self, binary: Path) -> list[str]:
         """Give the command line of the server."""
         command = [str(binary), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(self.port)]
-        command += ["--http-port", str(self.http_port), "--log-level", "warn"]
-        command += ["--headless"] if self._headless else ["--ui-port", str(self.ui_port)]
+        command += ["--ui-port", str(self.ui_port), "--http-port", str(self.http_port), "--log-level", "warn"]
         if self.directory is not None:
             command += ["--db-filename", str(self.directory / "temporal.db")]
             for name, value in self._pragmas.items():

@@ -1,0 +1,180 @@
+"""The ``durabill`` command: thin; what it does lives in devstack/, examples/, bench/ and tests/replay."""
+
+import json
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from devstack import control
+from devstack.home import CHILDREN, Home
+from devstack.processes import StackError
+from devstack.programs import ROOT, api_arguments, worker_arguments
+from settings import settings
+
+app = typer.Typer(
+    help="Durabill: usage billing where every subscription is one durable workflow.", no_args_is_help=True
+)
+keys = typer.Typer(help="The keys of the local stack.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+console = Console(highlight=False)
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+
+
+@app.command()
+def up() -> None:
+    """Start the local stack and wait until it is ready."""
+    control.up(settings(), say=_say)
+    _show_links()
+
+
+@app.command()
+def down() -> None:
+    """Stop the local stack and leave nothing running."""
+    control.down(settings(), say=_say)
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show what runs, since when, and how often it was restarted; ends with 1 if the stack is not healthy."""
+    found = control.status(settings())
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        _show_status(found)
+    raise typer.Exit(0 if found["health"] == 200 else 1)
+
+
+@app.command()
+def logs(
+    name: Annotated[str, typer.Argument(help="supervisor, migrate, postgres, temporal, api or worker")] = "supervisor",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing new lines.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1)] = 100,
+) -> None:
+    """Show the end of a log of the local stack."""
+    log = Home(settings().home).log(name)
+    if not log.exists():
+        raise StackError(f"There is no log {log}; names are supervisor, migrate, {', '.join(CHILDREN)}.")
+    _become(["tail", "-n", str(lines), *(["-f"] if follow else []), str(log)])
+
+
+@app.command()
+def demo() -> None:
+    """Start the stack and run a year of billing through the public API."""
+    from examples.demo import main as run_demo
+
+    control.up(settings(), say=_say)
+    raise typer.Exit(run_demo())
+
+
+@app.command()
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (DURABILL_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (DURABILL_PORT).")] = None,
+) -> None:
+    """Run the API in the foreground (production; needs DATABASE_URL and TEMPORAL_ADDRESS)."""
+    _become([sys.executable, *api_arguments(host or settings().host, port or settings().port)])
+
+
+@app.command()
+def worker() -> None:
+    """Run the worker in the foreground (production; needs DATABASE_URL and TEMPORAL_ADDRESS)."""
+    _become([sys.executable, *worker_arguments()])
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of DATABASE_URL to the newest schema, and make the login that URL names.
+
+    DURABILL_DATABASE_ADMIN_URL is the same database as its owner. Safe to run again, and by several at once.
+    """
+    from psycopg.conninfo import conninfo_to_dict
+
+    from adapters.postgres.migrate import newest_revision, upgrade
+
+    login = conninfo_to_dict(settings().database_url.get_secret_value())
+    owner = settings().database_admin_url or settings().database_url
+    password = login.get("password")
+    upgrade(owner.get_secret_value(), login=str(login["user"]), password=None if password is None else str(password))
+    _say(f"the database is at revision {newest_revision()}")
+
+
+@keys.command("show")
+def show_key(
+    name: Annotated[str, typer.Argument(help="demo_key or bootstrap_key")] = "demo_key",
+) -> None:
+    """Print a key of the local stack, so that scripts can use it: KEY=$(durabill keys show)."""
+    key = Home(settings().home).secret(name) if name in ("demo_key", "bootstrap_key") else None
+    if key is None:
+        raise StackError(f"There is no {name} in {settings().home}; start the stack first (durabill up).")
+    typer.echo(key)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context) -> None:
+    """Run the benchmarks, each beside its limit; options go to bench."""
+    _become([sys.executable, "-m", "bench", *context.args])
+
+
+@app.command()
+def record() -> None:
+    """Record workflow histories for the replay tests."""
+    _become([sys.executable, "-m", "tests.replay.record"])
+
+
+@app.command()
+def replay() -> None:
+    """Replay the committed workflow histories against this code."""
+    _become([sys.executable, "-m", "pytest", "-q", "tests/replay"])
+
+
+def _become(command: list[str]) -> None:
+    """Go on as another program: signals and the exit code are its own, nothing stands between."""
+    if command[0] == sys.executable:
+        os.chdir(ROOT)
+    os.execvp(command[0], command)
+
+
+def _show_links() -> None:
+    found = control.status(settings())
+    for what, url in (
+        ("API", found.get("api")),
+        ("API reference", f"{found.get('api')}/docs"),
+        ("Temporal UI", found.get("temporal_ui")),
+        ("State, logs, keys", found["home"]),
+    ):
+        _say(f"  {what:<18} {url}")
+
+
+def _show_status(found: dict[str, object]) -> None:
+    _say(f"stack {found['phase']} in {found['home']}; health {found['health'] or 'no answer'}")
+    parts = found["parts"]
+    if not isinstance(parts, list) or not parts:
+        return
+    columns = ("name", "state", "pid", "since", "restarts", "last_end", "log")
+    table = Table(*columns, box=None)
+    for part in parts:
+        table.add_row(*("" if part[column] is None else str(part[column]) for column in columns))
+    console.print(table)
+
+
+def main() -> int:
+    """Run the command line; what the stack cannot do is told in its own words, without a traceback."""
+    try:
+        app()
+    except StackError as error:
+        print(f"durabill: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
