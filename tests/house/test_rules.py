@@ -116,12 +116,7 @@ def test_sql_lives_in_the_adapters() -> None:
     for path in sources():
         if relative(path).startswith(("adapters/postgres/", "models/tables/", "devstack/", "billing/aggregations/")):
             continue
-        tree = ast.parse(path.read_text())
-        froms = {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        plain = {
-            alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
-        }
-        assert not (froms | plain) & {"sqlalchemy", "psycopg"}, f"{relative(path)} speaks SQL outside adapters/postgres"
+        assert not imports_of(path) & {"sqlalchemy", "psycopg"}, f"{relative(path)} speaks SQL"
 
 
 def test_only_settings_reads_the_environment() -> None:
@@ -135,6 +130,29 @@ def test_the_import_law_holds() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    froms = {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return froms | {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+
+
+def test_the_entry_points_are_on_top_and_settings_is_at_the_bottom() -> None:
+    for path in sources():
+        if relative(path) not in SINGLE_FILES:
+            assert not imports_of(path) & {"worker", "cli"}, f"{relative(path)} imports an entry point"
+    assert not imports_of(ROOT / "settings.py") & {*PACKAGES, "worker", "cli"}
+
+
+def test_every_package_has_a_place_in_the_law() -> None:
+    law = (ROOT / ".importlinter").read_text()
+    support = {"tests", "bench", "examples", "migrations"}
+    for folder in ROOT.iterdir():
+        if (folder / "__init__.py").exists() and folder.name not in support:
+            assert re.search(rf"^    {folder.name}$", law, re.MULTILINE), f"{folder.name} is in no layer"
 
 
 def test_every_module_can_be_imported() -> None:
