@@ -1,0 +1,24 @@
+"""Every benchmark in one run: ``make bench``, or ``python -m bench --quick`` for a short look."""
+
+import argparse
+import asyncio
+
+from bench import closing, ingestion
+from bench.report import Row, show
+
+
+async def measure(quick: bool) -> list[Row]:
+    """Run the benchmarks one after the other, so that they do not share the processors."""
+    return [*await ingestion.run(quick=quick), *await closing.run(quick=quick)]
+
+
+def main() -> None:
+    """Run, print, write ``bench/results/latest.json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
+    options = parser.parse_args()
+    show(asyncio.run(measure(options.quick)))
+
+
+if __name__ == "__main__":
+    main()
