@@ -13,7 +13,11 @@ class ClosePeriods(Message):
     """Bill everything of one subscription that is unbilled in ``[start, end)``, once, in one transaction.
 
     ``at`` is the subscription's now (a test clock's time, if it has one). ``billing_key`` is the business fact that
-    makes a second run find the first one's invoice (C8). ``request_id`` is None for the timer.
+    makes a second run find the first one's invoice (C8).
+
+    ``next_period_start``/``next_period_end``, when given, become the subscription row's ``current_period_*`` in the same
+    transaction, also when there is nothing to bill. ``plan_version_id``, when given, is the version that rates the
+    window (the one the period was lived under); None means the row's.
     """
 
     subscription: SubscriptionRef
@@ -23,6 +27,9 @@ class ClosePeriods(Message):
     at: datetime
     billing_key: str
     draft: bool = False
+    next_period_start: datetime | None = None
+    next_period_end: datetime | None = None
+    plan_version_id: UUID | None = None
 
 
 class InvoiceClosed(Message):
