@@ -1,6 +1,7 @@
 """Waiting for conditions instead of sleeping for luck."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -21,4 +22,9 @@ async def eventually(
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s; the last answer was {answer!r}")
-        await asyncio.wait([asyncio.create_task(asyncio.sleep(_PAUSE_SECONDS))])
+        await _pause()
+
+
+async def _pause() -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.Event().wait(), _PAUSE_SECONDS)
