@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +17,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from adapters.postgres.schema import APP_ROLE, SYSTEM_ROLE
 from models.problems import unavailable
+
+# JSONB keeps every digit of a number, so neither writing nor reading may pass through a float (C11).
+_JSON_ENCODER = msgspec.json.Encoder(decimal_format="number")
+_JSON_DECODER = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def _write_json(value: Any) -> str:
+    return _JSON_ENCODER.encode(value).decode()
+
 
 _SET_SCOPE = text(
     "SELECT set_config('role', :role, true), set_config('durabill.project_id', :project, true), "
@@ -52,7 +63,13 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 20) -> None:
         self.engine: AsyncEngine = create_async_engine(
-            sqlalchemy_url(url), pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=False
+            sqlalchemy_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=False,
+            json_serializer=_write_json,
+            json_deserializer=_JSON_DECODER.decode,
         )
 
     @asynccontextmanager
