@@ -15,7 +15,7 @@ class ClosePeriods(Message):
     ``at`` is the subscription's now (a test clock's time, if it has one). ``billing_key`` is the business fact that
     makes a second run find the first one's invoice (C8).
 
-    ``next_period_start``/``next_period_end``, when given, become the subscription row's ``current_period_*`` in the same
+    ``next_period_start``/``next_period_end``, when given, become the row's ``current_period_*`` in the same
     transaction, also when there is nothing to bill. ``plan_version_id``, when given, is the version that rates the
     window (the one the period was lived under); None means the row's.
     """

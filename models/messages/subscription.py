@@ -7,7 +7,23 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from billing.subscription import SubscriptionState
 from models.messages.base import Message
+
+
+class RunLimits(Message):
+    """When the workflow continues as new, by its own counters (design section 4)."""
+
+    history_events: int = 4000
+    signals: int = 2000
+    periods: int = 12
+
+
+class SubscriptionStart(Message):
+    """The argument of the SubscriptionWorkflow, at its first run and at each continue-as-new: the state is all."""
+
+    state: SubscriptionState
+    limits: RunLimits = RunLimits()
 
 
 class CommandAccepted(Message):
@@ -49,6 +65,18 @@ class MigratePlan(Message):
     request_id: str
     plan_version_id: UUID
     plan_version: int
+
+
+class RetryParked(Message):
+    """Take up again every close and invoice that was set aside with an error."""
+
+    request_id: str
+
+
+class SkipParked(Message):
+    """Forget every close and invoice that was set aside with an error: an operator settles them by hand."""
+
+    request_id: str
 
 
 class InvoiceNow(Message):

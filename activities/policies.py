@@ -1,0 +1,54 @@
+"""Named time limits and retry policies: every activity call of a workflow uses one of these."""
+
+from datetime import timedelta
+from typing import Final, TypedDict
+
+from temporalio.common import RetryPolicy
+
+
+class LocalPolicy(TypedDict):
+    """Options of a local activity."""
+
+    start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
+    local_retry_threshold: timedelta
+    retry_policy: RetryPolicy
+
+
+class RemotePolicy(TypedDict):
+    """Options of an ordinary activity."""
+
+    start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+DATABASE: Final[LocalPolicy] = {
+    "start_to_close_timeout": timedelta(seconds=30),
+    # Postgres may be away for long: nothing is decided before the record has it.
+    "schedule_to_close_timeout": timedelta(days=7),
+    # Longer pauses become timers of the workflow, so that its task does not stay open.
+    "local_retry_threshold": timedelta(seconds=5),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
+    ),
+}
+"""One transaction in Postgres; safe to run again."""
+
+CLOSING: Final[LocalPolicy] = {
+    **DATABASE,
+    "start_to_close_timeout": timedelta(minutes=2),
+    # Errors of one bill (not of Postgres) are not retried for ever: the close is parked for an operator (C10).
+    "schedule_to_close_timeout": timedelta(days=7),
+}
+"""One close: rating, number, issue and outbox in one transaction; safe to run again."""
+
+PROVIDER: Final[RemotePolicy] = {
+    "start_to_close_timeout": timedelta(seconds=90),
+    # After this the outcome counts as unknown and is asked about again, under the same attempt number (C7).
+    "schedule_to_close_timeout": timedelta(minutes=5),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
+    ),
+}
+"""One payment attempt at a provider: the attempt's row is committed before the call."""
