@@ -179,7 +179,7 @@ def rounded_ratio(value: Fraction) -> Decimal:
     scaled = value * 10**FRACTION_DIGITS
     units = (2 * abs(scaled.numerator) + scaled.denominator) // (2 * scaled.denominator)
     with localcontext(_EXACT):
-        return Decimal(units if value >= 0 else -units).scaleb(-FRACTION_DIGITS)
+        return Decimal(plain(Decimal(units if value >= 0 else -units).scaleb(-FRACTION_DIGITS)))
 
 
 _WRITTEN: Final = PlainSerializer(plain, return_type=str, when_used="json")
