@@ -1,4 +1,7 @@
-"""The ``durabill`` command: thin; what it does lives in devstack/, examples/, bench/ and tests/replay."""
+"""The ``durabill`` command: thin; what it does lives in devstack/, examples/, bench/ and tests/replay.
+
+What only the local stack needs is imported by the commands that need it: the container image does not carry it.
+"""
 
 import json
 import os
@@ -9,8 +12,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from devstack import control
-from devstack.home import CHILDREN, Home
 from devstack.processes import StackError
 from devstack.programs import ROOT, api_arguments, worker_arguments
 from settings import settings
@@ -30,6 +31,8 @@ def _say(text: str) -> None:
 @app.command()
 def up() -> None:
     """Start the local stack and wait until it is ready."""
+    from devstack import control
+
     control.up(settings(), say=_say)
     _show_links()
 
@@ -37,12 +40,16 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop the local stack and leave nothing running."""
+    from devstack import control
+
     control.down(settings(), say=_say)
 
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show what runs, since when, and how often it was restarted; ends with 1 if the stack is not healthy."""
+    from devstack import control
+
     found = control.status(settings())
     if as_json:
         typer.echo(json.dumps(found, indent=1))
@@ -58,6 +65,8 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1)] = 100,
 ) -> None:
     """Show the end of a log of the local stack."""
+    from devstack.home import CHILDREN, Home
+
     log = Home(settings().home).log(name)
     if not log.exists():
         raise StackError(f"There is no log {log}; names are supervisor, migrate, {', '.join(CHILDREN)}.")
@@ -68,6 +77,8 @@ def logs(
 def demo() -> None:
     """Start the stack and run a year of billing through the public API."""
     from examples.demo import main as run_demo
+
+    from devstack import control
 
     control.up(settings(), say=_say)
     raise typer.Exit(run_demo())
@@ -110,6 +121,8 @@ def show_key(
     name: Annotated[str, typer.Argument(help="demo_key or bootstrap_key")] = "demo_key",
 ) -> None:
     """Print a key of the local stack, so that scripts can use it: KEY=$(durabill keys show)."""
+    from devstack.home import Home
+
     key = Home(settings().home).secret(name) if name in ("demo_key", "bootstrap_key") else None
     if key is None:
         raise StackError(f"There is no {name} in {settings().home}; start the stack first (durabill up).")
@@ -142,6 +155,8 @@ def _become(command: list[str]) -> None:
 
 
 def _show_links() -> None:
+    from devstack import control
+
     found = control.status(settings())
     for what, url in (
         ("API", found.get("api")),

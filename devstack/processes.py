@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
 LAUNCHER = Path(__file__).with_name("launcher.py")
 POLL_SECONDS = 0.02
 TAIL_LINES = 20
@@ -99,6 +97,8 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 
 def arguments_of(pid: int) -> list[str]:
     """Give the command line of a process; empty if there is none or it has ended."""
+    import psutil  # type: ignore[import-untyped]  # comes with the embedded Postgres; the container image has neither
+
     try:
         return list(psutil.Process(pid).cmdline())
     except psutil.Error:
