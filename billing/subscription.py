@@ -129,6 +129,8 @@ class SubscriptionState(BaseModel):
     starts_at: Instant
     trial_ends_at: Instant | None = None
     bills_automatically_from: Instant
+    # A pending subscription that only the activate command starts; `starts_at` is then provisional.
+    waits_for_activation: bool = False
     period: Period | None = None
     cancel_at: Instant | None = None
     plan_change: PlanChange | None = None
@@ -241,7 +243,7 @@ def _place(wake: Wake) -> tuple[datetime, int, int]:
 
 def _scheduled(state: SubscriptionState) -> Iterator[Wake]:
     """List everything that the subscription's own time will bring."""
-    if state.status == "pending":
+    if state.status == "pending" and not state.waits_for_activation:
         yield Wake(kind="activate", at=state.starts_at)
     if state.status == "trialing" and state.trial_ends_at is not None:
         yield Wake(kind="trial_end", at=state.trial_ends_at)
