@@ -1,0 +1,126 @@
+"""The SQL of every aggregation gives what its fold gives on the same rows (style 5, item 9)."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, create_engine, text
+
+from billing.aggregations import AGGREGATIONS, Aggregation, EventValue, aggregation
+from billing.numbers import plain
+from billing.period import Period
+from devstack.embedded_postgres import EmbeddedPostgres
+
+# The day on which Berlin's clocks go forward lies inside, which must not matter.
+PERIOD = Period(start=datetime(2026, 2, 28, 23, tzinfo=UTC), end=datetime(2026, 3, 31, 22, tzinfo=UTC))
+CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
+    "custom": [{"expression": "value * 2"}],
+    "unique_count": [{"field": "user"}, {}],
+    "percentile": [{"percentile": percentile} for percentile in (7, 50, 95, 100)],
+}
+CONFIGURED = [
+    aggregation(kind, **configuration) for kind in AGGREGATIONS for configuration in CONFIGURATIONS.get(kind, [{}])
+]
+# Notations matter to the database, which tells 5 from 5.0 in JSON text.
+PROPERTIES = st.sampled_from(["", '"ann"', '"5"', "5", "5.0", "5.50", "-0.0", "true", '"true"', "null", "[1]"])
+COLUMNS = "value numeric, properties jsonb, occurred_at timestamptz, received_at timestamptz, id uuid"
+
+
+@pytest.fixture(scope="module")
+def connection(postgres: EmbeddedPostgres) -> Iterator[Connection]:
+    engine = create_engine(postgres.url().replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as opened:
+        yield opened
+    engine.dispose()
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
+    values = st.integers(-4000, 4000).map(lambda units: Decimal(units).scaleb(-2))
+    offsets = st.integers(0, PERIOD.duration // timedelta(microseconds=1) - 1)
+    return [
+        {
+            "id": UUID(int=number),
+            "value": draw(st.none() | values),
+            "properties": draw(PROPERTIES),
+            "occurred_at": PERIOD.start + timedelta(microseconds=draw(offsets | st.just(0))),
+            "received_at": PERIOD.start + timedelta(seconds=draw(st.integers(0, 3))),
+        }
+        for number in draw(st.lists(st.integers(1, 99), max_size=7, unique=True))
+    ]
+
+
+def as_event(row: dict[str, Any]) -> EventValue:
+    properties = json.loads(f'{{"user": {row["properties"]}}}', parse_float=Decimal) if row["properties"] else {}
+    return EventValue(
+        key=str(row["id"]),
+        value=row["value"],
+        properties=properties,
+        occurred_at=row["occurred_at"],
+        received_at=row["received_at"],
+    )
+
+
+def source_of(found: Sequence[dict[str, Any]]) -> str:
+    """Write the rows as JSON in which the property keeps the notation it was drawn in."""
+    return f"[{', '.join(map(row_json, found))}]"
+
+
+def row_json(row: dict[str, Any]) -> str:
+    columns = {
+        "id": str(row["id"]),
+        "value": None if row["value"] is None else plain(row["value"]),
+        "occurred_at": row["occurred_at"].isoformat(),
+        "received_at": row["received_at"].isoformat(),
+    }
+    properties = f'{{"user": {row["properties"]}}}' if row["properties"] else "{}"
+    return f'{json.dumps(columns)[:-1]}, "properties": {properties}}}'
+
+
+def select(connection: Connection, fragment: str, columns: str, source: str, **binds: Any) -> Decimal:
+    statement = text(f"SELECT {fragment} FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r({columns})")
+    return Decimal(connection.execute(statement, {"rows": source, **binds}).scalar_one())
+
+
+@pytest.mark.parametrize("model", CONFIGURED, ids=str)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(found=rows())
+def test_sql_over_events_equals_the_fold(
+    model: Aggregation, connection: Connection, found: list[dict[str, Any]]
+) -> None:
+    binds: dict[str, Any] = {"start": PERIOD.start, "end": PERIOD.end, **model.bindings}
+    needed = {name: binds[name] for name in model.sql_parameters}
+    quantity = select(connection, model.from_events, COLUMNS, source_of(found), **needed)
+    assert quantity == model.fold([as_event(row) for row in found], PERIOD)
+
+
+@pytest.mark.parametrize("model", [model for model in CONFIGURED if model.from_rollup], ids=str)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(found=rows())
+def test_sql_over_rollups_equals_the_fold(
+    model: Aggregation, connection: Connection, found: list[dict[str, Any]]
+) -> None:
+    by_day: dict[str, list[Decimal | None]] = {}
+    for row in found:
+        by_day.setdefault(row["occurred_at"].date().isoformat(), []).append(row["value"])
+    rollups = []
+    for day in by_day.values():
+        values = [value for value in day if value is not None]
+        rollups.append(
+            {
+                "value_sum": plain(sum(values, Decimal(0))),
+                "event_count": len(day),
+                "value_max": plain(max(values)) if values else None,
+                "value_min": plain(min(values)) if values else None,
+            }
+        )
+    columns = "value_sum numeric, event_count bigint, value_max numeric, value_min numeric"
+    assert model.from_rollup is not None
+    quantity = select(connection, model.from_rollup, columns, json.dumps(rollups))
+    assert quantity == model.fold([as_event(row) for row in found], PERIOD)
