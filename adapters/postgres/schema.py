@@ -43,6 +43,8 @@ def security_statements(tables: list[str] | None = None) -> list[str]:
     statements = [
         f"GRANT USAGE ON SCHEMA public TO {APP_ROLE}, {SYSTEM_ROLE}",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {APP_ROLE}, {SYSTEM_ROLE}",
+        # The health check compares the schema's revision with the code's.
+        f"GRANT SELECT ON alembic_version TO {SYSTEM_ROLE}",
     ]
     for table in tables if tables is not None else sorted(metadata.tables):
         statements += [

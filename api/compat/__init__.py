@@ -1,0 +1,13 @@
+"""Every router of UsageFlow's camelCase surface; main mounts each at /api.
+
+One import and one entry for each file of this folder.
+"""
+
+from fastapi import APIRouter
+
+from api.compat import usageflow_keys, usageflow_organizations
+
+COMPAT_ROUTERS: tuple[APIRouter, ...] = (
+    usageflow_keys.router,
+    usageflow_organizations.router,
+)

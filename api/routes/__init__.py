@@ -1,0 +1,18 @@
+"""Every router of the API, in the order in which paths are matched; busy ones first.
+
+main mounts each at /v1 and at /api/v1. One import and one entry for each file of this folder.
+"""
+
+from fastapi import APIRouter
+
+from api.routes import api_keys, audit_logs, health, organizations, projects, root
+
+ROUTERS: tuple[APIRouter, ...] = (
+    organizations.router,
+    projects.router,
+    api_keys.router,
+    audit_logs.router,
+)
+
+#: Mounted without a prefix.
+UNVERSIONED: tuple[APIRouter, ...] = (health.router, root.router)

@@ -1,0 +1,17 @@
+"""What Postgres refuses: the caller's mistake, or a lost connection."""
+
+import psycopg
+from sqlalchemy.exc import DataError, IntegrityError
+
+
+def is_unstorable(error: BaseException) -> bool:
+    """Tell a value that no column can hold (too large, a NUL character, text that is no UTF-8) from other errors."""
+    if isinstance(error, DataError | psycopg.DataError):
+        return True
+    return isinstance(error, UnicodeEncodeError)
+
+
+def violated_constraint(error: IntegrityError) -> str | None:
+    """Name the constraint or unique index that an insert or update broke."""
+    original = error.orig
+    return original.diag.constraint_name if isinstance(original, psycopg.Error) else None

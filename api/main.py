@@ -1,0 +1,93 @@
+"""The application: what it is made of, and what it opens and closes.
+
+Run it with ``uvicorn api.main:create_app --factory``.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+import structlog
+from fastapi import FastAPI
+
+from adapters.postgres import idempotency_store
+from adapters.postgres.database import SYSTEM, Database
+from api import errors, openapi
+from api.compat import COMPAT_ROUTERS
+from api.limits import BodyLimit, CleanPath, RequestId
+from api.routes import ROUTERS, UNVERSIONED
+from models.problems import Problem
+from settings import Settings, settings
+
+_FORGET_EVERY_SECONDS = 3600
+_log = structlog.get_logger("durabill.api")
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    configuration: Settings = app.state.settings
+    database = Database(configuration.database_url.get_secret_value(), pool_size=configuration.database_pool_size)
+    app.state.database = database
+    app.state.commands = None
+    cleaning = asyncio.create_task(_forget_old_answers(database))
+    try:
+        yield
+    finally:
+        cleaning.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await cleaning
+        await database.close()
+
+
+async def _forget_old_answers(database: Database) -> None:
+    while True:
+        try:
+            async with database.transaction(SYSTEM) as connection:
+                await idempotency_store.forget_old(connection)
+        except Problem as error:
+            _log.warning("old_answers_not_deleted", code=error.code)
+        await asyncio.sleep(_FORGET_EVERY_SECONDS)
+
+
+def create_app() -> FastAPI:
+    """Build the application from the environment; it opens its connections when it starts."""
+    configuration = settings()
+    _log_as_json(configuration.log_level)
+    app = FastAPI(
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        strict_content_type=False,
+        **openapi.METADATA,
+    )
+    app.state.settings = configuration
+    errors.install(app)
+    for router in UNVERSIONED:
+        app.include_router(router)
+    for router in ROUTERS:
+        app.include_router(router, prefix="/v1")
+    for router in COMPAT_ROUTERS:
+        app.include_router(router, prefix="/api")
+    # The same routes; listed once in OpenAPI (conflicts C1).
+    for router in ROUTERS:
+        app.include_router(router, prefix="/api/v1", include_in_schema=False)
+    openapi.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(CleanPath)
+    app.add_middleware(BodyLimit, most_bytes=configuration.max_body_bytes)
+    app.add_middleware(RequestId)
+    return app
+
+
+def _log_as_json(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
+        cache_logger_on_first_use=True,
+    )

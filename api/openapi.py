@@ -1,0 +1,80 @@
+"""The OpenAPI document: what it says about the API as a whole."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from api.errors import FieldErrorDocument, ProblemDocument
+
+VERSION = "0.1.0"
+
+_DESCRIPTION = """
+Usage billing in which every subscription is one durable, queryable Temporal workflow.
+
+* **Keys** go into `Authorization: Bearer`, `x-api-key` or `x-usageflow-api-key`; the same keys everywhere.
+* **Prefix**: every `/v1` route answers under `/api/v1` as well; `/api/...` is the camelCase surface of UsageFlow.
+* **Errors** are `application/problem+json` with a stable `code`.
+* **Lists** are bare arrays with `X-Total-Count`; `skip` and `limit`, or the cursor of the `Link` header.
+* **Idempotency-Key** on POST: the first answer is replayed for at least 24 hours.
+* **Numbers** are exact: send as many digits as you need, in a JSON number or a string.
+"""
+
+_TAGS = [
+    {"name": "Organizations", "description": "Tenants. The bootstrap key creates them; their own keys use them."},
+    {"name": "Projects", "description": "Isolated environments of an organization, live or test."},
+    {"name": "API keys", "description": "Shown once, stored hashed, restricted to projects, rotated and revoked."},
+    {"name": "Audit Logs", "description": "One entry for every change."},
+    {"name": "Operations", "description": "Is it up?"},
+]
+
+METADATA: dict[str, Any] = {
+    "title": "Durabill",
+    "version": VERSION,
+    "summary": "Workflow-orchestrated usage billing.",
+    "description": _DESCRIPTION,
+    "openapi_tags": _TAGS,
+    "license_info": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    "docs_url": "/docs",
+    "redoc_url": None,
+}
+
+_SECURITY = {
+    "Bearer": {"type": "http", "scheme": "bearer"},
+    "XApiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "XUsageflowApiKey": {"type": "apiKey", "in": "header", "name": "x-usageflow-api-key"},
+}
+
+_PROJECT_HEADER = {
+    "name": "X-Project-Id",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "format": "uuid"},
+    "description": "Works in this project for one request, in place of the key's active one.",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Complete FastAPI's document with the ways to authenticate and the shape of problems."""
+    generated = app.openapi
+
+    def complete() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _completed(generated())
+        return app.openapi_schema
+
+    setattr(app, "openapi", complete)  # noqa: B010 - FastAPI's documented way, which mypy takes for a method
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for model in (ProblemDocument, FieldErrorDocument):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema.pop("$defs", None)
+        schemas[model.__name__] = schema
+    components["securitySchemes"] = _SECURITY
+    components.setdefault("parameters", {})["XProjectId"] = _PROJECT_HEADER
+    document["security"] = [{name: []} for name in _SECURITY]
+    for path in document["paths"].values():
+        path["parameters"] = [{"$ref": "#/components/parameters/XProjectId"}]
+    return document

@@ -1,0 +1,5 @@
+"""x."""
+
+from api.routing import resource_router
+
+router = resource_router("projects")
