@@ -7,6 +7,10 @@ from uuid import UUID
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.subscription import SubscriptionState
+from models.identifiers import SUBSCRIPTION_WORKFLOW, subscription_workflow_id
+from models.messages.base import Message
+from models.messages.subscription import SubscriptionStart
 from models.tables import outbox
 
 WORKFLOW_START = "workflow.start"
@@ -27,3 +31,37 @@ async def enqueue(
         .returning(outbox.c.id)
     )
     return int(row.scalar_one())
+
+
+async def enqueue_subscription_start(connection: AsyncConnection, state: SubscriptionState) -> str:
+    """Write the row that starts a new subscription's workflow, beside the subscription's own row.
+
+    ``state`` is ``billing.lifecycle.created(...)``; answers the workflow's id, for ``Commands.start_subscription``.
+    """
+    workflow_id = subscription_workflow_id(state.project_id, state.subscription_id)
+    await enqueue(
+        connection,
+        project_id=state.project_id,
+        topic=WORKFLOW_START,
+        ordering_key=workflow_id,
+        payload={
+            "workflow": SUBSCRIPTION_WORKFLOW,
+            "workflow_id": workflow_id,
+            "message": SubscriptionStart(state=state).model_dump(mode="json"),
+        },
+    )
+    return workflow_id
+
+
+async def enqueue_subscription_signal(
+    connection: AsyncConnection, *, project_id: UUID, subscription_id: UUID, signal: str, message: Message
+) -> None:
+    """Write the row that signals a subscription's workflow, in the transaction of the fact it tells."""
+    workflow_id = subscription_workflow_id(project_id, subscription_id)
+    await enqueue(
+        connection,
+        project_id=project_id,
+        topic=WORKFLOW_SIGNAL,
+        ordering_key=workflow_id,
+        payload={"workflow_id": workflow_id, "signal": signal, "message": message.model_dump(mode="json")},
+    )

@@ -1,0 +1,209 @@
+"""Commands to subscriptions: updates to their workflows, answered when the record in Postgres has them."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from temporalio.client import (
+    Client,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.service import RPCError, RPCStatusCode
+
+from adapters.postgres.database import Database
+from adapters.temporal.client import connect
+from adapters.temporal.delivery import Delivery
+from models.identifiers import subscription_workflow_id
+from models.messages.base import Message, SubscriptionRef
+from models.messages.closing import InvoiceClosed
+from models.messages.collecting import InvoiceCollected
+from models.messages.subscription import (
+    Activate,
+    Cancel,
+    ChargeInvoice,
+    CommandAccepted,
+    InvoiceNow,
+    MigratePlan,
+    Pause,
+    Resume,
+    RetryParked,
+    SkipParked,
+)
+from models.problems import Problem, conflict, unavailable
+from settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer", bound=Message)
+
+#: Errors of the workflow by their type: the HTTP status and code of the problem.
+_REFUSALS: Final = {
+    "IllegalTransition": (409, "illegal_transition"),
+    "NothingToBill": (409, "nothing_to_bill"),
+    "InvoiceNotFound": (404, "invoice_not_found"),
+    "CutoffBeforeOpenPeriod": (422, "cutoff_before_open_period"),
+    "AbsurdInvoice": (422, "absurd_invoice"),
+}
+_UNREACHABLE: Final = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.UNKNOWN,
+    RPCStatusCode.INTERNAL,
+)
+_HEALTH_SECONDS: Final = 2.0
+
+
+class Commands:
+    """The way from the API to subscriptions' workflows."""
+
+    def __init__(self, client: Client, database: Database, settings: Settings) -> None:
+        self._client = client
+        self._queue = settings.temporal_task_queue
+        self._timeout_seconds = settings.command_timeout_seconds
+        self._delivery = Delivery(client, database, settings)
+
+    @classmethod
+    async def connect(cls, database: Database, settings: Settings) -> "Commands":
+        """Make the commands; the connection is opened by the first one, so this works while Temporal is down."""
+        return cls(await connect(settings, lazy=True), database, settings)
+
+    async def temporal_reachable(self) -> bool:
+        """Tell whether the Temporal server answers."""
+        try:
+            return await asyncio.wait_for(self._client.service_client.check_health(), _HEALTH_SECONDS)
+        except (RPCError, TimeoutError, RuntimeError):
+            return False
+
+    async def worker_polling(self) -> bool:
+        """Tell whether a worker has asked for work of our task queue lately."""
+        try:
+            return await asyncio.wait_for(self._delivery.worker_polling(), _HEALTH_SECONDS)
+        except (RPCError, TimeoutError, RuntimeError):
+            return False
+
+    async def healthy(self) -> bool:
+        """Tell whether commands would be answered: Temporal is reachable and a worker is polling."""
+        return await self.temporal_reachable() and await self.worker_polling()
+
+    async def start_subscription(self, ref: SubscriptionRef) -> None:
+        """Deliver a new subscription's start at once, after the commit of its rows.
+
+        Never fails: what cannot be delivered now is delivered by the relay.
+        """
+        await self._deliver(subscription_workflow_id(ref.project_id, ref.subscription_id))
+
+    async def deliver(self, workflow_id: str) -> None:
+        """Deliver what waits in the outbox for one workflow, at once, after the commit. Never fails."""
+        await self._deliver(workflow_id)
+
+    async def pause(self, ref: SubscriptionRef, command: Pause) -> CommandAccepted:
+        """Pause billing. Raises ``Problem`` 409 ``illegal_transition``, 503 ``commands_unavailable``."""
+        return await self._update(ref, "pause", command, CommandAccepted)
+
+    async def resume(self, ref: SubscriptionRef, command: Resume) -> CommandAccepted:
+        """Resume billing. Raises ``Problem`` 409 ``illegal_transition``, 503 ``commands_unavailable``."""
+        return await self._update(ref, "resume", command, CommandAccepted)
+
+    async def activate(self, ref: SubscriptionRef, command: Activate) -> CommandAccepted:
+        """Start a pending subscription now. Raises ``Problem`` 409 ``illegal_transition``, 503."""
+        return await self._update(ref, "activate", command, CommandAccepted)
+
+    async def cancel(self, ref: SubscriptionRef, command: Cancel) -> CommandAccepted:
+        """End at the period's end, or now with a final invoice. Raises ``Problem`` 409 ``illegal_transition``, 503."""
+        return await self._update(ref, "cancel", command, CommandAccepted)
+
+    async def migrate(self, ref: SubscriptionRef, command: MigratePlan) -> CommandAccepted:
+        """Move to another plan version with the next period (B38). Raises ``Problem`` 409, 503."""
+        return await self._update(ref, "migrate_plan", command, CommandAccepted)
+
+    async def retry_parked(self, ref: SubscriptionRef, command: RetryParked) -> CommandAccepted:
+        """Take up again what was set aside with an error. Raises ``Problem`` 503 ``commands_unavailable``."""
+        return await self._update(ref, "retry_parked", command, CommandAccepted)
+
+    async def skip_parked(self, ref: SubscriptionRef, command: SkipParked) -> CommandAccepted:
+        """Forget what was set aside with an error. Raises ``Problem`` 503 ``commands_unavailable``."""
+        return await self._update(ref, "skip_parked", command, CommandAccepted)
+
+    async def invoice_now(self, ref: SubscriptionRef, command: InvoiceNow) -> InvoiceClosed:
+        """Bill what is unbilled up to the cutoff; the answer's ``invoice_id`` is never None.
+
+        Raises ``Problem`` 409 ``nothing_to_bill`` (with ``existing_invoice_id`` in ``extra``, a uuid as text or None),
+        422 ``cutoff_before_open_period``, 422 ``absurd_invoice``, 503 ``commands_unavailable``.
+        """
+        closed = await self._update(ref, "invoice_now", command, InvoiceClosed)
+        if closed.invoice_id is None:
+            existing = str(closed.existing_invoice_id) if closed.existing_invoice_id else None
+            raise conflict("nothing_to_bill", "Everything up to the cutoff is billed.", existing_invoice_id=existing)
+        return closed
+
+    async def charge(self, ref: SubscriptionRef, command: ChargeInvoice) -> InvoiceCollected:
+        """Collect an invoice now; the answer may be a decline. Raises ``Problem`` 404 ``invoice_not_found``, 503."""
+        return await self._update(ref, "charge_invoice", command, InvoiceCollected)
+
+    async def _update(self, ref: SubscriptionRef, name: str, command: Message, answers: type[_Answer]) -> _Answer:
+        """Send one update and wait for its answer; its id is the request's, so that a repetition finds the first."""
+        workflow_id = subscription_workflow_id(ref.project_id, ref.subscription_id)
+        request_id = str(command.model_dump(include={"request_id"})["request_id"])
+
+        async def send() -> _Answer:
+            handle = self._client.get_workflow_handle(workflow_id)
+            answer = await handle.execute_update(name, command, id=f"{name}:{request_id}", result_type=answers)
+            assert isinstance(answer, answers)
+            return answer
+
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._started_if_needed(workflow_id, send)
+        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+            raise _no_answer("No worker answered in time.") from error
+        except WorkflowUpdateFailedError as error:
+            raise _refusal(error) from error
+        except RPCError as error:
+            if error.status in _UNREACHABLE:
+                raise _no_answer("Temporal cannot be reached.") from error
+            raise
+        except RuntimeError as error:
+            # What a lazy client raises while it cannot connect.
+            raise _no_answer("Temporal cannot be reached.") from error
+
+    async def _started_if_needed(self, workflow_id: str, send: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Send a command; if its workflow is not there yet, deliver its start first and send again."""
+        try:
+            return await send()
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+        await self._delivery.deliver_now(workflow_id)
+        try:
+            return await send()
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            raise conflict("subscription_ended", "The subscription has ended and nothing of it is open.") from error
+
+    async def _deliver(self, workflow_id: str) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._delivery.deliver_now(workflow_id)
+        except (RPCError, TimeoutError, RuntimeError, Problem) as error:
+            _LOG.warning("the relay will deliver to %s: %s", workflow_id, error)
+
+
+def _no_answer(why: str) -> Problem:
+    return unavailable("commands_unavailable", f"{why} Nothing is lost: send the same request again.")
+
+
+def _refusal(error: WorkflowUpdateFailedError) -> Problem:
+    """Translate the workflow's refusal by the type of its innermost application error."""
+    cause: BaseException | None = error.cause
+    while isinstance(cause, FailureError) and not isinstance(cause, ApplicationError) and cause.cause is not None:
+        cause = cause.cause
+    if isinstance(cause, ApplicationError) and cause.type in _REFUSALS:
+        status, code = _REFUSALS[cause.type]
+        return Problem(status, code, cause.message)
+    _LOG.error("a command failed", exc_info=error)
+    return _no_answer("The subscription's workflow could not carry out the command.")
