@@ -1,0 +1,108 @@
+"""What Durabill asks of a payment provider: charge once, and tell what became of a charge (C7).
+
+A provider never raises for a payment's outcome. What it cannot know is `Unknown`, which is neither success nor failure:
+the same attempt is asked again with the same key, and never sent anew.
+"""
+
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from billing.period import Instant
+
+
+class ChargeRequest(BaseModel):
+    """One payment attempt, as it stands in its committed row.
+
+    `amount_minor` is in the minor units of ISO 4217, `currency` an ISO code in any case; `key` is the attempt's
+    idempotency key; `at` the subscription's now; `started_at` the wall-clock instant of the attempt's commit.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    project_id: UUID
+    invoice_id: UUID
+    attempt_no: int
+    key: str
+    amount_minor: int
+    currency: str
+    customer_ref: str | None
+    at: Instant
+    started_at: Instant
+
+
+class Succeeded(BaseModel):
+    """The money was taken."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["succeeded"] = "succeeded"
+    payment_id: str
+    at: Instant
+
+
+class Declined(BaseModel):
+    """The money was certainly not taken; `code` is the provider's word for why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["declined"] = "declined"
+    code: str
+    message: str
+    payment_id: str | None = None
+
+
+class RequiresAction(BaseModel):
+    """The customer must confirm the payment; nothing was taken yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["requires_action"] = "requires_action"
+    payment_id: str | None
+    message: str = "The customer must authenticate this payment."
+
+
+class Unknown(BaseModel):
+    """Nobody can say yet whether the money was taken."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["unknown"] = "unknown"
+    reason: str
+
+
+Outcome = Succeeded | Declined | RequiresAction | Unknown
+
+
+class PaymentProvider(Protocol):
+    """A way to take money from a customer without the customer being there."""
+
+    name: str
+
+    async def charge(self, request: ChargeRequest) -> Outcome:
+        """Take the money, at most once for one `request.key`, however often this is called."""
+        ...
+
+    async def find(self, request: ChargeRequest) -> Outcome | None:
+        """Look the attempt up without sending anything; None if the provider certainly never received it."""
+        ...
+
+    async def abandon(self, request: ChargeRequest) -> Outcome:
+        """Give up a payment that waits for the customer, so that a new attempt cannot make a second one.
+
+        Answers `Succeeded` if the customer confirmed it meanwhile, `Declined` once it can no longer succeed, `Unknown`
+        if the provider could not be asked.
+        """
+        ...
+
+
+def declined(code: str, message: str, payment_id: str | None = None) -> Declined:
+    """Make a refusal, its texts cut to what a row holds."""
+    return Declined(code=code[:100], message=message[:500], payment_id=payment_id)
+
+
+def succeeded(payment_id: str, at: datetime) -> Succeeded:
+    """Make a success at an instant."""
+    return Succeeded(payment_id=payment_id, at=at)

@@ -1,0 +1,35 @@
+"""Which payment provider serves a customer. A new provider is one file here and one line in `payment_providers`."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from adapters.payments.manual import ManualPayments
+from adapters.payments.port import PaymentProvider
+from adapters.payments.sandbox import SandboxPayments
+from adapters.payments.stripe import StripePayments
+from adapters.postgres.database import Database
+
+Providers = Mapping[str, PaymentProvider]
+
+MANUAL: Final = "manual"
+
+
+def payment_providers(
+    database: Database, *, stripe_api_key: str | None, stripe_api_base: str | None, timeout_seconds: int
+) -> Providers:
+    """Build the providers by the name that a customer's `payment_provider` holds.
+
+    Without a Stripe key, `stripe` is served by the sandbox, so that everything works on a bare machine (B127).
+    """
+    sandbox = SandboxPayments(database)
+    stripe = (
+        StripePayments(stripe_api_key, api_base=stripe_api_base, timeout_seconds=timeout_seconds)
+        if stripe_api_key
+        else sandbox
+    )
+    return {"sandbox": sandbox, "stripe": stripe, MANUAL: ManualPayments()}
+
+
+def collects_automatically(payment_provider: str | None) -> bool:
+    """Tell whether period invoices of a customer with this provider are charged without being asked."""
+    return payment_provider is not None and payment_provider != MANUAL
