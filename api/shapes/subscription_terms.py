@@ -11,7 +11,7 @@ from uuid import UUID
 
 from api.shapes.subscription_shapes import NewSubscription
 from billing import lifecycle
-from billing.period import Alignment, BillingCycle, Interval, zone
+from billing.period import BillingCycle, Interval, zone
 from billing.subscription import SubscriptionState, TestClock
 from models.problems import Problem, invalid
 
@@ -163,8 +163,3 @@ def row_of(state: SubscriptionState, wanted: NewSubscription, named: Named) -> d
         "activated_at": state.starts_at if has_begun else None,
         "cancel_at": state.cancel_at,
     }
-
-
-def alignment_of(billing_time: Alignment | None, external_id: str | None) -> Alignment:
-    """Give the alignment: as asked, else calendar for BoxBilling's bodies and anniversary for all others (C24)."""
-    return billing_time or ("calendar" if external_id is not None else "anniversary")

@@ -1,0 +1,254 @@
+"""Test clocks: frozen time that customers and their subscriptions live in (design section 6, C11).
+
+A clock is `ready` at its frozen time, or `advancing` to its target until every live subscription of it has processed
+what is due by then. A subscription that is created, and a second advance, wait for `ready`: nothing may appear in the
+middle of time travel. Locks are taken in the order subscriptions, then clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres import outbox_store
+from adapters.postgres.paging import Page, paged
+from models.identifiers import new_id, parse_id, subscription_workflow_id
+from models.messages.subscription import ClockAdvanced, ClockDeleted
+from models.problems import conflict, invalid, not_found
+from models.tables import customers, subscriptions, test_clocks
+
+FURTHEST_ADVANCE: Final = timedelta(days=3660)
+"""How far one advance may go: ten years."""
+
+CLOCK_ADVANCED: Final = "clock_advanced"
+CLOCK_DELETED: Final = "clock_deleted"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many live subscriptions a clock has, and how many of them have reached its target (or its frozen time)."""
+
+    subscriptions: int
+    reached: int
+
+
+async def create(connection: AsyncConnection, *, project_id: UUID, name: str | None, frozen_time: datetime) -> Row[Any]:
+    """Make a clock that stands still at an instant; `ready` at once."""
+    statement = insert(test_clocks).values(id=new_id(), project_id=project_id, name=name, frozen_time=frozen_time)
+    row: Row[Any] = (await connection.execute(statement.returning(test_clocks))).one()
+    return row
+
+
+async def find(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> Row[Any]:
+    """Find a clock that is not deleted by its shown id or uuid; raises `Problem` 404 `test_clock_not_found`.
+
+    `lock` keeps it from advancing, and from being deleted, until the transaction ends.
+    """
+    found = parse_id(ref)
+    if found is None:
+        raise not_found("test_clock", ref)
+    statement = select(test_clocks).where(
+        test_clocks.c.id == found, test_clocks.c.project_id == project_id, test_clocks.c.deleted_at.is_(None)
+    )
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    if row is None:
+        raise not_found("test_clock", ref)
+    return row
+
+
+async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[list[Row[Any]], int]:
+    """List the clocks that are not deleted, newest first, and count them all."""
+    condition = and_(test_clocks.c.project_id == project_id, test_clocks.c.deleted_at.is_(None))
+    total = await connection.scalar(select(func.count()).select_from(test_clocks).where(condition))
+    orderable: Mapping[str, ColumnElement[Any]] = {"frozen_time": test_clocks.c.frozen_time, "name": test_clocks.c.name}
+    statement = paged(select(test_clocks).where(condition), page, test_clocks.c.id, orderable)
+    return list((await connection.execute(statement)).all()), total or 0
+
+
+async def now(connection: AsyncConnection, test_clock_id: UUID | None) -> datetime:
+    """Give the time that a customer or subscription lives in: its clock's frozen time, or the wall clock's (C11).
+
+    While the clock advances this is the time it left: what is due in between has not all happened yet.
+    """
+    if test_clock_id is not None:
+        frozen = await connection.scalar(select(test_clocks.c.frozen_time).where(test_clocks.c.id == test_clock_id))
+        if isinstance(frozen, datetime):
+            return frozen.astimezone(UTC)
+    return datetime.now(UTC)
+
+
+async def now_held(connection: AsyncConnection, test_clock_id: UUID | None) -> datetime:
+    """Give the time as `now` does, and keep the clock from advancing until the transaction ends.
+
+    Raises `Problem` 409 `test_clock_advancing`, or `test_clock_deleted` if the clock is gone.
+    """
+    if test_clock_id is None:
+        return datetime.now(UTC)
+    statement = select(test_clocks).where(test_clocks.c.id == test_clock_id).with_for_update(read=True)
+    row = (await connection.execute(statement)).one()
+    if row.deleted_at is not None:
+        raise conflict("test_clock_deleted", "The customer's test clock was deleted, and its time ended with it.")
+    _must_be_ready(row)
+    frozen: datetime = row.frozen_time
+    return frozen.astimezone(UTC)
+
+
+async def advance(connection: AsyncConnection, project_id: UUID, ref: str, target: datetime) -> Row[Any]:
+    """Send every live subscription of a clock forward to an instant; without any, the clock is there at once.
+
+    The signals are outbox rows of the same transaction. To the present instant changes nothing. Raises `Problem` 404,
+    422 `clock_backwards` or `clock_too_far` (more than ten years), 409 `test_clock_advancing`.
+    """
+    clock = await find(connection, project_id, ref, lock=True)
+    _must_be_ready(clock)
+    _must_be_ahead(clock.frozen_time, target)
+    live = await _live(connection, clock.id)
+    await connection.execute(
+        update(test_clocks)
+        .where(test_clocks.c.id == clock.id)
+        .values(status="advancing", target_time=target, failure=None, updated_at=func.clock_timestamp())
+    )
+    message = ClockAdvanced(frozen_time=target).model_dump(mode="json")
+    for subscription_id in live:
+        await _signal(connection, project_id, subscription_id, CLOCK_ADVANCED, message)
+    await settle(connection, clock.id)
+    return await find(connection, project_id, ref)
+
+
+async def reached(connection: AsyncConnection, subscription_id: UUID, frozen_time: datetime) -> bool:
+    """Note that a subscription has processed everything due by `frozen_time`; answers whether its clock is now ready.
+
+    The workflow's activity calls it after each `clock_advanced` signal; again, late or twice is harmless. Safe for a
+    subscription without a clock.
+    """
+    columns = subscriptions.c
+    noted = await connection.execute(
+        update(subscriptions)
+        .where(columns.id == subscription_id)
+        .values(clock_reached_at=func.greatest(columns.clock_reached_at, frozen_time))
+        .returning(columns.test_clock_id)
+    )
+    clock_id = noted.scalar_one_or_none()
+    return False if clock_id is None else await settle(connection, clock_id)
+
+
+async def settle(connection: AsyncConnection, clock_id: UUID) -> bool:
+    """Make a clock ready if nothing holds it back any more; answers whether it is ready.
+
+    To be called, too, when a subscription of the clock ends while others are still on their way.
+    """
+    clock = (
+        await connection.execute(select(test_clocks).where(test_clocks.c.id == clock_id).with_for_update())
+    ).one_or_none()
+    if clock is None or clock.status == "ready":
+        return clock is not None
+    # A statement of its own after the lock: it sees what the transaction before us committed.
+    behind = select(subscriptions.c.id).where(_is_live(clock_id), _is_behind(clock.target_time)).limit(1)
+    if (await connection.execute(behind)).first() is not None:
+        return False
+    await connection.execute(
+        update(test_clocks)
+        .where(test_clocks.c.id == clock_id)
+        .values(
+            status="ready",
+            frozen_time=clock.target_time,
+            target_time=None,
+            failure=None,
+            updated_at=func.clock_timestamp(),
+        )
+    )
+    return True
+
+
+async def failed(connection: AsyncConnection, subscription_id: UUID, reason: str) -> None:
+    """Note that a subscription cannot go on: its clock stands `failed` until it reaches the target after all."""
+    clock_of = select(subscriptions.c.test_clock_id).where(subscriptions.c.id == subscription_id).scalar_subquery()
+    await connection.execute(
+        update(test_clocks)
+        .where(test_clocks.c.id == clock_of, test_clocks.c.status == "advancing")
+        .values(status="failed", failure=reason[:1000], updated_at=func.clock_timestamp())
+    )
+
+
+async def progress(connection: AsyncConnection, clock: Row[Any]) -> Progress:
+    """Count the live subscriptions of a clock and those that have reached where it goes (or stands)."""
+    behind = func.count().filter(_is_behind(clock.target_time)) if clock.target_time is not None else None
+    total = func.count()
+    counted = select(total, total - total if behind is None else behind).where(_is_live(clock.id))
+    found = (await connection.execute(counted.select_from(subscriptions))).one()
+    return Progress(subscriptions=found[0], reached=found[0] - found[1])
+
+
+async def delete(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+    """Delete a clock: its subscriptions end in its time without another invoice, and its customers go with it.
+
+    Their invoices stay. Raises `Problem` 404, or 409 `test_clock_advancing`.
+    """
+    clock = await find(connection, project_id, ref)
+    live = await _live(connection, clock.id, lock=True)
+    clock = await find(connection, project_id, ref, lock=True)
+    _must_be_ready(clock)
+    message = ClockDeleted().model_dump(mode="json")
+    for subscription_id in live:
+        await _signal(connection, project_id, subscription_id, CLOCK_DELETED, message)
+    gone = func.clock_timestamp()
+    await connection.execute(
+        update(subscriptions)
+        .where(subscriptions.c.id.in_(live))
+        .values(status="terminated", ended_at=clock.frozen_time, updated_at=gone)
+    )
+    await connection.execute(
+        update(customers)
+        .where(customers.c.test_clock_id == clock.id, customers.c.deleted_at.is_(None))
+        .values(deleted_at=gone, updated_at=gone)
+    )
+    await connection.execute(
+        update(test_clocks).where(test_clocks.c.id == clock.id).values(deleted_at=gone, updated_at=gone)
+    )
+    return clock
+
+
+def _must_be_ready(clock: Row[Any]) -> None:
+    if clock.status == "advancing":
+        raise conflict(
+            "test_clock_advancing", "The test clock is advancing; wait until its status is ready.", retryable=True
+        )
+
+
+def _must_be_ahead(frozen: datetime, target: datetime) -> None:
+    if target < frozen:
+        raise invalid("frozen_time", f"is before the clock's {frozen.isoformat()}: forward only", "clock_backwards")
+    if target - frozen > FURTHEST_ADVANCE:
+        raise invalid("frozen_time", "is more than ten years ahead; advance in parts", "clock_too_far")
+
+
+def _is_live(clock_id: UUID) -> ColumnElement[bool]:
+    """A subscription that has not ended; one that is canceled lives until its period's end."""
+    return and_(subscriptions.c.test_clock_id == clock_id, subscriptions.c.ended_at.is_(None))
+
+
+def _is_behind(target: datetime) -> ColumnElement[bool]:
+    at = subscriptions.c.clock_reached_at
+    return or_(at.is_(None), at < target)
+
+
+async def _live(connection: AsyncConnection, clock_id: UUID, *, lock: bool = False) -> list[UUID]:
+    statement = select(subscriptions.c.id).where(_is_live(clock_id)).order_by(subscriptions.c.id)
+    return list((await connection.execute(statement.with_for_update() if lock else statement)).scalars())
+
+
+async def _signal(
+    connection: AsyncConnection, project_id: UUID, subscription_id: UUID, signal: str, message: Mapping[str, Any]
+) -> None:
+    workflow_id = subscription_workflow_id(project_id, subscription_id)
+    await outbox_store.enqueue(
+        connection,
+        project_id=project_id,
+        topic=outbox_store.WORKFLOW_SIGNAL,
+        ordering_key=workflow_id,
+        payload={"workflow_id": workflow_id, "signal": signal, "message": dict(message)},
+    )

@@ -1,0 +1,179 @@
+"""Subscriptions as rows: their creation, and what the API shows of them.
+
+A subscription's workflow changes the row as its life goes on (adapters/postgres/lifecycle_store.py); here a row begins,
+is read together with what it refers to, and its terms that no workflow needs to know are edited.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.failures import violated_constraint
+from adapters.postgres.paging import Page, paged
+from adapters.postgres.resolver import SUBSCRIPTION, required
+from models.problems import Problem, conflict, not_found
+from models.tables import audit_log, customers, organizations, plan_versions, plans, projects, subscriptions
+
+View = Row[Any]
+"""A subscription's row together with the names of its customer and plan."""
+
+_ORDERABLE: Final[Mapping[str, ColumnElement[Any]]] = {
+    "started_at": subscriptions.c.activated_at,
+    "starts_at": subscriptions.c.starts_at,
+    "start_date": subscriptions.c.starts_at,
+    "status": subscriptions.c.status,
+    "external_id": subscriptions.c.external_id,
+    "updated_at": subscriptions.c.updated_at,
+    "current_period_end": subscriptions.c.current_period_end,
+}
+
+
+@dataclass(frozen=True)
+class SubscriptionFilter:
+    """Which subscriptions a list is about; None means any. References are resolved to uuids before."""
+
+    customer_id: UUID | None = None
+    plan_id: UUID | None = None
+    status: str | None = None
+    external_reference: str | None = None
+    external_id: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Give the conditions of a row."""
+        columns = subscriptions.c
+        wanted = {
+            columns.customer_id: self.customer_id,
+            columns.plan_id: self.plan_id,
+            columns.external_reference: self.external_reference,
+            columns.external_id: self.external_id,
+        }
+        found: list[ColumnElement[bool]] = [column == value for column, value in wanted.items() if value is not None]
+        if self.status is not None:
+            found.append(_shown_as(self.status))
+        return found
+
+
+def _shown_as(status: str) -> ColumnElement[bool]:
+    """One that is to be canceled at its period's end is shown as canceled at once (C23)."""
+    columns = subscriptions.c
+    if status == "canceled":
+        return or_(columns.status == "canceled", and_(columns.canceled_at.is_not(None), columns.status != "terminated"))
+    condition = columns.status == status
+    return condition if status == "terminated" else and_(condition, columns.canceled_at.is_(None))
+
+
+async def create(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+    """Insert a subscription's row; raises `Problem` 409 `subscription_exists` for a taken external id."""
+    try:
+        await connection.execute(insert(subscriptions).values(**values))
+    except IntegrityError as error:
+        if violated_constraint(error) != "uq_subscriptions_external_id":
+            raise
+        raise conflict(
+            "subscription_exists", f"A subscription with the external id {values['external_id']!r} exists already."
+        ) from error
+
+
+async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> View:
+    """Read a subscription, named in any form, with the names of its customer and plan.
+
+    Raises `Problem` 404 `subscription_not_found`.
+    """
+    found = await required(connection, project_id, SUBSCRIPTION, ref)
+    return await view_by_id(connection, found.id)
+
+
+async def view_by_id(connection: AsyncConnection, subscription_id: UUID) -> View:
+    """Read a subscription by its uuid, as `view` does."""
+    row: View | None = (await connection.execute(_viewed().where(subscriptions.c.id == subscription_id))).one_or_none()
+    if row is None:
+        raise not_found("subscription", subscription_id)
+    return row
+
+
+async def listed(
+    connection: AsyncConnection, project_id: UUID, wanted: SubscriptionFilter, page: Page
+) -> tuple[Sequence[View], int]:
+    """List subscriptions, newest first or as the page asks, and count all that the filter matches."""
+    conditions = [subscriptions.c.project_id == project_id, *wanted.conditions()]
+    total = await connection.scalar(select(func.count()).select_from(subscriptions).where(*conditions))
+    statement = paged(_viewed().where(*conditions), page, subscriptions.c.id, _ORDERABLE)
+    return (await connection.execute(statement)).all(), int(total or 0)
+
+
+def _viewed() -> Select[Any]:
+    joined = (
+        subscriptions.join(customers, customers.c.id == subscriptions.c.customer_id)
+        .join(plans, plans.c.id == subscriptions.c.plan_id)
+        .join(plan_versions, plan_versions.c.id == subscriptions.c.plan_version_id)
+    )
+    return select(
+        subscriptions,
+        customers.c.code.label("customer_code"),
+        customers.c.code_chosen.label("customer_code_chosen"),
+        customers.c.is_organization.label("pays_for_organization"),
+        plans.c.code.label("plan_code"),
+        plans.c.code_chosen.label("plan_code_chosen"),
+        plans.c.entitlements.label("plan_entitlements"),
+        plan_versions.c.name.label("plan_name"),
+        plan_versions.c.currency.label("plan_currency"),
+        plan_versions.c.base_amount.label("plan_base_amount"),
+    ).select_from(joined)
+
+
+async def edit(connection: AsyncConnection, subscription_id: UUID, values: Mapping[str, Any]) -> None:
+    """Change terms of a row that no running workflow depends on; raises `Problem` 409 for a taken external id."""
+    statement = update(subscriptions).where(subscriptions.c.id == subscription_id)
+    await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
+
+
+async def default_timezone(connection: AsyncConnection, project_id: UUID) -> str:
+    """Give the billing zone of a customer without one: the project's, else the organization's, else UTC."""
+    statement = (
+        select(func.coalesce(projects.c.timezone, organizations.c.timezone, "UTC"))
+        .select_from(projects.join(organizations, organizations.c.id == projects.c.organization_id))
+        .where(projects.c.id == project_id)
+    )
+    return await connection.scalar(statement) or "UTC"
+
+
+async def newest_version(connection: AsyncConnection, plan: Row[Any]) -> Row[Any]:
+    """Read the newest version of a plan: the one a new subscription is pinned to (B37)."""
+    return await version(connection, plan, plan.current_version)
+
+
+async def version(connection: AsyncConnection, plan: Row[Any], number: int) -> Row[Any]:
+    """Read one version of a plan; raises `Problem` 404 `plan_version_not_found`."""
+    statement = select(plan_versions).where(plan_versions.c.plan_id == plan.id, plan_versions.c.version == number)
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise Problem(404, "plan_version_not_found", f"The plan {plan.code!r} has no version {number}.")
+    return row
+
+
+async def version_by_id(connection: AsyncConnection, plan_version_id: UUID) -> Row[Any]:
+    """Read the plan version that a subscription is pinned to."""
+    row: Row[Any] = (await connection.execute(select(plan_versions).where(plan_versions.c.id == plan_version_id))).one()
+    return row
+
+
+async def plan_by_id(connection: AsyncConnection, plan_id: UUID) -> Row[Any]:
+    """Read the plan of a subscription, also one that was deleted since."""
+    row: Row[Any] = (await connection.execute(select(plans).where(plans.c.id == plan_id))).one()
+    return row
+
+
+async def history(connection: AsyncConnection, subscription_id: UUID) -> Sequence[Row[Any]]:
+    """Read everything that happened to a subscription, oldest first: a view of the audit log (conflicts C31, B87)."""
+    statement = (
+        select(audit_log)
+        .where(audit_log.c.resource_type == "subscription", audit_log.c.resource_id == subscription_id)
+        .order_by(audit_log.c.sequence)
+        .limit(1000)
+    )
+    return (await connection.execute(statement)).all()
