@@ -120,6 +120,14 @@ payment_attempts = Table(
     updated(),
     CheckConstraint("status IN (" + ", ".join(repr(s) for s in ATTEMPT_STATUSES) + ")", name="status"),
     UniqueConstraint("invoice_id", "attempt_no"),
+    # An invoice is paid once, and no attempt is sent while another one's outcome is open (C7, B126).
+    Index("uq_payment_attempts_succeeded", "invoice_id", unique=True, postgresql_where=text("status = 'succeeded'")),
+    Index(
+        "uq_payment_attempts_open",
+        "invoice_id",
+        unique=True,
+        postgresql_where=text("status IN ('pending', 'unknown', 'requires_action')"),
+    ),
 )
 
 # What the sandbox provider remembers, as a remote provider would: written in its own transaction.

@@ -1,0 +1,121 @@
+"""Closing: everything unbilled of a subscription becomes one invoice, in one transaction (C5, C8, design section 4)."""
+
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from adapters.payments.registry import collects_automatically
+from adapters.postgres import billing_store, invoice_store
+from adapters.postgres.audit_store import Actor
+from adapters.postgres.billing_store import Bill, Terms
+from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.invoice_write_store import NewInvoice, new_line, write_invoice
+from billing.invoice import AbsurdInvoice, InvoiceStatus, total
+from billing.money import UnknownCurrency
+from models.identifiers import shown_id, subscription_workflow_id
+from models.messages.base import SubscriptionRef
+from models.messages.closing import ClosePeriods, InvoiceClosed
+
+
+class ClosingActivities:
+    """The close of one subscription."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="close_periods")
+    async def close_periods(self, message: ClosePeriods) -> InvoiceClosed:
+        """Bill what is unbilled in `[start, end)`; a second run with the same billing key finds the first invoice.
+
+        What no retry can cure (an absurd amount, a plan that cannot be read) is a non-retryable ApplicationError whose
+        type says which, so that the workflow parks the close with it (C10).
+        """
+        ref = message.subscription
+        try:
+            async with self._database.transaction(ProjectScope(ref.organization_id, ref.project_id)) as connection:
+                return await _close(connection, message)
+        except AbsurdInvoice as error:
+            raise ApplicationError(str(error), type="AbsurdInvoice", non_retryable=True) from error
+        except (UnknownCurrency, ValidationError) as error:
+            raise ApplicationError(str(error), type="UnreadablePlan", non_retryable=True) from error
+
+
+async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceClosed:
+    terms = await billing_store.terms_of(connection, message.subscription.subscription_id, lock=True)
+    known = await invoice_store.by_billing_key(connection, message.billing_key)
+    if known is not None:
+        return known
+    bill = await billing_store.bill(
+        connection,
+        terms,
+        start=message.start,
+        end=message.end,
+        plan_version_id=message.plan_version_id,
+        ends_subscription=message.kind == "final",
+    )
+    if not bill.lines:
+        await _move_period(connection, message)
+        return InvoiceClosed(invoice_id=None, existing_invoice_id=bill.last_invoice_id, currency=bill.currency)
+    invoice = _invoice(message, terms, bill)
+    assert invoice.total_minor == total(bill.lines), "an invoice's total is the sum of its lines (C2)"
+    number = await write_invoice(connection, invoice)
+    return InvoiceClosed(
+        invoice_id=invoice.id,
+        status=invoice.status,
+        number=number,
+        total_minor=invoice.total_minor,
+        currency=invoice.currency,
+        collect=invoice.auto_collect,
+        due_at=invoice.due_at,
+        line_count=len(invoice.lines),
+    )
+
+
+async def _move_period(connection: AsyncConnection, message: ClosePeriods) -> None:
+    following = _next_period(message)
+    if following is not None:
+        await billing_store.set_current_period(connection, message.subscription.subscription_id, following)
+
+
+def _next_period(message: ClosePeriods) -> tuple[datetime, datetime] | None:
+    if message.next_period_start is None or message.next_period_end is None:
+        return None
+    return message.next_period_start, message.next_period_end
+
+
+def _invoice(message: ClosePeriods, terms: Terms, bill: Bill) -> NewInvoice:
+    status = _status(message, total(bill.lines))
+    return NewInvoice(
+        scope=ProjectScope(message.subscription.organization_id, message.subscription.project_id),
+        actor=_actor(message.subscription),
+        customer_id=terms.customer_id,
+        customer_shown=terms.customer_code if terms.customer_code_chosen else shown_id("customer", terms.customer_id),
+        subscription_id=terms.subscription_id,
+        kind=message.kind,
+        status=status,
+        currency=bill.currency,
+        lines=[new_line(line, terms.subscription_id) for line in bill.lines],
+        billing_key=message.billing_key,
+        at=message.at,
+        due_at=message.at + timedelta(days=terms.net_payment_term_days),
+        period_start=bill.period.start,
+        period_end=bill.period.end,
+        auto_collect=(
+            message.kind != "on_demand" and status == "issued" and collects_automatically(terms.payment_provider)
+        ),
+        next_period=_next_period(message),
+    )
+
+
+def _status(message: ClosePeriods, total_minor: int) -> InvoiceStatus:
+    """Nothing due means paid at once: there is nothing to collect."""
+    if message.draft:
+        return "draft"
+    return "issued" if total_minor > 0 else "paid"
+
+
+def _actor(ref: SubscriptionRef) -> Actor:
+    return Actor("workflow", subscription_workflow_id(ref.project_id, ref.subscription_id))

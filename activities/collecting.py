@@ -1,0 +1,323 @@
+"""Collecting: one payment attempt of one invoice, safe to run twice, never charging twice (C7, B124-B127).
+
+The attempt is committed, then the provider is called outside any transaction, then the outcome is recorded. A worker
+that dies in between leaves a pending attempt, whose next run asks the provider with the same key.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, assert_never
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio import activity
+
+from adapters.payments.port import (
+    ChargeRequest,
+    Declined,
+    Outcome,
+    PaymentProvider,
+    RequiresAction,
+    Succeeded,
+    Unknown,
+)
+from adapters.postgres import audit_store, outbox_store, payment_store
+from adapters.postgres.audit_store import Actor
+from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.invoice_write_store import webhook_message
+from adapters.postgres.payment_store import Collectable
+from billing.invoice import InvoiceStatus, transition
+from models.identifiers import invoice_workflow_id, shown_id, subscription_workflow_id
+from models.messages.collecting import CollectInvoice, InvoiceCollected
+
+#: Stripe forgets idempotency keys after a day; an older attempt is only looked up, never sent (C7).
+RESEND_WITHIN: Final = timedelta(hours=23)
+
+_COLLECTABLE: Final = ("issued", "overdue", "failed")
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """An open attempt that the provider is to be asked about."""
+
+    id: UUID
+    provider: PaymentProvider
+    request: ChargeRequest
+    status: str
+    may_send: bool
+
+
+class CollectingActivities:
+    """Collection through the payment providers, which are keyed by a customer's `payment_provider`."""
+
+    def __init__(self, database: Database, providers: Mapping[str, PaymentProvider]) -> None:
+        self._database = database
+        self._providers = providers
+
+    @activity.defn(name="collect_invoice")
+    async def collect_invoice(self, message: CollectInvoice) -> InvoiceCollected:
+        """Make or resume the attempt and say what became of it.
+
+        While an earlier attempt's outcome is unknown, that one is resumed instead, under its own number: the answer's
+        `attempt_no` says which it was.
+        """
+        prepared = await self._prepare(message)
+        if isinstance(prepared, InvoiceCollected):
+            return prepared
+        if prepared.status == "requires_action" and prepared.request.attempt_no < message.attempt_no:
+            given_up = await self._record(message, prepared, await prepared.provider.abandon(prepared.request))
+            return await self.collect_invoice(message) if given_up.status == "declined" else given_up
+        return await self._record(message, prepared, await _ask(prepared))
+
+    async def _prepare(self, message: CollectInvoice) -> _Attempt | InvoiceCollected:
+        """Commit the attempt before anything is sent; or answer what is known already."""
+        async with self._database.transaction(_scope(message)) as connection:
+            invoice = await payment_store.lock_invoice(connection, message.invoice_id)
+            attempts = await payment_store.attempts_of(connection, message.invoice_id)
+            refusal = _not_collectable(message, invoice)
+            if invoice is None or refusal is not None:
+                return _known(message, attempts) or refusal or _missing(message)
+            open_one = next((row for row in attempts if row.status in payment_store.OPEN), None)
+            if open_one is None:
+                known = _known(message, attempts)
+                if known is not None:
+                    return known
+                provider = self._providers.get(invoice.payment_provider or "")
+                if provider is None:
+                    return _refused(message, "no_payment_provider", "The customer has no payment provider to charge.")
+                open_one = await payment_store.start_attempt(
+                    connection,
+                    message.project_id,
+                    invoice,
+                    attempt_no=message.attempt_no,
+                    provider=str(invoice.payment_provider),
+                    at=message.at,
+                )
+            return self._attempt(message, invoice, open_one)
+
+    def _attempt(self, message: CollectInvoice, invoice: Collectable, row: Row[Any]) -> _Attempt:
+        return _Attempt(
+            id=row.id,
+            provider=self._providers[row.provider],
+            request=ChargeRequest(
+                project_id=message.project_id,
+                invoice_id=invoice.invoice_id,
+                attempt_no=row.attempt_no,
+                key=row.idempotency_key,
+                amount_minor=row.amount_minor,
+                currency=row.currency,
+                customer_ref=invoice.customer_ref,
+                at=message.at,
+                started_at=row.created_at,
+            ),
+            status=row.status,
+            may_send=timedelta(seconds=float(row.age_seconds)) < RESEND_WITHIN,
+        )
+
+    async def _record(self, message: CollectInvoice, attempt: _Attempt, outcome: Outcome) -> InvoiceCollected:
+        """Write the outcome once: attempt, invoice, audit entry and webhook in one transaction."""
+        async with self._database.transaction(_scope(message)) as connection:
+            invoice = await payment_store.lock_invoice(connection, message.invoice_id)
+            assert invoice is not None, "an invoice with an attempt is never deleted"
+            changed = await payment_store.finish_attempt(
+                connection, attempt.id, at=message.at, **_as_row(outcome, attempt.status)
+            )
+            if changed:
+                await _tell(connection, message, invoice, attempt, outcome)
+        return _answer(message, attempt, outcome)
+
+
+async def _ask(attempt: _Attempt) -> Outcome:
+    """Send the attempt, or only look it up when its key may be forgotten or the customer has to act first."""
+    if attempt.may_send and attempt.status != "requires_action":
+        return await attempt.provider.charge(attempt.request)
+    found = await attempt.provider.find(attempt.request)
+    if found is None:
+        return Declined(code="never_received", message="The provider never received this attempt.")
+    return found
+
+
+def _not_collectable(message: CollectInvoice, invoice: Collectable | None) -> InvoiceCollected | None:
+    if invoice is None:
+        return _missing(message)
+    if invoice.status not in _COLLECTABLE:
+        return _refused(message, f"invoice_{invoice.status}", f"The invoice is {invoice.status}.")
+    if invoice.total_minor <= 0:
+        return _refused(message, "nothing_due", "Nothing is due on this invoice.")
+    if invoice.payment_provider == "manual":
+        return _refused(message, "manual_payment", "The customer pays outside Durabill: mark it paid.")
+    return None
+
+
+def _missing(message: CollectInvoice) -> InvoiceCollected:
+    return _refused(message, "invoice_not_found", "There is no such invoice.")
+
+
+def _refused(message: CollectInvoice, code: str, detail: str) -> InvoiceCollected:
+    return InvoiceCollected(
+        invoice_id=message.invoice_id,
+        status="not_collectable",
+        attempt_no=message.attempt_no,
+        code=code,
+        message=detail,
+    )
+
+
+def _known(message: CollectInvoice, attempts: list[Row[Any]]) -> InvoiceCollected | None:
+    """Answer a repeated message from its attempt's row: a second run must say what the first did."""
+    row = next((row for row in attempts if row.attempt_no == message.attempt_no), None)
+    if row is None or row.status in payment_store.OPEN:
+        return None
+    return InvoiceCollected(
+        invoice_id=message.invoice_id,
+        status="paid" if row.status == "succeeded" else "declined",
+        attempt_no=row.attempt_no,
+        payment_intent_id=row.provider_payment_id,
+        charged_at=row.finished_at if row.status == "succeeded" else None,
+        code=row.failure_code,
+        message=row.failure_message,
+    )
+
+
+def _as_row(outcome: Outcome, before: str) -> dict[str, Any]:
+    match outcome:
+        case Succeeded(payment_id=payment_id):
+            return {"status": "succeeded", "provider_payment_id": payment_id}
+        case Declined(code=code, message=text, payment_id=payment_id):
+            return {
+                "status": "declined",
+                "provider_payment_id": payment_id,
+                "failure_code": code,
+                "failure_message": text,
+            }
+        case RequiresAction(payment_id=payment_id, message=text):
+            return {
+                "status": "requires_action",
+                "provider_payment_id": payment_id,
+                "failure_code": "requires_action",
+                "failure_message": text,
+            }
+        case Unknown(reason=reason):
+            # What waits for the customer still does when the provider could not be asked.
+            status = before if before == "requires_action" else "unknown"
+            return {"status": status, "failure_code": "unknown", "failure_message": reason}
+        case _:
+            assert_never(outcome)
+
+
+def _answer(message: CollectInvoice, attempt: _Attempt, outcome: Outcome) -> InvoiceCollected:
+    base = {"invoice_id": message.invoice_id, "attempt_no": attempt.request.attempt_no}
+    match outcome:
+        case Succeeded(payment_id=payment_id):
+            return InvoiceCollected(**base, status="paid", payment_intent_id=payment_id, charged_at=message.at)
+        case Declined(code=code, message=text, payment_id=payment_id):
+            return InvoiceCollected(**base, status="declined", payment_intent_id=payment_id, code=code, message=text)
+        case RequiresAction(payment_id=payment_id, message=text):
+            return InvoiceCollected(
+                **base, status="requires_action", payment_intent_id=payment_id, code="requires_action", message=text
+            )
+        case Unknown(reason=reason):
+            return InvoiceCollected(**base, status="pending", code="unknown", message=reason)
+        case _:
+            assert_never(outcome)
+
+
+async def _tell(
+    connection: AsyncConnection, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, outcome: Outcome
+) -> None:
+    """Move the invoice, and write down and announce a payment or a known failure."""
+    match outcome:
+        case Succeeded(payment_id=payment_id):
+            assert invoice.status != "paid", "an invoice is paid exactly once"
+            await payment_store.set_invoice_status(
+                connection, invoice.invoice_id, status="paid", paid_at=message.at, payment_intent_id=payment_id
+            )
+            data: dict[str, Any] = {"payment_intent_id": payment_id, "amount_minor": attempt.request.amount_minor}
+            await _log(connection, message, invoice, attempt, action="charged", data=data)
+            await _announce(connection, message, invoice, "invoice.paid", "paid", payment_intent_id=payment_id)
+        case Declined(code=code, message=text):
+            status = _after_failure(invoice, final=message.final_attempt)
+            if status != invoice.status:
+                await payment_store.set_invoice_status(connection, invoice.invoice_id, status=status)
+            data = {"code": code, "message": text}
+            await _log(connection, message, invoice, attempt, action="charge_failed", data=data)
+            await _announce(
+                connection, message, invoice, "invoice.failed", status, failure_code=code, failure_message=text
+            )
+        case RequiresAction(message=text) if attempt.status != "requires_action":
+            data = {"message": text}
+            await _log(connection, message, invoice, attempt, action="charge_requires_action", data=data)
+        case RequiresAction() | Unknown():
+            pass
+
+
+def _after_failure(invoice: Collectable, *, final: bool) -> str:
+    """A known failure leaves the invoice open; only the last attempt of the schedule fails it."""
+    status: InvoiceStatus = invoice.status  # type: ignore[assignment]
+    return transition(status, "fail") if final else status
+
+
+async def _log(
+    connection: AsyncConnection,
+    message: CollectInvoice,
+    invoice: Collectable,
+    attempt: _Attempt,
+    *,
+    action: str,
+    data: Mapping[str, Any],
+) -> None:
+    await audit_store.record(
+        connection,
+        _scope(message),
+        _actor(message, invoice),
+        resource_type="invoice",
+        resource_id=invoice.invoice_id,
+        action=action,
+        title=_TITLES[action],
+        data={**data, "attempt_no": attempt.request.attempt_no, "provider": attempt.provider.name},
+        occurred_at=message.at,
+    )
+
+
+_TITLES: Final = {
+    "charged": "Invoice paid by charge",
+    "charge_failed": "Charge failed",
+    "charge_requires_action": "Charge waits for the customer",
+}
+
+
+async def _announce(
+    connection: AsyncConnection, message: CollectInvoice, invoice: Collectable, kind: str, status: str, **more: Any
+) -> None:
+    shown = invoice.customer_code if invoice.customer_code_chosen else shown_id("customer", invoice.customer_id)
+    payload = webhook_message(
+        kind,
+        at=message.at,
+        invoice_id=invoice.invoice_id,
+        customer_shown=shown,
+        subscription_id=invoice.subscription_id,
+        total_minor=invoice.total_minor,
+        currency=invoice.currency,
+        status=status,
+        invoice_number=invoice.number,
+        **more,
+    )
+    await outbox_store.enqueue(
+        connection,
+        project_id=message.project_id,
+        topic=outbox_store.WEBHOOK,
+        ordering_key=f"invoice/{invoice.invoice_id}",
+        payload=payload,
+    )
+
+
+def _actor(message: CollectInvoice, invoice: Collectable) -> Actor:
+    if invoice.subscription_id is None:
+        return Actor("workflow", invoice_workflow_id(invoice.invoice_id))
+    return Actor("workflow", subscription_workflow_id(message.project_id, invoice.subscription_id))
+
+
+def _scope(message: CollectInvoice) -> ProjectScope:
+    return ProjectScope(message.organization_id, message.project_id)

@@ -1,0 +1,257 @@
+"""What of a subscription is to be billed: its terms, what was billed before, and the lines that are left (C2, C5, C25).
+
+The close and the preview of an invoice run the same functions; only the close writes what comes out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import and_, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.plan_store import charges_of_version
+from adapters.postgres.usage_store import usages
+from billing.charges import Charge
+from billing.invoice import BilledLine, InvoiceLine, assemble
+from billing.period import BillingCycle, Period
+from billing.rating import ProposedLine, rate
+from billing.usage import Usage
+from models.problems import not_found
+from models.tables import customers, invoice_lines, invoices, plan_charges, plan_versions, subscriptions
+
+_MOST_CACHED_VERSIONS: Final = 2000
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Everything about a subscription and its customer that its invoices depend on."""
+
+    subscription_id: UUID
+    customer_id: UUID
+    customer_code: str
+    customer_code_chosen: bool
+    payment_provider: str | None
+    net_payment_term_days: int
+    plan_version_id: UUID
+    cycle: BillingCycle
+    billing_begins_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class PricedVersion:
+    """An immutable plan version: its charges in order, and its currency as the creator wrote it."""
+
+    charges: tuple[Charge, ...]
+    currency: str
+
+
+@dataclass(frozen=True)
+class Billed:
+    """What was billed of a subscription before.
+
+    `versions` tells under which plan version a period was billed; `closed_until` is the latest exclusive end of an
+    invoice, `last_invoice_id` that invoice.
+    """
+
+    lines: tuple[BilledLine, ...]
+    versions: Mapping[datetime, UUID]
+    closed_until: datetime | None
+    last_invoice_id: UUID | None
+
+
+@dataclass(frozen=True)
+class Bill:
+    """The lines that an invoice for a window has now, in minor units of `currency`; none when all is billed."""
+
+    lines: tuple[InvoiceLine, ...]
+    currency: str
+    period: Period
+    last_invoice_id: UUID | None
+
+
+# A plan version never changes, so each process reads it once; the oldest entry leaves when there are too many.
+_versions: dict[UUID, PricedVersion] = {}
+
+
+async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: bool) -> Terms:
+    """Read a subscription's terms; `lock` keeps another close of it waiting until this transaction ends.
+
+    Raises `Problem` 404 `subscription_not_found`.
+    """
+    statement = (
+        select(
+            subscriptions,
+            customers.c.code,
+            customers.c.code_chosen,
+            customers.c.payment_provider,
+            customers.c.net_payment_term,
+        )
+        .join(customers, customers.c.id == subscriptions.c.customer_id)
+        .where(subscriptions.c.id == subscription_id)
+    )
+    if lock:
+        statement = statement.with_for_update(of=subscriptions, key_share=True)
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise not_found("subscription", subscription_id)
+    begins = _billing_begins(row)
+    return Terms(
+        subscription_id=row.id,
+        customer_id=row.customer_id,
+        customer_code=row.code,
+        customer_code_chosen=row.code_chosen,
+        payment_provider=row.payment_provider,
+        net_payment_term_days=row.net_payment_term,
+        plan_version_id=row.plan_version_id,
+        cycle=BillingCycle(
+            interval=row.interval,
+            anchor=max(row.anchor, begins),
+            timezone=row.timezone,
+            alignment=row.alignment,
+        ),
+        billing_begins_at=begins,
+        ended_at=row.ended_at,
+    )
+
+
+def _billing_begins(row: Any) -> datetime:
+    """Give the first instant that is billed: the start, or the end of the trial (B92)."""
+    begins: datetime = row.starts_at if row.trial_ends_at is None else max(row.starts_at, row.trial_ends_at)
+    return begins
+
+
+async def set_current_period(
+    connection: AsyncConnection, subscription_id: UUID, period: tuple[datetime, datetime]
+) -> None:
+    """Write the half-open period that a subscription is in now, when a close had nothing to bill."""
+    start, end = period
+    values = {"current_period_start": start, "current_period_end": end, "updated_at": func.clock_timestamp()}
+    await connection.execute(update(subscriptions).where(subscriptions.c.id == subscription_id).values(values))
+
+
+async def version_of(connection: AsyncConnection, plan_version_id: UUID) -> PricedVersion:
+    """Read a plan version's charges and currency, from memory after the first time."""
+    known = _versions.get(plan_version_id)
+    if known is not None:
+        return known
+    currency = await connection.scalar(select(plan_versions.c.currency).where(plan_versions.c.id == plan_version_id))
+    assert currency is not None, "a subscription's plan version exists"
+    charges = await charges_of_version(connection, plan_version_id)
+    found = PricedVersion(charges=tuple(charges), currency=currency)
+    if len(_versions) >= _MOST_CACHED_VERSIONS:
+        _versions.pop(next(iter(_versions)))
+    _versions[plan_version_id] = found
+    return found
+
+
+async def billed_since(connection: AsyncConnection, subscription_id: UUID, start: datetime) -> Billed:
+    """Read what was billed for the periods that start at or after `start`; voided invoices bill nothing.
+
+    Must come after the lock of `terms_of`, so that it sees what the last close wrote.
+    """
+    statement = (
+        select(
+            invoice_lines.c.charge_id,
+            invoice_lines.c.period_start,
+            invoice_lines.c.amount_minor,
+            invoice_lines.c.quantity,
+            invoice_lines.c.events_count,
+            invoices.c.id,
+            invoices.c.period_end,
+            plan_charges.c.plan_version_id,
+        )
+        .join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
+        .join(plan_charges, plan_charges.c.id == invoice_lines.c.charge_id)
+        .where(
+            and_(
+                invoice_lines.c.subscription_id == subscription_id,
+                invoice_lines.c.period_start >= start,
+                invoices.c.status != "voided",
+            )
+        )
+        .order_by(invoices.c.period_end, invoices.c.id)
+    )
+    rows = (await connection.execute(statement)).all()
+    return Billed(
+        lines=tuple(
+            BilledLine(
+                charge_id=row.charge_id,
+                period_start=row.period_start,
+                amount_minor=row.amount_minor,
+                quantity=row.quantity,
+                events=row.events_count,
+            )
+            for row in rows
+        ),
+        versions={row.period_start: row.plan_version_id for row in rows},
+        closed_until=rows[-1].period_end if rows else None,
+        last_invoice_id=rows[-1].id if rows else None,
+    )
+
+
+async def bill(
+    connection: AsyncConnection,
+    terms: Terms,
+    *,
+    start: datetime,
+    end: datetime,
+    plan_version_id: UUID | None = None,
+    ends_subscription: bool = False,
+) -> Bill:
+    """Work out the lines of `[start, end)` that are not billed yet, in the order of periods and charges.
+
+    Each period is rated by itself: tiers restart, one flat fee each, in full for a period whose start lies in the
+    window (C25). The last period counts usage up to `end`; its later usage is the difference on the next invoice. When
+    the subscription has ended, or ends with this bill, its last period is cut there and a flat fee is prorated (R14).
+    A period that was billed under another plan version stays under it. Raises `AbsurdInvoice`.
+    """
+    pinned = plan_version_id or terms.plan_version_id
+    current = await version_of(connection, pinned)
+    ended_at = end if ends_subscription else terms.ended_at
+    until = end if ended_at is None else min(end, ended_at)
+    periods = terms.cycle.periods_between(max(start, terms.billing_begins_at), until)
+    before = await billed_since(connection, terms.subscription_id, periods[0].start if periods else start)
+    proposed: list[ProposedLine] = []
+    for period in periods:
+        version = await version_of(connection, before.versions.get(period.start, pinned))
+        assert version.currency.upper() == current.currency.upper(), "an invoice has one currency"
+        active = period if ended_at is None or ended_at >= period.end else Period(start=period.start, end=ended_at)
+        through = until if until < active.end else None
+        used = await _usages(connection, terms.subscription_id, version.charges, active, through)
+        full = terms.cycle.full_period_containing(period.start)
+        proposed += rate(version.charges, used, period=active, full_period=full, currency=version.currency)
+    lines = assemble(before.lines, proposed, closed_until=before.closed_until)
+    return Bill(
+        lines=lines,
+        currency=current.currency,
+        period=_covered(lines, before, start=max(start, terms.billing_begins_at), end=until),
+        last_invoice_id=before.last_invoice_id,
+    )
+
+
+def _covered(lines: Sequence[InvoiceLine], before: Billed, *, start: datetime, end: datetime) -> Period:
+    """Give the period an invoice shows: from the last invoiced instant, or the start, to the cutoff (C25).
+
+    An invoice that only corrects periods invoiced before shows those.
+    """
+    begins = start if before.closed_until is None else max(start, before.closed_until)
+    if begins < end:
+        return Period(start=begins, end=end)
+    first = min((line.period.start for line in lines), default=start)
+    return Period(start=min(first, end), end=end)
+
+
+async def _usages(
+    connection: AsyncConnection,
+    subscription_id: UUID,
+    charges: Sequence[Charge],
+    period: Period,
+    through: datetime | None,
+) -> Mapping[UUID, Usage]:
+    """Read the usage of the metered charges; a plan of fixed fees asks the database nothing."""
+    metered = [charge for charge in charges if charge.metered]
+    return await usages(connection, subscription_id, metered, period=period, through=through) if metered else {}

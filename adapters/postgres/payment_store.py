@@ -1,0 +1,153 @@
+"""Payment attempts: committed before the provider is called, and the outcome recorded once (C7, B126).
+
+The number of an invoice's attempts grows only after a known failure, so at most one attempt is open at any time; the
+database holds both that and "at most one success" as unique indexes.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from models.identifiers import new_id, payment_key
+from models.tables import customers, invoices, payment_attempts
+
+#: The outcome is not known yet, or the customer must act.
+OPEN: Final = ("pending", "unknown", "requires_action")
+
+
+@dataclass(frozen=True)
+class Collectable:
+    """An invoice, locked, with what a charge needs to know about its customer."""
+
+    invoice_id: UUID
+    status: str
+    number: str | None
+    total_minor: int
+    currency: str
+    subscription_id: UUID | None
+    customer_id: UUID
+    customer_code: str
+    customer_code_chosen: bool
+    payment_provider: str | None
+    customer_ref: str | None
+    payment_intent_id: str | None
+    paid_at: datetime | None
+
+
+async def lock_invoice(connection: AsyncConnection, invoice_id: UUID) -> Collectable | None:
+    """Read an invoice and keep every other collection, voiding or payment of it waiting; None if it is gone."""
+    statement = (
+        select(
+            invoices,
+            customers.c.code,
+            customers.c.code_chosen,
+            customers.c.payment_provider,
+            customers.c.payment_provider_customer_id,
+        )
+        .join(customers, customers.c.id == invoices.c.customer_id)
+        .where(invoices.c.id == invoice_id)
+        .with_for_update(of=invoices)
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        return None
+    return Collectable(
+        invoice_id=row.id,
+        status=row.status,
+        number=row.number,
+        total_minor=row.total_minor,
+        currency=row.currency,
+        subscription_id=row.subscription_id,
+        customer_id=row.customer_id,
+        customer_code=row.code,
+        customer_code_chosen=row.code_chosen,
+        payment_provider=row.payment_provider,
+        customer_ref=row.payment_provider_customer_id,
+        payment_intent_id=row.payment_intent_id,
+        paid_at=row.paid_at,
+    )
+
+
+_AGE: Final = func.extract("epoch", func.clock_timestamp() - payment_attempts.c.created_at).label("age_seconds")
+
+
+async def attempts_of(connection: AsyncConnection, invoice_id: UUID) -> list[Row[Any]]:
+    """Read an invoice's attempts, oldest first, each with its age in seconds by the wall clock."""
+    statement = (
+        select(payment_attempts, _AGE)
+        .where(payment_attempts.c.invoice_id == invoice_id)
+        .order_by(payment_attempts.c.attempt_no)
+    )
+    return list((await connection.execute(statement)).all())
+
+
+async def start_attempt(
+    connection: AsyncConnection, project_id: UUID, invoice: Collectable, *, attempt_no: int, provider: str, at: datetime
+) -> Row[Any]:
+    """Insert an attempt; its key is a business fact: invoice and number (C7). `at` is the subscription's now."""
+    values = {
+        "id": new_id(),
+        "project_id": project_id,
+        "invoice_id": invoice.invoice_id,
+        "attempt_no": attempt_no,
+        "status": "pending",
+        "provider": provider,
+        "idempotency_key": payment_key(invoice.invoice_id, attempt_no),
+        "amount_minor": invoice.total_minor,
+        "currency": invoice.currency,
+        "started_at": at,
+    }
+    statement = insert(payment_attempts).values(**values).returning(payment_attempts, _AGE)
+    row: Row[Any] = (await connection.execute(statement)).one()
+    await connection.execute(
+        update(invoices)
+        .where(invoices.c.id == invoice.invoice_id)
+        .values(attempt_count=func.greatest(invoices.c.attempt_count, attempt_no), updated_at=func.clock_timestamp())
+    )
+    return row
+
+
+async def finish_attempt(
+    connection: AsyncConnection,
+    attempt_id: UUID,
+    *,
+    status: str,
+    at: datetime,
+    provider_payment_id: str | None = None,
+    failure_code: str | None = None,
+    failure_message: str | None = None,
+) -> bool:
+    """Record an attempt's outcome unless it has a final one; answers whether this call changed it."""
+    statement = (
+        update(payment_attempts)
+        .where(payment_attempts.c.id == attempt_id, payment_attempts.c.status.in_(OPEN))
+        .values(
+            status=status,
+            provider_payment_id=provider_payment_id,
+            failure_code=failure_code,
+            failure_message=failure_message,
+            finished_at=None if status in OPEN else at,
+            updated_at=func.clock_timestamp(),
+        )
+    )
+    changed = await connection.execute(statement)
+    return bool(changed.rowcount)
+
+
+async def set_invoice_status(
+    connection: AsyncConnection,
+    invoice_id: UUID,
+    *,
+    status: str,
+    paid_at: datetime | None = None,
+    payment_intent_id: str | None = None,
+) -> None:
+    """Move an invoice to a status that the caller found legal; a payment leaves its id and instant."""
+    values: dict[str, Any] = {"status": status, "updated_at": func.clock_timestamp()}
+    if paid_at is not None:
+        values |= {"paid_at": paid_at, "payment_intent_id": payment_intent_id, "next_attempt_at": None}
+    await connection.execute(update(invoices).where(invoices.c.id == invoice_id).values(**values))
