@@ -15,6 +15,7 @@ from billing.charges.per_unit import PerUnit
 from billing.charges.percentage import Percentage
 from billing.charges.volume import Volume
 from billing.pricing import PricingModel, Step, Tier
+from billing.scope import EventScope
 from billing.usage import Usage
 
 ChargeModel = Annotated[
@@ -34,6 +35,7 @@ class Charge(BaseModel):
     """One priced component of a plan version: a charge model and, when it is metered, the metric it prices.
 
     `description` names the line of a fixed fee ("Growth base fee"); on a metered charge it replaces the metric's name.
+    `scope` narrows the metric's events to those that this charge prices; None counts them all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +46,7 @@ class Charge(BaseModel):
     metric_name: str | None = None
     unit: str | None = None
     description: str | None = None
+    scope: EventScope | None = None
     model: ChargeModel
 
     @model_validator(mode="after")

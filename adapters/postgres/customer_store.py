@@ -1,0 +1,248 @@
+"""Customers: who is billed, and how well they pay."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.audit_store import SYSTEM_ACTOR, Actor, changes_between, record
+from adapters.postgres.database import ProjectScope
+from adapters.postgres.paging import Page, paged
+from billing.money import to_major
+from billing.numbers import exact
+from models.identifiers import new_id, parse_id, shown_id
+from models.problems import conflict, not_found
+from models.tables import customers, invoices, payment_attempts, subscriptions, test_clocks
+
+ORDERABLE: Final = {
+    "name": customers.c.name,
+    "external_id": customers.c.code,
+    "email": customers.c.email,
+    "updated_at": customers.c.updated_at,
+}
+#: Columns that lists may be filtered by, by the name of the query parameter.
+FILTERS: Final = {
+    "external_id": customers.c.code,
+    "email": customers.c.email,
+    "corporate_id": customers.c.corporate_id,
+    "domain": customers.c.domain,
+}
+
+_ENDED: Final = ("canceled", "terminated")
+
+
+async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+    """Add a customer; `values` are columns of `customers`, without `code` the shown id becomes the code.
+
+    Raises `Problem` 409 `customer_exists` for an id or external id in use (B78).
+    """
+    customer_id = new_id()
+    given = {"code": shown_id("customer", customer_id), "code_chosen": False, **values}
+    row = await _insert(connection, scope.project_id, customer_id, given)
+    if row is None:
+        raise conflict("customer_exists", f"This project has a customer {given['code']!r} already.")
+    await _note(connection, scope, actor, row, "created")
+    return row
+
+
+async def lazily_created(connection: AsyncConnection, project_id: UUID, code: str) -> Row[Any]:
+    """Give the customer with that code, creating it for usage that named an unknown one (seed 003, C8).
+
+    Safe to call at the same time from several transactions: one creates it, the others find it.
+    """
+    row = await _insert(connection, project_id, new_id(), {"code": code, "name": code, "created_by_usage": True})
+    if row is None:
+        statement = select(customers).where(customers.c.project_id == project_id, customers.c.code == code)
+        return (await connection.execute(statement.where(customers.c.deleted_at.is_(None)))).one()
+    organization = await connection.scalar(text("SELECT current_setting('durabill.organization_id', true)"))
+    if organization:
+        scope = ProjectScope(organization_id=UUID(organization), project_id=project_id)
+        await _note(connection, scope, SYSTEM_ACTOR, row, "created", data={"created_by": "usage"})
+    return row
+
+
+async def organization_customer(connection: AsyncConnection, scope: ProjectScope, name: str) -> Row[Any]:
+    """Give the hidden customer that stands for the organization itself, creating it at first need (C9)."""
+    statement = select(customers).where(
+        customers.c.project_id == scope.project_id, customers.c.is_organization, customers.c.deleted_at.is_(None)
+    )
+    found = (await connection.execute(statement)).one_or_none()
+    if found is not None:
+        return found
+    values = {"code": str(scope.organization_id), "name": name, "is_organization": True}
+    made = await _insert(connection, scope.project_id, new_id(), values)
+    if made is None:
+        return (await connection.execute(statement)).one()
+    await _note(connection, scope, SYSTEM_ACTOR, made, "created")
+    return made
+
+
+async def _insert(
+    connection: AsyncConnection, project_id: UUID, customer_id: UUID, values: Mapping[str, Any]
+) -> Row[Any] | None:
+    statement = insert(customers).values(id=customer_id, project_id=project_id, **values)
+    made = await connection.execute(statement.on_conflict_do_nothing().returning(customers))
+    row: Row[Any] | None = made.one_or_none()
+    return row
+
+
+async def listed(
+    connection: AsyncConnection, project_id: UUID, page: Page, conditions: Mapping[str, str]
+) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of the project's customers, newest first, and their number; the organization's own is hidden."""
+    wanted: list[ColumnElement[bool]] = [
+        customers.c.project_id == project_id,
+        customers.c.deleted_at.is_(None),
+        customers.c.is_organization.is_(False),
+    ]
+    wanted += [FILTERS[name] == value for name, value in conditions.items()]
+    total = await connection.scalar(select(func.count()).select_from(customers).where(*wanted))
+    statement = paged(select(customers).where(*wanted), page, customers.c.id, ORDERABLE)
+    return (await connection.execute(statement)).all(), int(total or 0)
+
+
+async def locked(connection: AsyncConnection, row: Row[Any]) -> Row[Any]:
+    """Read a customer again and keep others from changing it; raises `Problem` 404 if it was deleted meanwhile."""
+    statement = select(customers).where(customers.c.id == row.id, customers.c.deleted_at.is_(None)).with_for_update()
+    found = (await connection.execute(statement)).one_or_none()
+    if found is None:
+        raise not_found("customer", row.code)
+    return found
+
+
+async def change(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], values: Mapping[str, Any]
+) -> Row[Any]:
+    """Change columns of a customer that `locked` gave."""
+    changes = changes_between(row._asdict(), values)
+    if not changes:
+        return row
+    statement = update(customers).where(customers.c.id == row.id)
+    statement = statement.values(**values, updated_at=func.clock_timestamp())
+    changed: Row[Any] = (await connection.execute(statement.returning(customers))).one()
+    await _note(connection, scope, actor, row, "updated", changes=changes)
+    return changed
+
+
+async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+    """Hide a customer that `locked` gave, and free its code.
+
+    Raises `Problem` 409 `customer_has_invoices` or `customer_has_subscriptions` (ones that have not ended).
+    """
+    billed = select(invoices.c.id).where(invoices.c.customer_id == row.id).limit(1)
+    if (await connection.execute(billed)).first() is not None:
+        raise conflict("customer_has_invoices", "This customer has invoices, which are permanent records.")
+    living = select(subscriptions.c.id).where(
+        subscriptions.c.customer_id == row.id, subscriptions.c.status.not_in(_ENDED)
+    )
+    if (await connection.execute(living.limit(1))).first() is not None:
+        raise conflict("customer_has_subscriptions", "This customer has subscriptions; end them first.")
+    hidden = update(customers).where(customers.c.id == row.id).values(deleted_at=func.clock_timestamp())
+    await connection.execute(hidden)
+    await _note(connection, scope, actor, row, "deleted")
+
+
+async def usable_clock(connection: AsyncConnection, project_id: UUID, ref: str) -> UUID:
+    """Find the test clock that a new customer is to live in, and keep it from being advanced meanwhile.
+
+    Raises `Problem` 404 `test_clock_not_found`, 409 `test_clock_advancing` while it moves.
+    """
+    found = parse_id(ref)
+    statement = (
+        select(test_clocks.c.id, test_clocks.c.status)
+        .where(test_clocks.c.id == found, test_clocks.c.project_id == project_id, test_clocks.c.deleted_at.is_(None))
+        .with_for_update(read=True)
+    )
+    row = None if found is None else (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise not_found("test_clock", ref)
+    if row.status == "advancing":
+        raise conflict("test_clock_advancing", "The test clock is being advanced; wait until it is ready.")
+    assert isinstance(row.id, UUID)
+    return row.id
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a customer pays: counts of invoices and payment attempts, and what is overdue in major units."""
+
+    total_invoices: int
+    paid_invoices: int
+    overdue_invoices: int
+    total_payments: int
+    failed_payments: int
+    overdue_amount: Decimal
+
+
+async def health(connection: AsyncConnection, row: Row[Any]) -> Health:
+    """Count a customer's invoices and payments; an unpaid one is overdue past its due date on the customer's clock."""
+    overdue = invoices.c.status.in_(("overdue", "issued", "failed")) & (invoices.c.due_at < await _now(connection, row))
+    overdue |= invoices.c.status == "overdue"
+    mine = invoices.c.customer_id == row.id
+    counts = (
+        await connection.execute(
+            select(
+                func.count().filter(invoices.c.status != "draft").label("total"),
+                func.count().filter(invoices.c.status == "paid").label("paid"),
+                func.count().filter(overdue).label("overdue"),
+            ).where(mine)
+        )
+    ).one()
+    sums = await connection.execute(
+        select(func.upper(invoices.c.currency), func.sum(invoices.c.total_minor))
+        .where(mine, overdue)
+        .group_by(func.upper(invoices.c.currency))
+    )
+    attempts = (
+        await connection.execute(
+            select(
+                func.count().label("total"),
+                func.count().filter(payment_attempts.c.status == "declined").label("failed"),
+            )
+            .join(invoices, invoices.c.id == payment_attempts.c.invoice_id)
+            .where(mine)
+        )
+    ).one()
+    with exact():
+        owed = sum((to_major(int(minor), currency) for currency, minor in sums.all()), Decimal(0))
+    return Health(counts.total, counts.paid, counts.overdue, attempts.total, attempts.failed, owed)
+
+
+async def _now(connection: AsyncConnection, row: Row[Any]) -> datetime:
+    """Read the customer's clock: its test clock's frozen time, or the database's wall clock (C11)."""
+    if row.test_clock_id is None:
+        statement = select(func.clock_timestamp())
+    else:
+        statement = select(test_clocks.c.frozen_time).where(test_clocks.c.id == row.test_clock_id)
+    found = (await connection.execute(statement)).scalar_one()
+    assert isinstance(found, datetime)
+    return found.astimezone(UTC)
+
+
+async def _note(
+    connection: AsyncConnection,
+    scope: ProjectScope,
+    actor: Actor,
+    row: Row[Any],
+    action: str,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    await record(
+        connection,
+        scope,
+        actor,
+        resource_type="customer",
+        resource_id=row.id,
+        action=action,
+        title=f"Customer {row.code} {action}",
+        changes=changes,
+        data=data,
+    )
