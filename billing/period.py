@@ -27,7 +27,8 @@ class BeforeAnchor(ValueError):
 def zone(name: str) -> ZoneInfo:
     """Look up a time zone by its IANA name, such as Europe/Berlin; raises `UnknownTimeZone`."""
     try:
-        return ZoneInfo(name)
+        # Cached here; and where ZoneInfo is proxied, as in the sandbox of Temporal, no_cache() still gives a real zone.
+        return ZoneInfo.no_cache(name)
     # A folder of the database ("Europe") is an OSError, a path ("../x") or a NUL byte a ValueError.
     except (ZoneInfoNotFoundError, OSError, ValueError) as error:
         raise UnknownTimeZone(f"{name!r} is not an IANA time zone such as UTC or Europe/Berlin") from error
