@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from adapters.postgres.database import Database
 from adapters.temporal.client import connect
 from adapters.temporal.delivery import Delivery
-from models.identifiers import subscription_workflow_id
+from models.identifiers import shown_id, subscription_workflow_id
 from models.messages.base import Message, SubscriptionRef
 from models.messages.closing import InvoiceClosed
 from models.messages.collecting import InvoiceCollected
@@ -131,12 +131,12 @@ class Commands:
     async def invoice_now(self, ref: SubscriptionRef, command: InvoiceNow) -> InvoiceClosed:
         """Bill what is unbilled up to the cutoff; the answer's ``invoice_id`` is never None.
 
-        Raises ``Problem`` 409 ``nothing_to_bill`` (with ``existing_invoice_id`` in ``extra``, a uuid as text or None),
+        Raises ``Problem`` 409 ``nothing_to_bill`` (with ``existing_invoice_id`` in ``extra``, as shown, or None),
         422 ``cutoff_before_open_period``, 422 ``absurd_invoice``, 503 ``commands_unavailable``.
         """
         closed = await self._update(ref, "invoice_now", command, InvoiceClosed)
         if closed.invoice_id is None:
-            existing = str(closed.existing_invoice_id) if closed.existing_invoice_id else None
+            existing = shown_id("invoice", closed.existing_invoice_id) if closed.existing_invoice_id else None
             raise conflict("nothing_to_bill", "Everything up to the cutoff is billed.", existing_invoice_id=existing)
         return closed
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from decimal import Decimal
 
 from billing.collection import OpenInvoice
 from billing.money import exponent
@@ -29,7 +28,9 @@ def shown_period(period: Period) -> str:
 def shown_amount(minor: int, currency: str) -> str:
     """Show an amount given in minor units in major units: 14900, USD -> 149.00 USD."""
     digits = exponent(currency)
-    return f"{grouped(Decimal(minor).scaleb(-digits).quantize(Decimal(1).scaleb(-digits)))} {currency.upper()}"
+    whole, rest = divmod(abs(minor), 10**digits)
+    fraction = f".{rest:0{digits}d}" if digits else ""
+    return f"{'-' if minor < 0 else ''}{whole:,}{fraction} {currency.upper()}"
 
 
 def _sections(state: SubscriptionState) -> Iterator[list[str]]:

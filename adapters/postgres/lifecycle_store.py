@@ -1,0 +1,169 @@
+"""A subscription's row as its workflow writes it: status, times and period, with an audit entry and an outbox row."""
+
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres import audit_store, clock_store, outbox_store
+from adapters.postgres.audit_store import Actor
+from adapters.postgres.database import ProjectScope
+from models.identifiers import shown_id, subscription_workflow_id
+from models.messages.lifecycle import InvoiceStanding, LifecycleAction, RecordLifecycle
+from models.tables import invoices, payment_attempts, subscriptions
+
+_OVER: Final = ("canceled", "terminated")
+_TITLES: Final[dict[LifecycleAction, str]] = {
+    "activated": "Subscription activated",
+    "trial_ended": "Trial ended",
+    "paused": "Subscription paused",
+    "resumed": "Subscription resumed",
+    "cancel_scheduled": "Subscription will end with its period",
+    "canceled": "Subscription canceled",
+    "terminated": "Subscription terminated",
+    "plan_change_requested": "Plan change requested",
+    "plan_changed": "Plan version changed",
+    "period_started": "Period started without a bill",
+    "parked": "Subscription needs attention",
+    "unparked": "Parked work taken up again",
+}
+#: Column of the instant at which an action happened.
+_STAMPS: Final[dict[LifecycleAction, str]] = {
+    "activated": "activated_at",
+    "paused": "paused_at",
+    "resumed": "resumed_at",
+    "cancel_scheduled": "canceled_at",
+    "canceled": "canceled_at",
+    "terminated": "canceled_at",
+}
+#: What a receiver of webhooks is told; the other actions are internal.
+_WEBHOOKS: Final[dict[LifecycleAction, str]] = {
+    "activated": "subscription.started",
+    "trial_ended": "subscription.trial_ended",
+    "paused": "subscription.paused",
+    "resumed": "subscription.resumed",
+    "canceled": "subscription.canceled",
+    "terminated": "subscription.terminated",
+    "plan_changed": "subscription.plan_changed",
+}
+
+
+async def record(connection: AsyncConnection, scope: ProjectScope, step: RecordLifecycle) -> bool:
+    """Write one lifecycle step: the row, an audit entry, a webhook's outbox row; answers whether anything changed.
+
+    A second run finds the row as it should be and writes nothing. An ended subscription no longer holds its test clock
+    back.
+    """
+    subscription_id = step.subscription.subscription_id
+    before = await _locked(connection, subscription_id)
+    wanted = _columns(step)
+    changes = audit_store.changes_between({name: getattr(before, name) for name in wanted}, wanted)
+    asked_for_plan = step.action == "plan_change_requested"
+    if not changes and not asked_for_plan:
+        return False
+    if changes:
+        await connection.execute(
+            update(subscriptions)
+            .where(subscriptions.c.id == subscription_id)
+            .values(**wanted, **_stamps(step, before), updated_at=func.clock_timestamp())
+        )
+    await audit_store.record(
+        connection,
+        scope,
+        _actor(scope, subscription_id),
+        resource_type="subscription",
+        resource_id=subscription_id,
+        action=step.action,
+        title=_TITLES[step.action],
+        changes=changes,
+        data={"requested_plan_version": step.requested_plan_version} if asked_for_plan else None,
+        occurred_at=step.at,
+    )
+    await _announce(connection, step)
+    if step.status in _OVER and before.test_clock_id is not None:
+        await clock_store.settle(connection, before.test_clock_id)
+    return True
+
+
+async def standing(connection: AsyncConnection, subscription_id: UUID, invoice_id: UUID) -> InvoiceStanding:
+    """Say where an invoice of a subscription stands, and whether its newest payment attempt has a known outcome."""
+    found = (
+        await connection.execute(
+            select(invoices).where(invoices.c.id == invoice_id, invoices.c.subscription_id == subscription_id)
+        )
+    ).one_or_none()
+    if found is None:
+        return InvoiceStanding()
+    newest = (
+        await connection.execute(
+            select(payment_attempts.c.attempt_no, payment_attempts.c.status)
+            .where(payment_attempts.c.invoice_id == invoice_id)
+            .order_by(payment_attempts.c.attempt_no.desc())
+            .limit(1)
+        )
+    ).one_or_none()
+    return InvoiceStanding(
+        status=found.status,
+        number=found.number,
+        total_minor=found.total_minor,
+        currency=found.currency,
+        due_at=found.due_at,
+        attempts=newest.attempt_no if newest else 0,
+        outcome_unknown=newest is not None and newest.status in ("pending", "requires_action", "unknown"),
+    )
+
+
+async def _locked(connection: AsyncConnection, subscription_id: UUID) -> Row[Any]:
+    statement = select(subscriptions).where(subscriptions.c.id == subscription_id).with_for_update()
+    return (await connection.execute(statement)).one()
+
+
+def _columns(step: RecordLifecycle) -> dict[str, Any]:
+    """Give the columns that a step sets; an ended subscription keeps its last period."""
+    columns = {
+        "status": step.status,
+        "starts_at": step.starts_at,
+        "anchor": step.anchor,
+        "trial_ends_at": step.trial_ends_at,
+        "bills_automatically_from": step.bills_automatically_from,
+        "cancel_at": step.cancel_at,
+        "plan_version_id": step.plan_version_id,
+        "plan_version": step.plan_version,
+        "needs_attention": step.needs_attention,
+    }
+    if step.period_start is not None:
+        columns |= {"current_period_start": step.period_start, "current_period_end": step.period_end}
+    if step.status in _OVER:
+        columns["ended_at"] = step.at
+    return columns
+
+
+def _stamps(step: RecordLifecycle, before: Row[Any]) -> dict[str, Any]:
+    stamp = _STAMPS.get(step.action)
+    # A cancellation happened when it was asked for, not when the period ended.
+    if stamp is None or (stamp == "canceled_at" and before.canceled_at is not None):
+        return {}
+    return {stamp: step.at}
+
+
+def _actor(scope: ProjectScope, subscription_id: UUID) -> Actor:
+    return Actor("workflow", subscription_workflow_id(scope.project_id, subscription_id))
+
+
+async def _announce(connection: AsyncConnection, step: RecordLifecycle) -> None:
+    webhook = _WEBHOOKS.get(step.action)
+    if webhook is None:
+        return
+    ref = step.subscription
+    shown = shown_id("subscription", ref.subscription_id)
+    await outbox_store.enqueue(
+        connection,
+        project_id=ref.project_id,
+        topic=outbox_store.WEBHOOK,
+        ordering_key=f"subscription:{ref.subscription_id}",
+        payload={
+            "type": webhook,
+            "data": {"subscription_id": shown, "status": step.status, "at": step.at.isoformat()},
+        },
+    )

@@ -1,0 +1,170 @@
+"""What the relay reads and writes: outbox rows that are due, usage marks that are ahead of their signal.
+
+Nothing here reads "everything after id N": rows become visible in the order of their commits, not of their ids, so a
+remembered maximum would lose the late ones. A row is due until it says that it was delivered, and a mark until its
+signalled version has caught up.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.database import Database
+from models.tables import outbox, usage_marks
+
+#: Any number that no other program of this database uses for its advisory locks.
+_LEADER: Final = 0x_D0_4A_B1_11
+_KEPT: Final = timedelta(days=7)
+_LONGEST_PAUSE_SECONDS: Final = 15
+
+
+@dataclass(frozen=True)
+class DueRow:
+    """An outbox row that should be delivered now."""
+
+    id: int
+    project_id: UUID
+    topic: str
+    ordering_key: str
+    payload: dict[str, Any]
+    attempts: int
+
+
+@dataclass(frozen=True)
+class DueMark:
+    """A subscription whose usage has changed since it was last told."""
+
+    project_id: UUID
+    subscription_id: UUID
+    version: int
+
+
+@asynccontextmanager
+async def leadership(database: Database) -> AsyncIterator[AsyncConnection | None]:
+    """Try to become the one relay of this database; gives the connection that holds the lock, or None.
+
+    Postgres lets go of the lock when the connection ends, however the process died.
+    """
+    async with database.engine.connect() as opened:
+        connection = await opened.execution_options(isolation_level="AUTOCOMMIT")
+        locked = await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEADER})
+        try:
+            yield connection if locked else None
+        finally:
+            if locked and not connection.invalidated:
+                await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LEADER})
+
+
+async def still_leads(connection: AsyncConnection) -> None:
+    """Ask over the connection that holds the lock; raises when it is lost, and the lock with it."""
+    await connection.execute(text("SELECT 1"))
+
+
+async def due_rows(connection: AsyncConnection, *, limit: int) -> list[DueRow]:
+    """Give rows to deliver, oldest first; none whose key has an older row that waits for a later attempt."""
+    older = outbox.alias("older")
+    blocked = select(literal(1)).where(
+        older.c.ordering_key == outbox.c.ordering_key,
+        older.c.delivered_at.is_(None),
+        older.c.id < outbox.c.id,
+        older.c.next_attempt_at > func.clock_timestamp(),
+    )
+    due = and_(outbox.c.next_attempt_at <= func.clock_timestamp(), ~blocked.exists())
+    return await _undelivered(connection, due, limit)
+
+
+async def rows_of(connection: AsyncConnection, ordering_key: str, *, limit: int = 100) -> list[DueRow]:
+    """Give every undelivered row of one key, oldest first, also those that wait for a later attempt."""
+    return await _undelivered(connection, outbox.c.ordering_key == ordering_key, limit)
+
+
+async def _undelivered(connection: AsyncConnection, condition: ColumnElement[bool], limit: int) -> list[DueRow]:
+    columns = (
+        outbox.c.id,
+        outbox.c.project_id,
+        outbox.c.topic,
+        outbox.c.ordering_key,
+        outbox.c.payload,
+        outbox.c.attempts,
+    )
+    statement = select(*columns).where(outbox.c.delivered_at.is_(None), condition).order_by(outbox.c.id).limit(limit)
+    return [DueRow(*row) for row in (await connection.execute(statement)).all()]
+
+
+async def mark_delivered(connection: AsyncConnection, ids: Sequence[int]) -> None:
+    """Note that rows were delivered; again is harmless."""
+    await connection.execute(
+        update(outbox)
+        .where(outbox.c.id.in_(ids), outbox.c.delivered_at.is_(None))
+        .values(delivered_at=func.clock_timestamp(), attempts=outbox.c.attempts + 1, last_error=None)
+    )
+
+
+async def mark_failed(connection: AsyncConnection, row: DueRow, error: str) -> None:
+    """Note that a row could not be delivered; the pause doubles from one second to fifteen."""
+    pause = min(2 ** min(row.attempts, 10), _LONGEST_PAUSE_SECONDS)
+    await connection.execute(
+        update(outbox)
+        .where(outbox.c.id == row.id, outbox.c.delivered_at.is_(None))
+        .values(
+            attempts=outbox.c.attempts + 1,
+            last_error=error[:500],
+            next_attempt_at=func.clock_timestamp() + timedelta(seconds=pause),
+        )
+    )
+
+
+async def hurry(connection: AsyncConnection) -> None:
+    """Make every row that waits for a later attempt due now: what kept them from being delivered is over."""
+    await connection.execute(
+        update(outbox)
+        .where(outbox.c.delivered_at.is_(None), outbox.c.next_attempt_at > func.clock_timestamp())
+        .values(next_attempt_at=func.clock_timestamp())
+    )
+
+
+async def prune(connection: AsyncConnection) -> int:
+    """Delete rows that were delivered more than a week ago; answers how many."""
+    gone = await connection.execute(delete(outbox).where(outbox.c.delivered_at < func.clock_timestamp() - _KEPT))
+    return gone.rowcount
+
+
+async def due_marks(connection: AsyncConnection, *, quiet_ms: int, busy_ms: int, limit: int) -> list[DueMark]:
+    """Give subscriptions with usage to tell: once their events pause for `quiet_ms`, at least every `busy_ms`."""
+    now = func.clock_timestamp()
+    pause, interval = timedelta(milliseconds=quiet_ms), timedelta(milliseconds=busy_ms)
+    paused = usage_marks.c.marked_at <= now - pause
+    overdue = func.coalesce(usage_marks.c.signalled_at, "-infinity") <= now - interval
+    rested = or_(usage_marks.c.signalled_at.is_(None), usage_marks.c.signalled_at <= now - pause)
+    statement = (
+        select(usage_marks.c.project_id, usage_marks.c.subscription_id, usage_marks.c.version)
+        .where(usage_marks.c.version > usage_marks.c.signalled_version, or_(and_(paused, rested), overdue))
+        .order_by(usage_marks.c.marked_at)
+        .limit(limit)
+    )
+    return [DueMark(row.project_id, row.subscription_id, row.version) for row in await connection.execute(statement)]
+
+
+async def mark_signalled(connection: AsyncConnection, versions: Sequence[tuple[UUID, int]]) -> None:
+    """Note up to which version subscriptions were told; rows are locked in one order, as the ingestion does."""
+    for subscription_id, version in sorted(versions):
+        await connection.execute(
+            update(usage_marks)
+            .where(usage_marks.c.subscription_id == subscription_id, usage_marks.c.signalled_version < version)
+            .values(signalled_version=version, signalled_at=func.clock_timestamp())
+        )
+
+
+async def defer_marks(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> None:
+    """Let marks wait whose workflow is not running, so that they do not crowd out the others."""
+    later = func.clock_timestamp() + timedelta(seconds=_LONGEST_PAUSE_SECONDS)
+    for subscription_id in sorted(subscription_ids):
+        await connection.execute(
+            update(usage_marks).where(usage_marks.c.subscription_id == subscription_id).values(signalled_at=later)
+        )

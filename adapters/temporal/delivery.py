@@ -1,0 +1,144 @@
+"""Delivering outbox rows to Temporal: starts and signals of workflows, safe to repeat.
+
+Used by the relay for everything, and by the API right after a commit for one workflow. Both may deliver the same row:
+a start finds the workflow that the other one started, and our signals carry absolute facts.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Final
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from adapters.postgres import relay_store
+from adapters.postgres.database import SYSTEM, Database
+from adapters.postgres.outbox_store import WEBHOOK, WORKFLOW_SIGNAL, WORKFLOW_START
+from adapters.postgres.relay_store import DueRow
+from models.messages.subscription import RunLimits, SubscriptionStart
+from models.visibility import search_attributes
+from settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_AT_ONCE: Final = 30
+
+
+class NotDelivered(Exception):
+    """Raised for a row that has to be tried again later."""
+
+
+class Delivery:
+    """Delivers outbox rows with one Temporal client."""
+
+    def __init__(self, client: Client, database: Database, settings: Settings) -> None:
+        self._client = client
+        self._database = database
+        self._queue = settings.temporal_task_queue
+        self._limits = RunLimits(history_events=settings.continue_as_new_after_events)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def deliver_now(self, ordering_key: str) -> None:
+        """Deliver everything that waits for one key, in order; what fails stays for the relay.
+
+        Raises `Problem` 503 when Postgres cannot be reached.
+        """
+        async with self._database.transaction(SYSTEM) as connection:
+            rows = await relay_store.rows_of(connection, ordering_key)
+        if rows:
+            await self.deliver(rows)
+
+    async def deliver(self, rows: Sequence[DueRow]) -> int:
+        """Deliver rows, those of one key in the order of their ids, different keys at the same time.
+
+        A row that fails holds back the later ones of its key, and nobody else. Answers how many were delivered.
+        """
+        in_order = sorted(rows, key=lambda row: (row.ordering_key, row.id))
+        groups = [list(group) for _, group in groupby(in_order, key=lambda row: row.ordering_key)]
+        results = await asyncio.gather(*(self._deliver_group(group) for group in groups))
+        delivered = [row.id for done, _ in results for row in done]
+        failed = [failure for _, failure in results if failure is not None]
+        async with self._database.transaction(SYSTEM) as connection:
+            if delivered:
+                await relay_store.mark_delivered(connection, sorted(delivered))
+            for row, error in sorted(failed, key=lambda failure: failure[0].id):
+                await relay_store.mark_failed(connection, row, error)
+        return len(delivered)
+
+    async def _deliver_group(self, rows: Iterable[DueRow]) -> tuple[list[DueRow], tuple[DueRow, str] | None]:
+        done: list[DueRow] = []
+        async with self._slots:
+            for row in rows:
+                try:
+                    await self._deliver_row(row)
+                except (RPCError, RuntimeError, ValueError, NotDelivered) as error:
+                    _LOG.warning("outbox row %s for %s: %s", row.id, row.ordering_key, error)
+                    return done, (row, f"{type(error).__name__}: {error}")
+                done.append(row)
+        return done, None
+
+    async def _deliver_row(self, row: DueRow) -> None:
+        match row.topic:
+            case topic if topic == WORKFLOW_START:
+                await self._start(row)
+            case topic if topic == WORKFLOW_SIGNAL:
+                await self.signal(row.payload["workflow_id"], row.payload["signal"], row.payload["message"])
+            case topic if topic == WEBHOOK:
+                # No endpoint can be registered, so that it goes to none of them.
+                return
+            case topic:
+                raise NotDelivered(f"nobody delivers the topic {topic!r}")
+
+    async def _start(self, row: DueRow) -> None:
+        start = SubscriptionStart.model_validate(row.payload["message"]).model_copy(update={"limits": self._limits})
+        state = start.state
+        try:
+            await self._client.start_workflow(
+                row.payload["workflow"],
+                start,
+                id=row.payload["workflow_id"],
+                task_queue=self._queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=search_attributes(state),
+                static_summary=f"plan {state.plan_code}, version {state.plan_version}",
+                # One tenant's burst of work does not delay the others'.
+                priority=Priority(fairness_key=str(state.project_id)),
+            )
+        except WorkflowAlreadyStartedError:
+            _LOG.info("%s has been started before and is over", row.ordering_key)
+
+    async def signal(self, workflow_id: str, signal: str, message: object) -> None:
+        """Signal a workflow; one that is over needs no signal. Raises `NotDelivered` if it was never started."""
+        handle = self._client.get_workflow_handle(workflow_id)
+        try:
+            await handle.signal(signal, message)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            await self._must_be_over(workflow_id)
+
+    async def _must_be_over(self, workflow_id: str) -> None:
+        try:
+            await self._client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                raise NotDelivered(f"{workflow_id} is not running") from error
+            raise
+
+    async def worker_polling(self) -> bool:
+        """Tell whether a worker has asked for workflow tasks of our queue lately."""
+        answer = await self._client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=self._client.namespace,
+                task_queue=TaskQueue(name=self._queue),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            )
+        )
+        return len(answer.pollers) > 0

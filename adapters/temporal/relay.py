@@ -1,0 +1,158 @@
+"""The relay: carries the outbox and new usage from Postgres to Temporal, at least once, from one worker at a time.
+
+It is the safety net, not the latency: the API delivers right after each commit. Whatever breaks (Temporal away,
+Postgres away, this process killed), the rows stay where they are, and the next leader goes on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from adapters.postgres import relay_store, usage_store
+from adapters.postgres.database import SYSTEM, Database
+from adapters.postgres.relay_store import DueMark
+from adapters.temporal.delivery import Delivery, NotDelivered
+from models.identifiers import subscription_workflow_id
+from models.messages.subscription import UsageRecorded, UsageTotal
+from models.problems import Problem
+from settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_BATCH: Final = 500
+_FLUSH: Final = 200
+_FLUSH_AT_ONCE: Final = 20
+_STAND_BY_SECONDS: Final = 2.0
+_PRUNE_SECONDS: Final = 3600.0
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_TROUBLE: Final = (RPCError, RuntimeError, SQLAlchemyError, OSError, Problem, NotDelivered)
+
+
+class Relay:
+    """Runs inside the worker process as one asyncio task."""
+
+    def __init__(self, client: Client, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._delivery = Delivery(client, database, settings)
+        self._poll_seconds = settings.relay_poll_ms / 1000
+
+    async def run(self) -> None:
+        """Wait to become the leader, then deliver until cancelled; starts again after every trouble."""
+        while True:
+            try:
+                async with relay_store.leadership(self._database) as connection:
+                    if connection is not None:
+                        _LOG.info("this worker runs the relay")
+                        await self._lead(connection)
+            except (ExceptionGroup, *_TROUBLE) as error:
+                _LOG.warning("the relay starts again", exc_info=error)
+            await asyncio.sleep(_STAND_BY_SECONDS)
+
+    async def _lead(self, connection: AsyncConnection) -> None:
+        async with self._database.transaction(SYSTEM) as transaction:
+            # Whatever kept rows waiting may have been this worker's absence.
+            await relay_store.hurry(transaction)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch(connection))
+            tasks.create_task(self._repeat("delivery", self._poll_seconds, self.deliver_due))
+            tasks.create_task(self._repeat("usage", self._settings.usage_signal_quiet_ms / 1000, self.flush_usage))
+            tasks.create_task(self._repeat("pruning", _PRUNE_SECONDS, self._prune))
+
+    async def _watch(self, connection: AsyncConnection) -> None:
+        """End the leadership when the connection that holds the lock is lost."""
+        while True:
+            await relay_store.still_leads(connection)
+            await asyncio.sleep(_STAND_BY_SECONDS)
+
+    async def _repeat(self, what: str, every_seconds: float, step: Callable[[], Awaitable[bool]]) -> None:
+        """Run a step again and again: at once while there is more to do, later and later while it fails."""
+        failures = 0
+        while True:
+            try:
+                more = await step()
+                failures = 0
+            except _TROUBLE as error:
+                failures += 1
+                more = False
+                _LOG.warning("%s of the relay failed: %s", what, error)
+            if not more:
+                await asyncio.sleep(
+                    min(every_seconds * 2 ** min(failures, 8), max(every_seconds, _LONGEST_PAUSE_SECONDS))
+                )
+
+    async def deliver_due(self) -> bool:
+        """Deliver one batch of due outbox rows; answers whether there may be more."""
+        async with self._database.transaction(SYSTEM) as connection:
+            rows = await relay_store.due_rows(connection, limit=_BATCH)
+        if not rows:
+            return False
+        return await self._delivery.deliver(rows) > 0
+
+    async def flush_usage(self) -> bool:
+        """Tell subscriptions their cumulative usage, one signal each; answers whether there may be more."""
+        settings = self._settings
+        async with self._database.transaction(SYSTEM) as connection:
+            marks = await relay_store.due_marks(
+                connection,
+                quiet_ms=settings.usage_signal_quiet_ms,
+                busy_ms=settings.usage_signal_busy_ms,
+                limit=_FLUSH,
+            )
+            if not marks:
+                return False
+            messages = await self._messages(connection, marks)
+        told = await self._tell(marks, messages)
+        waiting = [mark.subscription_id for mark in marks if mark.subscription_id not in told]
+        async with self._database.transaction(SYSTEM) as connection:
+            await relay_store.mark_signalled(connection, list(told.items()))
+            await relay_store.defer_marks(connection, waiting)
+        return len(marks) == _FLUSH
+
+    async def _messages(self, connection: AsyncConnection, marks: list[DueMark]) -> dict[UUID, UsageRecorded]:
+        totals = await usage_store.current_totals(connection, [mark.subscription_id for mark in marks])
+        return {
+            current.subscription_id: UsageRecorded(
+                watermark=current.version,
+                period_start=current.period_start,
+                totals=tuple(
+                    UsageTotal(metric_id=t.metric_id, metric_key=t.metric_key, quantity=t.quantity, events=t.events)
+                    for t in current.totals
+                ),
+            )
+            for current in totals
+        }
+
+    async def _tell(self, marks: list[DueMark], messages: dict[UUID, UsageRecorded]) -> dict[UUID, int]:
+        """Send the signals; gives, by subscription, the version that needs no further signal."""
+        slots = asyncio.Semaphore(_FLUSH_AT_ONCE)
+
+        async def tell(mark: DueMark) -> int | None:
+            message = messages.get(mark.subscription_id)
+            if message is None:
+                return mark.version
+            workflow_id = subscription_workflow_id(mark.project_id, mark.subscription_id)
+            async with slots:
+                try:
+                    await self._delivery.signal(workflow_id, "usage_recorded", message)
+                except NotDelivered as error:
+                    _LOG.info("usage waits: %s", error)
+                    return None
+            return message.watermark
+
+        told = await asyncio.gather(*(tell(mark) for mark in marks))
+        pairs = zip(marks, told, strict=True)
+        return {mark.subscription_id: version for mark, version in pairs if version is not None}
+
+    async def _prune(self) -> bool:
+        async with self._database.transaction(SYSTEM) as connection:
+            pruned = await relay_store.prune(connection)
+        if pruned:
+            _LOG.info("pruned %s delivered outbox rows", pruned)
+        return False
