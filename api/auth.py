@@ -12,7 +12,7 @@ from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.key_store import KnownKey, hashed
 from models.problems import Problem, not_found
-from settings import settings
+from settings import Settings
 
 Kind = Literal["secret", "ingest", "bootstrap"]
 ROLES: Final = ("VIEWER", "DEVELOPER", "ADMIN", "OWNER")
@@ -78,9 +78,9 @@ def _unauthorized(code: str, detail: str) -> Problem:
     return Problem(401, code, detail, headers={"WWW-Authenticate": 'Bearer realm="durabill"'})
 
 
-def is_bootstrap(key: str) -> bool:
+def is_bootstrap(key: str, settings: Settings) -> bool:
     """Compare with the operator's key, in constant time."""
-    configured = settings().bootstrap_key
+    configured = settings.bootstrap_key
     return configured is not None and hmac.compare_digest(hashed(configured.get_secret_value()), hashed(key))
 
 
@@ -91,10 +91,10 @@ async def authenticate(request: Request, database: Database) -> Caller | Operato
     ``project_forbidden`` for the project of ``X-Project-Id``, 403 ``role_forbidden`` when a VIEWER's key would write.
     """
     key = presented_key(request)
-    if is_bootstrap(key):
+    if is_bootstrap(key, request.app.state.settings):
         return Operator()
     digest = hashed(key)
-    wanted = _requested_project(request)
+    wanted = request.headers.get("x-project-id", "").strip()[:_LONGEST_KEY] or None
     async with database.transaction(SYSTEM) as connection:
         known = await key_store.find_by_hash(connection, digest, wanted)
         if known is not None and known.usable and known.stale:
@@ -107,17 +107,7 @@ async def authenticate(request: Request, database: Database) -> Caller | Operato
     return caller
 
 
-def _requested_project(request: Request) -> UUID | None:
-    header = request.headers.get("x-project-id", "").strip()
-    if not header:
-        return None
-    try:
-        return UUID(header)
-    except ValueError:
-        raise not_found("project", header) from None
-
-
-def _caller(known: KnownKey, wanted: UUID | None) -> Caller:
+def _caller(known: KnownKey, wanted: str | None) -> Caller:
     project_id = known.requested_project
     if project_id is None:
         raise not_found("project", wanted or known.active_project_id)

@@ -50,9 +50,9 @@ async def _forget_old_answers(database: Database) -> None:
         await asyncio.sleep(_FORGET_EVERY_SECONDS)
 
 
-def create_app() -> FastAPI:
-    """Build the application from the environment; it opens its connections when it starts."""
-    configuration = settings()
+def create_app(configuration: Settings | None = None) -> FastAPI:
+    """Build the application, from the environment if no settings are given; it opens its connections when it starts."""
+    configuration = configuration or settings()
     _log_as_json(configuration.log_level)
     app = FastAPI(
         lifespan=_lifespan,

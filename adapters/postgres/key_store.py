@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, and_, func, insert, literal, or_, select, update
+from sqlalchemy import Row, and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.organization_store import named
 from adapters.postgres.paging import Page, paged
 from models.identifiers import new_id
 from models.problems import not_found
@@ -30,6 +31,7 @@ _LOOKED_UP: Final = (
     "active_project_id",
 )
 _now = func.clock_timestamp()
+_not_revoked: Final = or_(api_keys.c.revoked_at.is_(None), api_keys.c.revoked_at > _now)
 
 
 def hashed(key: str) -> bytes:
@@ -63,13 +65,14 @@ class KnownKey:
     stale: bool
 
 
-async def find_by_hash(connection: AsyncConnection, key_hash: bytes, project_id: UUID | None) -> KnownKey | None:
+async def find_by_hash(connection: AsyncConnection, key_hash: bytes, project: str | None) -> KnownKey | None:
     """Look a key up by the SHA-256 of the whole of it, in one statement; the transaction is a SYSTEM one.
 
     ``usable`` is false when the key or its organization has ended; ``stale`` says that ``last_used_at`` is older than
-    a minute. Nothing is cached, so that a revocation acts at once (B18).
+    a minute. ``project`` is what the request asks for: a uuid, or the client's own id of a project; None for the key's
+    active one. Nothing is cached, so that a revocation acts at once (B18).
     """
-    wanted = api_keys.c.active_project_id if project_id is None else literal(project_id)
+    wanted = projects.c.id == api_keys.c.active_project_id if project is None else named(project)
     used = api_keys.c.last_used_at
     row = (
         await connection.execute(
@@ -77,7 +80,7 @@ async def find_by_hash(connection: AsyncConnection, key_hash: bytes, project_id:
                 *(api_keys.c[name] for name in _LOOKED_UP),
                 projects.c.id.label("requested_project"),
                 and_(
-                    api_keys.c.revoked_at.is_(None) | (api_keys.c.revoked_at > _now),
+                    _not_revoked,
                     api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > _now),
                     organizations.c.deleted_at.is_(None),
                 ).label("usable"),
@@ -86,9 +89,7 @@ async def find_by_hash(connection: AsyncConnection, key_hash: bytes, project_id:
                 ),
             )
             .join(organizations, organizations.c.id == api_keys.c.organization_id)
-            .outerjoin(
-                projects, and_(projects.c.organization_id == api_keys.c.organization_id, projects.c.id == wanted)
-            )
+            .outerjoin(projects, and_(projects.c.organization_id == api_keys.c.organization_id, wanted))
             .where(api_keys.c.key_hash == key_hash)
         )
     ).first()
@@ -134,8 +135,10 @@ async def issue(connection: AsyncConnection, key: NewKey) -> tuple[Row[Any], str
 
 
 async def get(connection: AsyncConnection, organization_id: UUID, key_id: UUID, *, lock: bool = False) -> Row[Any]:
-    """Give a key of the organization, revoked or not. Raises ``Problem`` 404."""
-    statement = select(api_keys).where(api_keys.c.organization_id == organization_id, api_keys.c.id == key_id)
+    """Give a key of the organization that has not been revoked. Raises ``Problem`` 404."""
+    statement = select(api_keys).where(
+        api_keys.c.organization_id == organization_id, api_keys.c.id == key_id, _not_revoked
+    )
     row: Row[Any] | None = (await connection.execute(statement.with_for_update() if lock else statement)).first()
     if row is None:
         raise not_found("api_key", key_id)
@@ -149,10 +152,7 @@ async def listing(
 
     ``within`` narrows them to keys that serve only those projects (what a restricted key may see); empty: all.
     """
-    conditions = [
-        api_keys.c.organization_id == organization_id,
-        or_(api_keys.c.revoked_at.is_(None), api_keys.c.revoked_at > _now),
-    ]
+    conditions = [api_keys.c.organization_id == organization_id, _not_revoked]
     if within:
         conditions += [api_keys.c.project_ids.contained_by(list(within)), func.cardinality(api_keys.c.project_ids) > 0]
     total = await connection.scalar(select(func.count()).select_from(api_keys).where(*conditions))

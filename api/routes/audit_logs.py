@@ -61,6 +61,7 @@ def _zoned(value: datetime | None) -> datetime | None:
     responses=LISTED,
 )
 async def list_audit_logs(
+    *,
     request: Request,
     caller: CallerDep,
     database: DatabaseDep,
@@ -96,6 +97,7 @@ async def list_audit_logs(
     responses=LISTED,
 )
 async def get_audit_trail(
+    *,
     request: Request,
     caller: CallerDep,
     database: DatabaseDep,
