@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.console import Console
@@ -105,14 +106,14 @@ def migrate() -> None:
 
     DURABILL_DATABASE_ADMIN_URL is the same database as its owner. Safe to run again, and by several at once.
     """
-    from psycopg.conninfo import conninfo_to_dict
-
     from adapters.postgres.migrate import newest_revision, upgrade
 
-    login = conninfo_to_dict(settings().database_url.get_secret_value())
+    login = urlsplit(settings().database_url.get_secret_value())
+    if login.username is None:
+        raise StackError("DATABASE_URL names no user; the application needs a login of its own.")
     owner = settings().database_admin_url or settings().database_url
-    password = login.get("password")
-    upgrade(owner.get_secret_value(), login=str(login["user"]), password=None if password is None else str(password))
+    password = None if login.password is None else unquote(login.password)
+    upgrade(owner.get_secret_value(), login=unquote(login.username), password=password)
     _say(f"the database is at revision {newest_revision()}")
 
 

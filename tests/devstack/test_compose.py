@@ -1,15 +1,18 @@
 """docker-compose.yml and the Dockerfile fit the code: commands exist, variables are known, files are there."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 from pydantic import AliasChoices
 
+from devstack.embedded_postgres import EmbeddedPostgres
 from models.identifiers import SEARCH_ATTRIBUTES
 from settings import Settings
 
@@ -100,6 +103,24 @@ def test_the_namespace_job_registers_our_search_attributes() -> None:
 def test_scripts_parse_and_are_executable(script: Path) -> None:
     assert script.stat().st_mode & 0o111
     subprocess.run(["sh", "-n", str(script)], check=True, timeout=10)
+
+
+def test_migrate_makes_schema_and_login_as_compose_calls_it(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "postgres", durable=False)
+    server.start()
+    try:
+        login = f"postgresql://durabill:s%40cret@127.0.0.1:{server.port}/durabill"
+        with psycopg.connect(server.tcp_url(), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE durabill")
+        variables = {"DATABASE_URL": login, "DURABILL_DATABASE_ADMIN_URL": server.tcp_url("durabill")}
+        assert set(variables) <= set(OURS["migrate"]["environment"])
+        for _ in range(2):
+            command = [sys.executable, "-m", "cli", *OURS["migrate"]["command"]]
+            subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=True, timeout=90)
+        with psycopg.connect(login) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT * FROM organizations")
+    finally:
+        server.stop()
 
 
 def test_every_package_is_in_the_image() -> None:
