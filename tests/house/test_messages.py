@@ -13,10 +13,25 @@ from pydantic import BaseModel
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 import models.messages
+from billing.period import BillingCycle, Period
 from models.messages.base import Message
 
 st.register_type_strategy(Decimal, st.decimals(allow_nan=False, allow_infinity=False, places=6))
 st.register_type_strategy(datetime, st.datetimes(timezones=st.just(UTC)))
+_INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+st.register_type_strategy(
+    Period, st.tuples(_INSTANTS, _INSTANTS).map(lambda ends: Period(start=min(ends), end=max(ends)))
+)
+st.register_type_strategy(
+    BillingCycle,
+    st.builds(
+        BillingCycle,
+        interval=st.sampled_from(["weekly", "monthly", "quarterly", "yearly"]),
+        anchor=_INSTANTS,
+        timezone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]),
+        alignment=st.sampled_from(["anniversary", "calendar"]),
+    ),
+)
 
 
 def message_classes() -> list[type[Message]]:

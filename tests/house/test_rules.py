@@ -65,9 +65,11 @@ def test_public_functions_say_what_they_do(path: Path) -> None:
 
 @pytest.mark.parametrize("folder", REGISTRIES)
 def test_no_file_of_a_registry_folder_is_unlisted(folder: str) -> None:
-    registry = (ROOT / folder / "__init__.py").read_text()
+    registry = "".join(
+        path.read_text() for name in ("__init__.py", "registry.py") if (path := ROOT / folder / name).exists()
+    )
     for path in sorted((ROOT / folder).glob("*.py")):
-        if path.name == "__init__.py" or path.stem in NOT_ENTRIES[folder]:
+        if path.stem in ("__init__", "registry") or path.stem in NOT_ENTRIES[folder]:
             continue
         assert re.search(rf"\b{path.stem}\b", registry), f"{relative(path)} is not in {folder}/__init__.py"
 
