@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 import models.messages
@@ -19,6 +19,7 @@ from models.messages.base import Message
 st.register_type_strategy(Decimal, st.decimals(allow_nan=False, allow_infinity=False, places=6))
 st.register_type_strategy(datetime, st.datetimes(timezones=st.just(UTC)))
 _INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+st.register_type_strategy(AwareDatetime, _INSTANTS)
 st.register_type_strategy(
     Period, st.tuples(_INSTANTS, _INSTANTS).map(lambda ends: Period(start=min(ends), end=max(ends)))
 )
