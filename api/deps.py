@@ -1,11 +1,12 @@
 """What a route may ask for: the caller, the database, the commands to workflows."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from adapters.postgres.database import Database
 from api.auth import Caller, Operator, authenticate
+from api.commands import Commands
 from models.problems import Problem
 
 __all__ = ["AnyCallerDep", "Caller", "CallerDep", "CommandsDep", "DatabaseDep", "Operator", "OperatorDep", "who_calls"]
@@ -52,8 +53,10 @@ async def _operator(who: AnyCallerDep) -> Operator:
 OperatorDep = Annotated[Operator, Depends(_operator)]
 
 
-def _commands(request: Request) -> Any:
-    return request.app.state.commands
+def _commands(request: Request) -> Commands:
+    commands = request.app.state.commands
+    assert isinstance(commands, Commands)
+    return commands
 
 
-CommandsDep = Annotated[Any, Depends(_commands)]
+CommandsDep = Annotated[Commands, Depends(_commands)]

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from adapters.postgres import idempotency_store
 from adapters.postgres.database import SYSTEM, Database
 from api import errors, openapi
+from api.commands import Commands
 from api.compat import COMPAT_ROUTERS
 from api.limits import BodyLimit, CleanPath, RequestId
 from api.routes import ROUTERS, UNVERSIONED
@@ -21,6 +22,7 @@ from models.problems import Problem
 from settings import Settings, settings
 
 _FORGET_EVERY_SECONDS = 3600
+_LOGGERS = ("durabill", "api", "adapters", "temporalio", "sqlalchemy")
 _log = structlog.get_logger("durabill.api")
 
 
@@ -29,7 +31,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configuration: Settings = app.state.settings
     database = Database(configuration.database_url.get_secret_value(), pool_size=configuration.database_pool_size)
     app.state.database = database
-    app.state.commands = None
+    app.state.commands = await Commands.connect(database, configuration)
     cleaning = asyncio.create_task(_forget_old_answers(database))
     try:
         yield
@@ -80,14 +82,30 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
 
 
 def _log_as_json(level: str) -> None:
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level.upper())
