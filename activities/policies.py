@@ -10,7 +10,6 @@ class LocalPolicy(TypedDict):
     """Options of a local activity."""
 
     start_to_close_timeout: timedelta
-    schedule_to_close_timeout: timedelta
     local_retry_threshold: timedelta
     retry_policy: RetryPolicy
 
@@ -24,9 +23,8 @@ class RemotePolicy(TypedDict):
 
 
 DATABASE: Final[LocalPolicy] = {
+    # No limit on the whole: Postgres may be away for long, and nothing is decided before the record has it.
     "start_to_close_timeout": timedelta(seconds=30),
-    # Postgres may be away for long: nothing is decided before the record has it.
-    "schedule_to_close_timeout": timedelta(days=7),
     # Longer pauses become timers of the workflow, so that its task does not stay open.
     "local_retry_threshold": timedelta(seconds=5),
     "retry_policy": RetryPolicy(
@@ -35,11 +33,32 @@ DATABASE: Final[LocalPolicy] = {
 }
 """One transaction in Postgres; safe to run again."""
 
+_NO_RETRY_CURES: Final = (
+    "AssertionError",
+    "AttributeError",
+    "DataError",
+    "DivisionByZero",
+    "IndexError",
+    "Inexact",
+    "InvalidOperation",
+    "KeyError",
+    "Overflow",
+    "ProgrammingError",
+    "TypeError",
+    "ValidationError",
+    "ValueError",
+)
+
 CLOSING: Final[LocalPolicy] = {
     **DATABASE,
     "start_to_close_timeout": timedelta(minutes=2),
-    # Errors of one bill (not of Postgres) are not retried for ever: the close is parked for an operator (C10).
-    "schedule_to_close_timeout": timedelta(days=7),
+    # A bill that cannot be computed is set aside for an operator (C10); a database that is away is waited for.
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=200),
+        backoff_coefficient=2,
+        maximum_interval=timedelta(seconds=30),
+        non_retryable_error_types=_NO_RETRY_CURES,
+    ),
 }
 """One close: rating, number, issue and outbox in one transaction; safe to run again."""
 

@@ -45,6 +45,7 @@ _REFUSALS: Final = {
     "InvoiceNotFound": (404, "invoice_not_found"),
     "CutoffBeforeOpenPeriod": (422, "cutoff_before_open_period"),
     "AbsurdInvoice": (422, "absurd_invoice"),
+    "UnreadablePlan": (422, "unreadable_plan"),
 }
 _UNREACHABLE: Final = (
     RPCStatusCode.UNAVAILABLE,
@@ -62,7 +63,6 @@ class Commands:
 
     def __init__(self, client: Client, database: Database, settings: Settings) -> None:
         self._client = client
-        self._queue = settings.temporal_task_queue
         self._timeout_seconds = settings.command_timeout_seconds
         self._delivery = Delivery(client, database, settings)
 
@@ -206,4 +206,4 @@ def _refusal(error: WorkflowUpdateFailedError) -> Problem:
         status, code = _REFUSALS[cause.type]
         return Problem(status, code, cause.message)
     _LOG.error("a command failed", exc_info=error)
-    return _no_answer("The subscription's workflow could not carry out the command.")
+    return Problem(500, "command_failed", "The subscription's workflow could not carry out the command; see its log.")

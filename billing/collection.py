@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from billing.period import Instant
 
 OpenInvoiceStatus = Literal["issued", "pending", "failed", "needs_attention"]
-Outcome = Literal["paid", "declined", "requires_action", "pending", "not_collectable"]
+Outcome = Literal["paid", "declined", "requires_action", "pending", "settled", "unpayable"]
 
 RETRY_DELAYS: Final = (timedelta(days=1), timedelta(days=3), timedelta(days=5), timedelta(days=7))
 """The default schedule: how long after each known failure the next attempt is made, in the subscription's time."""
@@ -75,17 +75,25 @@ def after_outcome(
 
     `at` is the subscription's now, `wall` the wall clock's. A decline schedules the next attempt or, after the last one
     of the default schedule, leaves the invoice `failed`. An unknown outcome, or one that waits for the payer's own
-    action, stays `pending`: it is asked about again under the same number and never sent anew (C7).
+    action, stays `pending`: it is asked about again under the same number and never sent anew (C7). `settled` means
+    that somebody else paid or voided it, `unpayable` that there is no provider to ask: the invoice waits.
     """
     match outcome:
-        case "paid" | "not_collectable":
+        case "paid" | "settled":
             return None
+        case "unpayable":
+            return _waiting(invoice, error=error)
         case "declined":
             return _declined(invoice, attempt_no=attempt_no, error=error, at=at)
         case "pending" | "requires_action":
             return _unknown(invoice, attempt_no=attempt_no, error=error, wall=wall)
         case _:
             assert_never(outcome)
+
+
+def _waiting(invoice: OpenInvoice, *, error: str | None) -> OpenInvoice:
+    update = {"status": "issued", "next_attempt_at": None, "asked": 0, "resolve_at": None, "error": error}
+    return invoice.model_copy(update=update)
 
 
 def _declined(invoice: OpenInvoice, *, attempt_no: int, error: str | None, at: datetime) -> OpenInvoice:

@@ -131,6 +131,19 @@ def current_period_due(state: SubscriptionState) -> DueClose:
     return DueClose(period=state.period, close_at=close_at, plan_version_id=state.plan_version_id)
 
 
+def rest_due(state: SubscriptionState, *, end: datetime) -> DueClose | None:
+    """Give what a final invoice bills: the current period up to `end`; None if nothing runs, or it is paused (C23)."""
+    if state.period is None or end <= state.period.start or not is_billed_at_its_end(state):
+        return None
+    period = Period(start=state.period.start, end=end)
+    return DueClose(kind="final", period=period, close_at=end, plan_version_id=state.plan_version_id)
+
+
+def due_close(state: SubscriptionState, period_start: datetime | None) -> DueClose:
+    """Find the stretch of time that waits to be billed and starts there."""
+    return next(due for due in state.due_closes if due.period.start == period_start)
+
+
 def close_parked(state: SubscriptionState, due: DueClose, *, error: str) -> SubscriptionState:
     """Give the state with a close set aside with its error; everything else goes on (C10)."""
     stuck = due.model_copy(update={"close_at": None, "error": error})

@@ -19,6 +19,21 @@ class CollectInvoice(Message):
     final_attempt: bool = False
 
 
+class FollowInvoice(Message):
+    """The argument of an InvoiceWorkflow: care for an issued invoice that has no subscription until it is settled.
+
+    ``collect`` makes the first attempt at once. ``frozen_at`` is the customer's test clock's time; None means wall time.
+    ``attempts`` is the number of the newest attempt, after continue-as-new.
+    """
+
+    organization_id: UUID
+    project_id: UUID
+    invoice_id: UUID
+    collect: bool = False
+    frozen_at: datetime | None = None
+    attempts: int = 0
+
+
 CollectionStatus = Literal["paid", "declined", "requires_action", "pending", "not_collectable"]
 
 

@@ -1,0 +1,85 @@
+"""How a subscription's workflow calls its activities: which kind, under which policy, with which words in the UI."""
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from activities import policies
+from activities.clock import ClockActivities
+from activities.closing import ClosingActivities
+from activities.collecting import CollectingActivities
+from activities.lifecycle import LifecycleActivities
+from billing.period import Period
+from billing.story import shown_period
+from models.messages.closing import ClosePeriods, InvoiceClosed
+from models.messages.collecting import CollectInvoice, InvoiceCollected
+from models.messages.lifecycle import FindInvoice, InvoiceStanding, RecordLifecycle, ReportClock
+
+
+async def bill(message: ClosePeriods) -> InvoiceClosed:
+    """Bill a stretch of time in one transaction; raises ActivityError if no retry can cure it."""
+    return await workflow.execute_local_activity_method(
+        ClosingActivities.close_periods,
+        message,
+        summary=f"bill {shown_period(Period(start=message.start, end=message.end))}",
+        **policies.CLOSING,
+    )
+
+
+async def bill_or_reason(message: ClosePeriods) -> InvoiceClosed | str:
+    """Bill a stretch of time; answers the error instead of raising it, for a close that is then set aside."""
+    try:
+        return await bill(message)
+    except ActivityError as error:
+        return reason(error)
+
+
+async def collect(message: CollectInvoice, *, shown: str) -> InvoiceCollected:
+    """Make or resume one payment attempt; an answer that does not come counts as unknown, never as a failure (C7)."""
+    try:
+        return await workflow.execute_activity_method(
+            CollectingActivities.collect_invoice,
+            message,
+            summary=f"collect {shown}, attempt {message.attempt_no}",
+            **policies.PROVIDER,
+        )
+    except ActivityError as error:
+        return InvoiceCollected(
+            invoice_id=message.invoice_id,
+            status="pending",
+            attempt_no=message.attempt_no,
+            code="no_answer",
+            message=reason(error),
+        )
+
+
+async def find_invoice(question: FindInvoice) -> InvoiceStanding:
+    """Ask where an invoice stands."""
+    return await workflow.execute_local_activity_method(
+        LifecycleActivities.find_invoice, question, summary="find the invoice", **policies.DATABASE
+    )
+
+
+async def record(step: RecordLifecycle) -> None:
+    """Write a step of the subscription's life into the record."""
+    await workflow.execute_local_activity_method(
+        LifecycleActivities.record_lifecycle, step, summary=step.action.replace("_", " "), **policies.DATABASE
+    )
+
+
+async def report_clock(report: ReportClock) -> None:
+    """Tell the test clock that this subscription has arrived."""
+    await workflow.execute_local_activity_method(
+        ClockActivities.report_clock,
+        report,
+        summary="tell the test clock that everything due has happened",
+        **policies.DATABASE,
+    )
+
+
+def reason(error: ActivityError) -> str:
+    """Give the innermost reason of a failed activity, for people."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    kind = cause.type if isinstance(cause, ApplicationError) and cause.type else type(cause).__name__
+    return f"{kind}: {cause.message if isinstance(cause, ApplicationError) else cause}"[:500]

@@ -1,0 +1,168 @@
+"""The only place that builds Temporal workers: which workflows, which activities, how many at once.
+
+Run it with ``python -m worker``. The process also carries the relay (adapters/temporal/relay.py); with several workers
+one of them leads. SIGTERM and SIGINT let running steps finish first.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import structlog
+import uvloop
+from sqlalchemy import text
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from activities.clock import ClockActivities
+from activities.closing import ClosingActivities
+from activities.collecting import CollectingActivities
+from activities.lifecycle import LifecycleActivities
+from adapters.payments.registry import payment_providers
+from adapters.postgres.database import SYSTEM, Database
+from adapters.temporal import client as temporal
+from adapters.temporal.interceptor import ProblemInterceptor
+from adapters.temporal.relay import Relay
+from adapters.temporal.sandbox import runner
+from models.problems import Problem
+from settings import Settings, settings
+from workflows.subscription import SubscriptionWorkflow
+
+WORKFLOWS: Final[tuple[type, ...]] = (SubscriptionWorkflow,)
+
+_LOG = logging.getLogger("durabill.worker")
+_GRACE: Final = timedelta(seconds=15)
+_LONGEST_PAUSE_SECONDS: Final = 10.0
+#: Connections that the relay and its leadership need for themselves.
+_RELAY_CONNECTIONS: Final = 3
+_T = TypeVar("_T")
+
+
+def activities(database: Database, configuration: Settings) -> list[Callable[..., Any]]:
+    """List every activity, bound to what it works on."""
+    key = configuration.stripe_api_key
+    providers = payment_providers(
+        database,
+        stripe_api_key=key.get_secret_value() if key else None,
+        stripe_api_base=configuration.stripe_api_base,
+        timeout_seconds=configuration.payment_timeout_seconds,
+    )
+    lifecycle = LifecycleActivities(database)
+    return [
+        ClosingActivities(database).close_periods,
+        CollectingActivities(database, providers).collect_invoice,
+        lifecycle.record_lifecycle,
+        lifecycle.find_invoice,
+        ClockActivities(database).report_clock,
+    ]
+
+
+def build_worker(client: Client, database: Database, configuration: Settings) -> Worker:
+    """Build the worker of the settings' task queue; it runs inside ``async with``."""
+    # More steps at once than connections would only wait for each other.
+    steps_at_once = max(2, configuration.database_pool_size - _RELAY_CONNECTIONS)
+    return Worker(
+        client,
+        task_queue=configuration.temporal_task_queue,
+        workflows=WORKFLOWS,
+        activities=activities(database, configuration),
+        workflow_runner=runner(),
+        interceptors=[ProblemInterceptor()],
+        build_id=configuration.build_id,
+        max_cached_workflows=configuration.max_cached_workflows,
+        max_concurrent_activities=configuration.max_concurrent_activities,
+        max_concurrent_local_activities=min(configuration.max_concurrent_local_activities, steps_at_once),
+        graceful_shutdown_timeout=_GRACE,
+    )
+
+
+async def main(configuration: Settings) -> None:
+    """Connect, work until SIGTERM or SIGINT, let running steps finish, and close."""
+    stopping = asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, stopping.set)
+    database = Database(configuration.database_url.get_secret_value(), pool_size=configuration.database_pool_size)
+    runtime = temporal.metrics_runtime(configuration.worker_metrics_port)
+    try:
+        ready = await _until_stopped(stopping, _connected(database, configuration, runtime))
+        if ready is not None:
+            await _work(ready, database, configuration, stopping)
+    finally:
+        await database.close()
+    _LOG.info("worker stopped")
+
+
+async def _work(client: Client, database: Database, configuration: Settings, stopping: asyncio.Event) -> None:
+    async with build_worker(client, database, configuration):
+        relay = asyncio.create_task(Relay(client, database, configuration).run())
+        _LOG.info("worker polls %s at %s", configuration.temporal_task_queue, configuration.temporal_address)
+        await stopping.wait()
+        _LOG.info("worker stops")
+        relay.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await relay
+
+
+async def _connected(database: Database, configuration: Settings, runtime: Any) -> Client:
+    """Wait for Postgres and Temporal, trying again with growing pauses."""
+
+    async def postgres_answers() -> None:
+        async with database.transaction(SYSTEM) as connection:
+            await connection.execute(text("SELECT 1"))
+
+    await _patiently("Postgres", postgres_answers)
+    return await _patiently("Temporal", lambda: temporal.connect(configuration, runtime=runtime))
+
+
+async def _patiently(what: str, connect: Callable[[], Awaitable[_T]]) -> _T:
+    pause_seconds = 0.2
+    while True:
+        try:
+            return await connect()
+        except (Problem, OSError, RuntimeError, RPCError) as error:
+            _LOG.warning("%s cannot be reached, trying again in %.1f s: %s", what, pause_seconds, error)
+        await asyncio.sleep(pause_seconds)
+        pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+
+
+async def _until_stopped(stopping: asyncio.Event, work: Awaitable[_T]) -> _T | None:
+    """Wait for some work, or give up on it when the process is told to stop."""
+    working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    return None
+
+
+def log_as_json(level: str) -> None:
+    """Write every log line of the process as one JSON object to standard error."""
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+if __name__ == "__main__":
+    log_as_json(settings().log_level)
+    uvloop.run(main(settings()))
