@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from adapters.postgres.database import is_connection_loss
 from adapters.postgres.failures import is_unstorable
@@ -127,8 +128,21 @@ def _http_problem(error: HTTPException) -> Problem:
     return Problem(error.status_code, code, detail, headers=dict(error.headers or {}))
 
 
-async def _render(_request: Request, error: Exception) -> Response:
-    return problem_response(as_problem(error))
+async def _render(request: Request, error: Exception) -> Response:
+    problem = as_problem(error)
+    if problem.status == 405:
+        problem.headers["Allow"] = ", ".join(_allowed(request))
+    return problem_response(problem)
+
+
+def _allowed(request: Request) -> list[str]:
+    """List the methods of a path; each may be a route of its own, and the router names only the first one's."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 def install(app: FastAPI) -> None:

@@ -22,7 +22,7 @@ from models.problems import Problem
 from settings import Settings, settings
 
 _FORGET_EVERY_SECONDS = 3600
-_LOGGERS = ("durabill", "api", "adapters", "temporalio", "sqlalchemy")
+_LOGGERS = ("durabill", "api", "adapters", "temporalio")
 _log = structlog.get_logger("durabill.api")
 
 

@@ -64,7 +64,8 @@ async def service(fresh_database: FreshDatabase, extra_router: APIRouter | None)
     """A started application with its own empty database, and without a Temporal server."""
     app = create_app(settings_for(fresh_database.url))
     if extra_router is not None:
-        app.include_router(extra_router, prefix="/v1")
+        for prefix in ("/v1", "/api/v1"):
+            app.include_router(extra_router, prefix=prefix)
     async with app.router.lifespan_context(app), client_of(app) as http:
         yield Service(app, http)
 
