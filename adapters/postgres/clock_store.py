@@ -5,27 +5,31 @@ what is due by then. A subscription that is created, and a second advance, wait 
 middle of time travel. Locks are taken in the order subscriptions, then clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import outbox_store
+from adapters.postgres.outbox_store import enqueue_subscription_signal
 from adapters.postgres.paging import Page, paged
-from models.identifiers import new_id, parse_id, subscription_workflow_id
+from models.identifiers import new_id, parse_id
 from models.messages.subscription import ClockAdvanced, ClockDeleted
 from models.problems import conflict, invalid, not_found
-from models.tables import customers, subscriptions, test_clocks
+from models.tables import customers, invoices, subscriptions, test_clocks
 
 FURTHEST_ADVANCE: Final = timedelta(days=3660)
 """How far one advance may go: ten years."""
 
 CLOCK_ADVANCED: Final = "clock_advanced"
 CLOCK_DELETED: Final = "clock_deleted"
+
+
+ClockRow = Row[Any]
+"""A row of `test_clocks`."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,14 @@ class Progress:
     reached: int
 
 
-async def create(connection: AsyncConnection, *, project_id: UUID, name: str | None, frozen_time: datetime) -> Row[Any]:
+async def create(connection: AsyncConnection, *, project_id: UUID, name: str | None, frozen_time: datetime) -> ClockRow:
     """Make a clock that stands still at an instant; `ready` at once."""
     statement = insert(test_clocks).values(id=new_id(), project_id=project_id, name=name, frozen_time=frozen_time)
-    row: Row[Any] = (await connection.execute(statement.returning(test_clocks))).one()
+    row: ClockRow = (await connection.execute(statement.returning(test_clocks))).one()
     return row
 
 
-async def find(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> Row[Any]:
+async def find(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> ClockRow:
     """Find a clock that is not deleted by its shown id or uuid; raises `Problem` 404 `test_clock_not_found`.
 
     `lock` keeps it from advancing, and from being deleted, until the transaction ends.
@@ -60,7 +64,7 @@ async def find(connection: AsyncConnection, project_id: UUID, ref: str, *, lock:
     return row
 
 
-async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[list[Row[Any]], int]:
+async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[list[ClockRow], int]:
     """List the clocks that are not deleted, newest first, and count them all."""
     condition = and_(test_clocks.c.project_id == project_id, test_clocks.c.deleted_at.is_(None))
     total = await connection.scalar(select(func.count()).select_from(test_clocks).where(condition))
@@ -97,8 +101,12 @@ async def now_held(connection: AsyncConnection, test_clock_id: UUID | None) -> d
     return frozen.astimezone(UTC)
 
 
-async def advance(connection: AsyncConnection, project_id: UUID, ref: str, target: datetime) -> Row[Any]:
+async def advance(
+    connection: AsyncConnection, project_id: UUID, ref: str, target: datetime
+) -> tuple[ClockRow, list[UUID]]:
     """Send every live subscription of a clock forward to an instant; without any, the clock is there at once.
+
+    Answers the clock and the subscriptions that are signalled.
 
     The signals are outbox rows of the same transaction. To the present instant changes nothing. Raises `Problem` 404,
     422 `clock_backwards` or `clock_too_far` (more than ten years), 409 `test_clock_advancing`.
@@ -106,17 +114,22 @@ async def advance(connection: AsyncConnection, project_id: UUID, ref: str, targe
     clock = await find(connection, project_id, ref, lock=True)
     _must_be_ready(clock)
     _must_be_ahead(clock.frozen_time, target)
-    live = await _live(connection, clock.id)
+    called = await _with_work(connection, clock.id)
     await connection.execute(
         update(test_clocks)
         .where(test_clocks.c.id == clock.id)
         .values(status="advancing", target_time=target, failure=None, updated_at=func.clock_timestamp())
     )
-    message = ClockAdvanced(frozen_time=target).model_dump(mode="json")
-    for subscription_id in live:
-        await _signal(connection, project_id, subscription_id, CLOCK_ADVANCED, message)
+    for subscription_id in called:
+        await enqueue_subscription_signal(
+            connection,
+            project_id=project_id,
+            subscription_id=subscription_id,
+            signal=CLOCK_ADVANCED,
+            message=ClockAdvanced(frozen_time=target),
+        )
     await settle(connection, clock.id)
-    return await find(connection, project_id, ref)
+    return await find(connection, project_id, ref), called
 
 
 async def reached(connection: AsyncConnection, subscription_id: UUID, frozen_time: datetime) -> bool:
@@ -174,27 +187,39 @@ async def failed(connection: AsyncConnection, subscription_id: UUID, reason: str
     )
 
 
-async def progress(connection: AsyncConnection, clock: Row[Any]) -> Progress:
-    """Count the live subscriptions of a clock and those that have reached where it goes (or stands)."""
-    behind = func.count().filter(_is_behind(clock.target_time)) if clock.target_time is not None else None
-    total = func.count()
-    counted = select(total, total - total if behind is None else behind).where(_is_live(clock.id))
-    found = (await connection.execute(counted.select_from(subscriptions))).one()
-    return Progress(subscriptions=found[0], reached=found[0] - found[1])
+async def progress(connection: AsyncConnection, clock_ids: Collection[UUID]) -> dict[UUID, Progress]:
+    """Count the live subscriptions of clocks, and those that have reached where their clock goes (or stands)."""
+    columns = subscriptions.c
+    behind = and_(test_clocks.c.target_time.is_not(None), _is_behind(test_clocks.c.target_time))
+    counted = (
+        select(columns.test_clock_id, func.count(), func.count().filter(behind))
+        .select_from(subscriptions.join(test_clocks, test_clocks.c.id == columns.test_clock_id))
+        .where(columns.test_clock_id.in_(clock_ids), columns.ended_at.is_(None))
+        .group_by(columns.test_clock_id)
+    )
+    found = {row[0]: Progress(row[1], row[1] - row[2]) for row in (await connection.execute(counted)).all()}
+    return {clock_id: found.get(clock_id, Progress(0, 0)) for clock_id in clock_ids}
 
 
-async def delete(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def delete(connection: AsyncConnection, project_id: UUID, ref: str) -> tuple[ClockRow, list[UUID]]:
     """Delete a clock: its subscriptions end in its time without another invoice, and its customers go with it.
 
-    Their invoices stay. Raises `Problem` 404, or 409 `test_clock_advancing`.
+    Their invoices stay. Answers the clock and the subscriptions that are signalled. Raises `Problem` 404, or 409
+    `test_clock_advancing`.
     """
     clock = await find(connection, project_id, ref)
-    live = await _live(connection, clock.id, lock=True)
+    called = await _with_work(connection, clock.id)
+    live = await _live_locked(connection, clock.id)
     clock = await find(connection, project_id, ref, lock=True)
     _must_be_ready(clock)
-    message = ClockDeleted().model_dump(mode="json")
-    for subscription_id in live:
-        await _signal(connection, project_id, subscription_id, CLOCK_DELETED, message)
+    for subscription_id in called:
+        await enqueue_subscription_signal(
+            connection,
+            project_id=project_id,
+            subscription_id=subscription_id,
+            signal=CLOCK_DELETED,
+            message=ClockDeleted(),
+        )
     gone = func.clock_timestamp()
     await connection.execute(
         update(subscriptions)
@@ -209,10 +234,10 @@ async def delete(connection: AsyncConnection, project_id: UUID, ref: str) -> Row
     await connection.execute(
         update(test_clocks).where(test_clocks.c.id == clock.id).values(deleted_at=gone, updated_at=gone)
     )
-    return clock
+    return clock, called
 
 
-def _must_be_ready(clock: Row[Any]) -> None:
+def _must_be_ready(clock: ClockRow) -> None:
     if clock.status == "advancing":
         raise conflict(
             "test_clock_advancing", "The test clock is advancing; wait until its status is ready.", retryable=True
@@ -231,24 +256,24 @@ def _is_live(clock_id: UUID) -> ColumnElement[bool]:
     return and_(subscriptions.c.test_clock_id == clock_id, subscriptions.c.ended_at.is_(None))
 
 
-def _is_behind(target: datetime) -> ColumnElement[bool]:
+def _is_behind(target: datetime | ColumnElement[Any]) -> ColumnElement[bool]:
     at = subscriptions.c.clock_reached_at
     return or_(at.is_(None), at < target)
 
 
-async def _live(connection: AsyncConnection, clock_id: UUID, *, lock: bool = False) -> list[UUID]:
-    statement = select(subscriptions.c.id).where(_is_live(clock_id)).order_by(subscriptions.c.id)
-    return list((await connection.execute(statement.with_for_update() if lock else statement)).scalars())
+async def _live_locked(connection: AsyncConnection, clock_id: UUID) -> list[UUID]:
+    statement = select(subscriptions.c.id).where(_is_live(clock_id)).order_by(subscriptions.c.id).with_for_update()
+    return list((await connection.execute(statement)).scalars())
 
 
-async def _signal(
-    connection: AsyncConnection, project_id: UUID, subscription_id: UUID, signal: str, message: Mapping[str, Any]
-) -> None:
-    workflow_id = subscription_workflow_id(project_id, subscription_id)
-    await outbox_store.enqueue(
-        connection,
-        project_id=project_id,
-        topic=outbox_store.WORKFLOW_SIGNAL,
-        ordering_key=workflow_id,
-        payload={"workflow_id": workflow_id, "signal": signal, "message": dict(message)},
+async def _with_work(connection: AsyncConnection, clock_id: UUID) -> list[UUID]:
+    """List the subscriptions whose workflows must hear of the clock: live ones, and ended ones with open invoices.
+
+    The latter are not waited for: they hear of the time only so that their payment retries go on.
+    """
+    unsettled = exists().where(
+        invoices.c.subscription_id == subscriptions.c.id, invoices.c.status.in_(("issued", "overdue", "failed"))
     )
+    condition = and_(subscriptions.c.test_clock_id == clock_id, or_(subscriptions.c.ended_at.is_(None), unsettled))
+    statement = select(subscriptions.c.id).where(condition).order_by(subscriptions.c.id)
+    return list((await connection.execute(statement)).scalars())

@@ -6,6 +6,7 @@ is read together with what it refers to, and its terms that no workflow needs to
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,10 +14,13 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, sele
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import clock_store, plan_store
+from adapters.postgres.database import ProjectScope
 from adapters.postgres.failures import violated_constraint
 from adapters.postgres.paging import Page, paged
-from adapters.postgres.resolver import SUBSCRIPTION, required
-from models.problems import Problem, conflict, not_found
+from adapters.postgres.resolver import CUSTOMER, PLAN, SUBSCRIPTION, Kind, required, resolve_many
+from billing.period import Interval
+from models.problems import conflict, not_found
 from models.tables import audit_log, customers, organizations, plan_versions, plans, projects, subscriptions
 
 View = Row[Any]
@@ -106,6 +110,14 @@ async def listed(
     return (await connection.execute(statement)).all(), int(total or 0)
 
 
+async def wanted_id(connection: AsyncConnection, project_id: UUID, kind: Kind, ref: str | None) -> UUID | None:
+    """Give the uuid that a list is filtered by: None without a reference, one of no row for an unknown name."""
+    if ref is None:
+        return None
+    row = (await resolve_many(connection, project_id, kind, (ref,))).get(ref)
+    return UUID(int=0) if row is None else row.id
+
+
 def _viewed() -> Select[Any]:
     joined = (
         subscriptions.join(customers, customers.c.id == subscriptions.c.customer_id)
@@ -132,7 +144,53 @@ async def edit(connection: AsyncConnection, subscription_id: UUID, values: Mappi
     await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
 
 
-async def default_timezone(connection: AsyncConnection, project_id: UUID) -> str:
+@dataclass(frozen=True)
+class Named:
+    """What a request for a subscription names, as the rows say it; `now` is the customer's time (C11)."""
+
+    organization_id: UUID
+    project_id: UUID
+    customer_id: UUID
+    test_clock_id: UUID | None
+    grace_days: int
+    timezone: str
+    plan_id: UUID
+    plan_code: str
+    plan_version_id: UUID
+    plan_version: int
+    interval: Interval
+    trial_period_days: int
+    now: datetime
+
+
+async def named(connection: AsyncConnection, scope: ProjectScope, *, customer: str, plan: str) -> Named:
+    """Read the customer, the newest version of the plan, and the customer's time, which stands still until the commit.
+
+    Raises `Problem` 404 `customer_not_found` or `plan_not_found`, 409 `plan_archived`, `test_clock_advancing`.
+    """
+    payer = await required(connection, scope.project_id, CUSTOMER, customer)
+    sold = await required(connection, scope.project_id, PLAN, plan)
+    if sold.status != "active":
+        raise conflict("plan_archived", f"The plan {sold.code!r} is archived and takes no new subscriptions.")
+    version = await plan_store.current_version(connection, sold.id)
+    return Named(
+        organization_id=scope.organization_id,
+        project_id=scope.project_id,
+        customer_id=payer.id,
+        test_clock_id=payer.test_clock_id,
+        grace_days=payer.invoice_grace_period,
+        timezone=payer.timezone or await _default_timezone(connection, scope.project_id),
+        plan_id=sold.id,
+        plan_code=sold.code,
+        plan_version_id=version.version_id,
+        plan_version=version.version,
+        interval=version.interval,
+        trial_period_days=version.trial_period_days,
+        now=await clock_store.now_held(connection, payer.test_clock_id),
+    )
+
+
+async def _default_timezone(connection: AsyncConnection, project_id: UUID) -> str:
     """Give the billing zone of a customer without one: the project's, else the organization's, else UTC."""
     statement = (
         select(func.coalesce(projects.c.timezone, organizations.c.timezone, "UTC"))
@@ -140,32 +198,6 @@ async def default_timezone(connection: AsyncConnection, project_id: UUID) -> str
         .where(projects.c.id == project_id)
     )
     return await connection.scalar(statement) or "UTC"
-
-
-async def newest_version(connection: AsyncConnection, plan: Row[Any]) -> Row[Any]:
-    """Read the newest version of a plan: the one a new subscription is pinned to (B37)."""
-    return await version(connection, plan, plan.current_version)
-
-
-async def version(connection: AsyncConnection, plan: Row[Any], number: int) -> Row[Any]:
-    """Read one version of a plan; raises `Problem` 404 `plan_version_not_found`."""
-    statement = select(plan_versions).where(plan_versions.c.plan_id == plan.id, plan_versions.c.version == number)
-    row = (await connection.execute(statement)).one_or_none()
-    if row is None:
-        raise Problem(404, "plan_version_not_found", f"The plan {plan.code!r} has no version {number}.")
-    return row
-
-
-async def version_by_id(connection: AsyncConnection, plan_version_id: UUID) -> Row[Any]:
-    """Read the plan version that a subscription is pinned to."""
-    row: Row[Any] = (await connection.execute(select(plan_versions).where(plan_versions.c.id == plan_version_id))).one()
-    return row
-
-
-async def plan_by_id(connection: AsyncConnection, plan_id: UUID) -> Row[Any]:
-    """Read the plan of a subscription, also one that was deleted since."""
-    row: Row[Any] = (await connection.execute(select(plans).where(plans.c.id == plan_id))).one()
-    return row
 
 
 async def history(connection: AsyncConnection, subscription_id: UUID) -> Sequence[Row[Any]]:

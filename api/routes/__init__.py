@@ -5,13 +5,28 @@ main mounts each at /v1 and at /api/v1. One import and one entry for each file o
 
 from fastapi import APIRouter
 
-from api.routes import api_keys, audit_logs, health, organizations, projects, root
+from api.routes import (
+    api_keys,
+    audit_logs,
+    health,
+    organizations,
+    projects,
+    root,
+    subscription_actions,
+    subscription_views,
+    subscriptions,
+    test_clocks,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     organizations.router,
     projects.router,
     api_keys.router,
     audit_logs.router,
+    subscriptions.router,
+    subscription_actions.router,
+    subscription_views.router,
+    test_clocks.router,
 )
 
 #: Mounted without a prefix.

@@ -15,6 +15,7 @@ from adapters.postgres.subscription_store import View
 from api.shapes.moments import AnyMoment, Moment
 from billing.period import Alignment, TimeZone, inclusive_end
 from models.identifiers import shown_id
+from models.problems import invalid
 
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Document = Annotated[dict[str, Any], Field(max_length=100)]
@@ -130,6 +131,12 @@ class SubscriptionChange(BaseModel):
     pay_in_advance: bool | None = None
     contract: Document | None = None
     metadata: Document | None = None
+    # Decided when the subscription is created; only the values that stand are accepted.
+    billing_time: Alignment | None = None
+    trial_period_days: TrialDays | None = None
+    trial_ends_at: AnyMoment | None = None
+    subscription_at: AnyMoment | None = None
+    ending_at: AnyMoment | None = None
 
 
 class CollectionChange(SubscriptionChange):
@@ -181,6 +188,31 @@ class SubscriptionDocument(BaseModel):
     resumed_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+def refuse_fixed_terms(change: SubscriptionChange, row: View) -> None:
+    """Refuse to change what a running subscription's periods were computed from. Raises `Problem` 422.
+
+    The values that stand are accepted, so that a client may send back what it read.
+    """
+    standing = {
+        "billing_time": row.alignment,
+        "trial_period_days": row.trial_period_days,
+        "trial_ends_at": row.trial_ends_at,
+        "subscription_at": row.starts_at,
+        "ending_at": row.ended_at or row.cancel_at,
+    }
+    for name, stands in standing.items():
+        wanted = getattr(change, name)
+        if isinstance(wanted, Moment):
+            wanted = wanted.instant(row.timezone)
+        # Answers show whole seconds.
+        if wanted is not None and _in_seconds(wanted) != _in_seconds(stands):
+            raise invalid(name, "is decided when the subscription is created", "not_changeable")
+
+
+def _in_seconds(value: Any) -> Any:
+    return value.replace(microsecond=0) if isinstance(value, datetime) else value
 
 
 def shown_status(row: View) -> str:

@@ -4,38 +4,19 @@ Pure: the request, the rows it names and the time it is made at go in; the row t
 come out (conflicts C21, C23, C25; R12).
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from adapters.postgres.subscription_store import Named
 from api.shapes.subscription_shapes import NewSubscription
 from billing import lifecycle
-from billing.period import BillingCycle, Interval, zone
+from billing.period import BillingCycle, zone
 from billing.subscription import SubscriptionState, TestClock
 from models.problems import Problem, invalid
 
 MOST_BACKDATED_PERIODS: Final = 600
 """How many ended periods `backdate_billing: "automatic"` may close at creation: fifty years of months."""
-
-
-@dataclass(frozen=True)
-class Named:
-    """What the request names, as the rows say it; `now` is the customer's time (C11)."""
-
-    organization_id: UUID
-    project_id: UUID
-    customer_id: UUID
-    test_clock_id: UUID | None
-    grace_days: int
-    timezone: str
-    plan_id: UUID
-    plan_code: str
-    plan_version_id: UUID
-    plan_version: int
-    interval: Interval
-    trial_period_days: int
-    now: datetime
 
 
 def first_state(wanted: NewSubscription, named: Named, subscription_id: UUID) -> SubscriptionState:

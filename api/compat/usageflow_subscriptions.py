@@ -1,0 +1,133 @@
+"""Subscriptions on UsageFlow's path: the organization, or one of its customers, on a plan (seed 003, B8, C9)."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import Request, Response
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
+
+from adapters.postgres import customer_store, organization_store, plan_store, resolver, subscription_store
+from adapters.postgres.subscription_store import SubscriptionFilter, View
+from api.pagination import LISTED, PageDep, listed
+from api.responses import created, reply
+from api.routes.subscription_actions import Desk, DeskDep
+from api.routes.subscriptions import subscribe
+from api.routing import resource_router
+from api.shapes.moments import AnyMoment
+from api.shapes.subscription_shapes import NewSubscription, Reference
+from models.problems import invalid, not_found
+
+router = resource_router("UsageFlow")
+
+_CYCLES: Final = {
+    "weekly": "weekly",
+    "monthly": "monthly",
+    "quarterly": "quarterly",
+    "yearly": "yearly",
+    "annual": "yearly",
+    "annually": "yearly",
+}
+
+
+class UsageFlowSubscription(BaseModel):
+    """Who subscribes to what; without a customer the organization itself pays."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [{"organizationId": "org-uuid", "planId": "plan_pro", "billingCycle": "MONTHLY"}]
+        },
+    )
+
+    organization: Reference | None = Field(
+        default=None, validation_alias=AliasChoices("organizationId", "organization_id")
+    )
+    customer: Reference | None = Field(default=None, validation_alias=AliasChoices("customerId", "customer_id"))
+    plan: Reference = Field(validation_alias=AliasChoices("planId", "plan_id"))
+    billing_cycle: Annotated[str, StringConstraints(max_length=32)] | None = Field(
+        default=None, validation_alias=AliasChoices("billingCycle", "billing_cycle")
+    )
+    start_date: AnyMoment | None = Field(default=None, validation_alias=AliasChoices("startDate", "start_date"))
+
+
+@router.post(
+    "/subscriptions",
+    status_code=201,
+    operation_id="usageflow_create_subscription",
+    summary="Subscribe the organization or a customer to a plan",
+)
+async def create_subscription(body: UsageFlowSubscription, desk: DeskDep) -> Response:
+    """Subscribe to the plan's newest version; events of any customer without an own subscription count towards it."""
+    await _must_match_the_plan(body, desk)
+    payer = body.customer or await _organization(body.organization, desk)
+    wanted = NewSubscription(customer_id=payer, plan_id=body.plan, start_date=body.start_date)
+    document = await subscribe(wanted, desk)
+    return created(_document(document, by_organization=body.customer is None))
+
+
+async def _organization(ref: str | None, desk: Desk) -> str:
+    """Give the code of the hidden customer that stands for the caller's own organization (conflicts C9)."""
+    scope = desk.caller.scope
+    async with desk.database.transaction(scope) as connection:
+        if ref is not None and ref != str(scope.organization_id):
+            raise not_found("organization", ref)
+        organization = await organization_store.get(connection, scope.organization_id)
+        payer = await customer_store.organization_customer(connection, scope, organization.name)
+    return str(payer.code)
+
+
+async def _must_match_the_plan(body: UsageFlowSubscription, desk: Desk) -> None:
+    """Refuse a cycle that the plan does not have, rather than bill by another one."""
+    if body.billing_cycle is None:
+        return
+    cycle = _CYCLES.get(body.billing_cycle.lower())
+    if cycle is None:
+        raise invalid("billingCycle", f"must be one of {', '.join(name.upper() for name in _CYCLES)}")
+    async with desk.database.transaction(desk.caller.scope) as connection:
+        plan = await resolver.required(connection, desk.caller.project_id, resolver.PLAN, body.plan)
+        version = await plan_store.current_version(connection, plan.id)
+    if version.interval != cycle:
+        raise invalid("billingCycle", f"the plan is billed {version.interval}", "billing_cycle_mismatch")
+
+
+@router.get(
+    "/subscriptions",
+    responses=LISTED,
+    operation_id="usageflow_list_subscriptions",
+    summary="List subscriptions",
+)
+async def list_subscriptions(request: Request, desk: DeskDep, page: PageDep) -> Response:
+    """List the project's subscriptions, newest first."""
+    async with desk.database.transaction(desk.caller.scope) as connection:
+        rows, total = await subscription_store.listed(connection, desk.caller.project_id, SubscriptionFilter(), page)
+    return listed(page, [_shown(desk, row) for row in rows], total, request, last=rows[-1].id if rows else None)
+
+
+@router.get(
+    "/subscriptions/{subscription_id}",
+    operation_id="usageflow_get_subscription",
+    summary="Read a subscription",
+)
+async def get_subscription(subscription_id: str, desk: DeskDep) -> Response:
+    """Read one subscription."""
+    return reply(_shown(desk, await desk.find(subscription_id)))
+
+
+def _shown(desk: Desk, row: View) -> dict[str, Any]:
+    return _document(desk.show(row), by_organization=row.pays_for_organization)
+
+
+def _document(subscription: dict[str, Any], *, by_organization: bool) -> dict[str, Any]:
+    """Add UsageFlow's names to the document; enums are upper case on this surface (conflicts C22)."""
+    return {
+        **subscription,
+        "status": subscription["status"].upper(),
+        "organizationId": subscription["organization_id"],
+        "customerId": None if by_organization else subscription["customer_id"],
+        "planId": subscription["plan_id"],
+        "planVersion": subscription["plan_version"],
+        "billingCycle": subscription["interval"].upper(),
+        "startDate": subscription["start_date"],
+        "currentPeriodStart": subscription["current_period_start"],
+        "currentPeriodEnd": subscription["current_period_end"],
+        "createdAt": subscription["created_at"],
+    }

@@ -1,0 +1,336 @@
+"""Commands to subscriptions: activate, pause, resume, cancel, terminate, migrate, and the bulk forms (B38, B86, C23).
+
+Each is an update of the subscription's workflow, answered when the record has it. What the status forbids is refused
+here at once (409), and by the workflow, which decides.
+"""
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.postgres import plan_store, resolver, subscription_store
+from adapters.postgres.database import Database
+from adapters.postgres.subscription_store import View
+from api.commands import Commands
+from api.deps import Caller, CallerDep, CommandsDep, DatabaseDep
+from api.responses import no_content, reply
+from api.routing import resource_router
+from api.shapes.subscription_shapes import (
+    Reference,
+    SubscriptionChange,
+    SubscriptionDocument,
+    TerminationAction,
+    shown_status,
+    subscription_document,
+)
+from billing import subscription as rules
+from billing.subscription import IllegalTransition
+from models.messages.base import SubscriptionRef
+from models.messages.subscription import Activate, Cancel, MigratePlan, Pause, Resume
+from models.problems import Problem, conflict, invalid, not_found
+
+router = resource_router("subscriptions")
+
+Command = Literal["activate", "pause", "resume", "cancel", "terminate"]
+_COMMANDS: Final[tuple[Command, ...]] = ("activate", "pause", "resume", "cancel", "terminate")
+_BULK_AT_ONCE: Final = 8
+
+TerminationQuery = Annotated[TerminationAction | None, Query(description="What the end does; else as the row says.")]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What handling a command takes: who asks, the record, the way to the workflows, and the request's name."""
+
+    caller: Caller
+    database: Database
+    commands: Commands
+    request_id: str
+
+    def subscription(self, subscription_id: UUID) -> SubscriptionRef:
+        """Name a subscription of the caller's project to its workflow."""
+        return SubscriptionRef(
+            organization_id=self.caller.organization_id,
+            project_id=self.caller.project_id,
+            subscription_id=subscription_id,
+        )
+
+    async def find(self, ref: str | UUID) -> View:
+        """Read a subscription by any of its names, or by its uuid. Raises `Problem` 404."""
+        async with self.database.transaction(self.caller.scope) as connection:
+            if isinstance(ref, UUID):
+                return await subscription_store.view_by_id(connection, ref)
+            return await subscription_store.view(connection, self.caller.project_id, ref)
+
+    def show(self, row: View) -> dict[str, Any]:
+        """Show a subscription."""
+        return subscription_document(row, self.caller.organization_id)
+
+
+def _desk(request: Request, caller: CallerDep, database: DatabaseDep, commands: CommandsDep) -> Desk:
+    # The client's idempotency key makes a repeated command find the first one.
+    request_id = request.headers.get("idempotency-key") or uuid.uuid4().hex
+    return Desk(caller, database, commands, request_id)
+
+
+DeskDep = Annotated[Desk, Depends(_desk)]
+
+
+class Migration(BaseModel):
+    """Which version to move to; the plan's newest if none is named."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"plan_version": 2}]})
+
+    plan_version: int | None = Field(default=None, ge=1, le=1_000_000)
+    plan_id: Reference | None = Field(default=None, description="Another plan; the subscription's own if not given.")
+
+
+class Bulk(BaseModel):
+    """Subscriptions to act on, by any of their names."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    subscription_ids: list[Reference] = Field(min_length=1, max_length=1000)
+
+
+class BulkTerminate(Bulk):
+    """Subscriptions to terminate, and what their end does."""
+
+    on_termination_action: TerminationAction = "generate_invoice"
+
+
+class BulkResult(BaseModel):
+    """What became of one subscription."""
+
+    subscription_id: str
+    success: bool
+    error: str | None = None
+
+
+class BulkAnswer(BaseModel):
+    """What became of each subscription, in the order asked."""
+
+    results: list[BulkResult]
+    succeeded_count: int
+    failed_count: int
+
+
+def command_of(change: SubscriptionChange, row: View) -> Command | None:
+    """Give the command that a PATCH means, by `action` or by the wanted `status`; in any case (C22, C23).
+
+    Raises `Problem` 422 for a word that means none.
+    """
+    if change.action is not None:
+        return _known("action", change.action)
+    if change.status is None:
+        return None
+    match change.status.lower():
+        case "active":
+            return "activate" if row.status == "pending" else "resume"
+        case "paused":
+            return "pause"
+        case "canceled" | "cancelled":
+            return "cancel"
+        case "terminated":
+            return "terminate"
+    raise invalid("status", "can be set to active, paused, canceled or terminated")
+
+
+def _known(field: str, text: str) -> Command:
+    for command in _COMMANDS:
+        if text.lower() == command:
+            return command
+    raise invalid(field, f"must be one of {', '.join(_COMMANDS)}")
+
+
+def check(command: Command, row: View) -> None:
+    """Refuse what the subscription's status does not allow, without asking its workflow. Raises `Problem` 409."""
+    status = shown_status(row)
+    again = command == "cancel" and row.canceled_at is not None
+    try:
+        rules.transition(row.status, command)
+    except IllegalTransition as error:
+        raise conflict("illegal_transition", str(error)[:1].upper() + str(error)[1:] + ".", status=status) from None
+    if again:
+        raise conflict("illegal_transition", "The subscription is canceled already.", status=status)
+
+
+async def carry_out(command: Command, row: View, desk: Desk, *, on_termination: str) -> None:
+    """Send one command and wait until the record has it. Raises `Problem` 409 or 503 `commands_unavailable`."""
+    check(command, row)
+    ref, request_id, commands = desk.subscription(row.id), desk.request_id, desk.commands
+    match command:
+        case "activate":
+            await commands.activate(ref, Activate(request_id=request_id))
+        case "pause":
+            await commands.pause(ref, Pause(request_id=request_id))
+        case "resume":
+            await commands.resume(ref, Resume(request_id=request_id))
+        case "cancel" | "terminate":
+            cancel = Cancel(
+                request_id=request_id, immediately=command == "terminate", on_termination=_billed_as(on_termination)
+            )
+            await commands.cancel(ref, cancel)
+
+
+def _billed_as(on_termination: str) -> str:
+    """Usage is billed at the end unless it is to be skipped; a credit note for unused time adds to that invoice."""
+    return "skip" if on_termination == "skip" else "generate_invoice"
+
+
+async def _act(command: Command, ref: str, desk: Desk, *, on_termination: str | None = None) -> dict[str, Any]:
+    row = await desk.find(ref)
+    await carry_out(command, row, desk, on_termination=on_termination or row.on_termination_action)
+    return desk.show(await desk.find(row.id))
+
+
+@router.post(
+    "/subscriptions/{subscription_id}/activate",
+    response_model=SubscriptionDocument,
+    operation_id="activate_subscription",
+    summary="Start a pending subscription now",
+)
+async def activate(subscription_id: str, desk: DeskDep) -> Response:
+    """Start a pending subscription: its periods run from now."""
+    return reply(await _act("activate", subscription_id, desk))
+
+
+@router.post(
+    "/subscriptions/{subscription_id}/pause",
+    response_model=SubscriptionDocument,
+    operation_id="pause_subscription",
+    summary="Pause a subscription",
+)
+async def pause(subscription_id: str, desk: DeskDep) -> Response:
+    """Pause billing; usage is still taken and kept (B85, C23)."""
+    return reply(await _act("pause", subscription_id, desk))
+
+
+@router.post(
+    "/subscriptions/{subscription_id}/resume",
+    response_model=SubscriptionDocument,
+    operation_id="resume_subscription",
+    summary="Resume a paused subscription",
+)
+async def resume(subscription_id: str, desk: DeskDep) -> Response:
+    """Resume a paused subscription; the running period is billed as a whole at its end."""
+    return reply(await _act("resume", subscription_id, desk))
+
+
+@router.post(
+    "/subscriptions/{subscription_id}/cancel",
+    response_model=SubscriptionDocument,
+    operation_id="cancel_subscription",
+    summary="Cancel a subscription at its period's end",
+)
+async def cancel(subscription_id: str, desk: DeskDep, on_termination_action: TerminationQuery = None) -> Response:
+    """End the subscription with its current period, which is billed; it shows as canceled from now on (C23)."""
+    return reply(await _act("cancel", subscription_id, desk, on_termination=on_termination_action))
+
+
+@router.delete(
+    "/subscriptions/{subscription_id}",
+    status_code=204,
+    response_class=Response,
+    operation_id="terminate_subscription",
+    summary="Terminate a subscription now",
+)
+async def terminate(subscription_id: str, desk: DeskDep, on_termination_action: TerminationQuery = None) -> Response:
+    """End the subscription at once, with a final invoice unless `on_termination_action` is `skip` (C23)."""
+    await _act("terminate", subscription_id, desk, on_termination=on_termination_action)
+    return no_content()
+
+
+@router.post(
+    "/subscriptions/{subscription_id}/migrate",
+    response_model=SubscriptionDocument,
+    operation_id="migrate_subscription",
+    summary="Move a subscription to another plan version",
+)
+async def migrate(subscription_id: str, body: Migration, desk: DeskDep) -> Response:
+    """Move a subscription, which stays pinned to its version otherwise, to another one (B37, B38)."""
+    row = await desk.find(subscription_id)
+    await migrate_to(row, desk, plan=body.plan_id, plan_version=body.plan_version)
+    return reply(desk.show(await desk.find(row.id)))
+
+
+async def migrate_to(row: View, desk: Desk, *, plan: str | None, plan_version: int | None) -> None:
+    """Ask the workflow to move to a version of a plan, the newest by default; to the present one is nothing to do.
+
+    Raises `Problem` 404 `plan_not_found`, `plan_version_not_found`, 409 for another plan than the subscription's or an
+    ended subscription, 503.
+    """
+    async with desk.database.transaction(desk.caller.scope) as connection:
+        plan_id = row.plan_id
+        if plan is not None:
+            plan_id = (await resolver.required(connection, desk.caller.project_id, resolver.PLAN, plan)).id
+        if plan_version is None:
+            wanted: View | None = await plan_store.current_version(connection, plan_id)
+        else:
+            wanted = await plan_store.version_numbered(connection, plan_id, plan_version)
+    if wanted is None:
+        raise not_found("plan_version", plan_version)
+    if plan_id != row.plan_id:
+        raise conflict("other_plan", "A subscription moves between versions of its plan; subscribe to the other plan.")
+    if row.ended_at is not None:
+        raise conflict("illegal_transition", f"A subscription that is {row.status} cannot migrate.")
+    if wanted.version_id == row.plan_version_id:
+        return
+    message = MigratePlan(request_id=desk.request_id, plan_version_id=wanted.version_id, plan_version=wanted.version)
+    await desk.commands.migrate(desk.subscription(row.id), message)
+
+
+@router.post(
+    "/subscriptions/bulk_pause",
+    response_model=BulkAnswer,
+    operation_id="bulk_pause_subscriptions",
+    summary="Pause several subscriptions",
+)
+async def bulk_pause(body: Bulk, desk: DeskDep) -> Response:
+    """Pause each subscription; one that cannot be paused does not stop the others."""
+    return reply(await _bulk("pause", body, desk))
+
+
+@router.post(
+    "/subscriptions/bulk_resume",
+    response_model=BulkAnswer,
+    operation_id="bulk_resume_subscriptions",
+    summary="Resume several subscriptions",
+)
+async def bulk_resume(body: Bulk, desk: DeskDep) -> Response:
+    """Resume each subscription; one that cannot be resumed does not stop the others."""
+    return reply(await _bulk("resume", body, desk))
+
+
+@router.post(
+    "/subscriptions/bulk_terminate",
+    response_model=BulkAnswer,
+    operation_id="bulk_terminate_subscriptions",
+    summary="Terminate several subscriptions",
+)
+async def bulk_terminate(body: BulkTerminate, desk: DeskDep) -> Response:
+    """Terminate each subscription now; one that has ended already does not stop the others."""
+    action = body.on_termination_action
+    return reply(await _bulk("terminate", body, desk, on_termination=action))
+
+
+async def _bulk(command: Command, body: Bulk, desk: Desk, *, on_termination: str | None = None) -> BulkAnswer:
+    """Send the command to each subscription, a few at a time."""
+    turn = asyncio.Semaphore(_BULK_AT_ONCE)
+
+    async def one(ref: str) -> BulkResult:
+        async with turn:
+            try:
+                await _act(command, ref, desk, on_termination=on_termination)
+            except Problem as problem:
+                return BulkResult(subscription_id=ref, success=False, error=problem.detail)
+            return BulkResult(subscription_id=ref, success=True)
+
+    results = await asyncio.gather(*(one(ref) for ref in body.subscription_ids))
+    succeeded = sum(result.success for result in results)
+    return BulkAnswer(results=results, succeeded_count=succeeded, failed_count=len(results) - succeeded)
