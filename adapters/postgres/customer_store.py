@@ -18,7 +18,7 @@ from billing.money import to_major
 from billing.numbers import exact
 from models.identifiers import new_id, parse_id, shown_id
 from models.problems import conflict, not_found
-from models.tables import customers, invoices, payment_attempts, subscriptions, test_clocks
+from models.tables import customers, invoices, organizations, payment_attempts, projects, subscriptions, test_clocks
 
 ORDERABLE: Final = {
     "name": customers.c.name,
@@ -166,6 +166,16 @@ async def usable_clock(connection: AsyncConnection, project_id: UUID, ref: str) 
         raise conflict("test_clock_advancing", "The test clock is being advanced; wait until it is ready.")
     assert isinstance(row.id, UUID)
     return row.id
+
+
+async def default_timezone(connection: AsyncConnection, project_id: UUID) -> str:
+    """Give the billing zone of customers without one: the project's, else the organization's, else UTC."""
+    statement = (
+        select(func.coalesce(projects.c.timezone, organizations.c.timezone))
+        .join(organizations, organizations.c.id == projects.c.organization_id)
+        .where(projects.c.id == project_id)
+    )
+    return str(await connection.scalar(statement) or "UTC")
 
 
 @dataclass(frozen=True)

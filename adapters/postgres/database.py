@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -31,6 +31,10 @@ _SET_SCOPE = text(
     "SELECT set_config('role', :role, true), set_config('durabill.project_id', :project, true), "
     "set_config('durabill.organization_id', :organization, true)"
 )
+
+
+Connection: TypeAlias = AsyncConnection
+"""An open transaction, as callers outside this folder name it."""
 
 
 @dataclass(frozen=True)

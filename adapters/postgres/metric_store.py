@@ -13,7 +13,7 @@ from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged
 from models.identifiers import new_id, parse_id, shown_id
 from models.problems import conflict, not_found
-from models.tables import metric_filters, metrics, plan_charges, plan_versions, plans, products
+from models.tables import metric_filters, metrics, plan_charges, plan_versions, plans
 
 ORDERABLE: Final = {
     "name": metrics.c.name,
@@ -131,16 +131,6 @@ async def plan_counts(connection: AsyncConnection, project_id: UUID) -> dict[str
         .where(metrics.c.project_id == project_id, metrics.c.deleted_at.is_(None))
     )
     return {shown_id("metric", metric): int(number) for metric, number in (await connection.execute(statement)).all()}
-
-
-async def known_products(connection: AsyncConnection, project_id: UUID, ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Give the codes of products by uuid, to show the products that metrics belong to."""
-    if not ids:
-        return {}
-    statement = select(products.c.id, products.c.code).where(
-        products.c.project_id == project_id, products.c.id.in_(set(ids))
-    )
-    return {row.id: row.code for row in (await connection.execute(statement)).all()}
 
 
 async def create_filter(

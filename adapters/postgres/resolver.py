@@ -8,7 +8,7 @@ domain, a subscription's external reference), and as an ingest key: `meter.<key>
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Table, and_, func, or_, select
@@ -17,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from models.identifiers import PREFIXES, parse_id
 from models.problems import not_found
 from models.tables import customers, metrics, plans, products, subscriptions
+
+Found: TypeAlias = Row[Any]
+"""A row as a store gives it."""
 
 
 @dataclass(frozen=True)

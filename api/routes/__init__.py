@@ -8,8 +8,13 @@ from fastapi import APIRouter
 from api.routes import (
     api_keys,
     audit_logs,
+    customers,
     health,
+    metrics,
     organizations,
+    plan_simulation,
+    plans,
+    products,
     projects,
     root,
     subscription_actions,
@@ -27,6 +32,14 @@ ROUTERS: tuple[APIRouter, ...] = (
     subscription_actions.router,
     subscription_views.router,
     test_clocks.router,
+    customers.router,
+    metrics.router,
+    metrics.meters,
+    metrics.billable_metrics,
+    products.router,
+    plans.router,
+    plans.price_plans,
+    plan_simulation.router,
 )
 
 #: Mounted without a prefix.
