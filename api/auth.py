@@ -93,18 +93,30 @@ async def authenticate(request: Request, database: Database) -> Caller | Operato
     key = presented_key(request)
     if is_bootstrap(key, request.app.state.settings):
         return Operator()
-    digest = hashed(key)
     wanted = request.headers.get("x-project-id", "").strip()[:_LONGEST_KEY] or None
+    caller = await caller_with_key(database, key, wanted)
+    if request.method not in _READING:
+        caller.require("DEVELOPER")
+    return caller
+
+
+async def caller_with_key(database: Database, key: str, project: str | None = None) -> Caller:
+    """Find the caller who presents a key. Raises ``Problem`` 401, 403, 404 as ``authenticate`` does."""
+    digest = hashed(key)
     async with database.transaction(SYSTEM) as connection:
-        known = await key_store.find_by_hash(connection, digest, wanted)
+        known = await key_store.find_by_hash(connection, digest, project)
         if known is not None and known.usable and known.stale:
             await key_store.note_use(connection, known.id)
     if known is None or not hmac.compare_digest(known.key_hash, digest) or not known.usable:
         raise _unauthorized("invalid_api_key", "This API key is unknown, expired or revoked.")
-    caller = _caller(known, wanted)
-    if request.method not in _READING:
-        caller.require("DEVELOPER")
-    return caller
+    return _caller(known, project)
+
+
+async def caller_with_id(database: Database, key_id: UUID) -> Caller | None:
+    """Find the caller of a dashboard session, which knows the id of its key; None once the key has ended."""
+    async with database.transaction(SYSTEM) as connection:
+        known = await key_store.find_by_id(connection, key_id)
+    return _caller(known, None) if known is not None and known.usable else None
 
 
 def _caller(known: KnownKey, wanted: str | None) -> Caller:

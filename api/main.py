@@ -20,6 +20,7 @@ from api.limits import BodyLimit, CleanPath, RequestId
 from api.routes import ROUTERS, UNVERSIONED
 from models.problems import Problem
 from settings import Settings, settings
+from web import pages
 
 _FORGET_EVERY_SECONDS = 3600
 _LOGGERS = ("durabill", "api", "adapters", "temporalio")
@@ -73,6 +74,7 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
     # The same routes; listed once in OpenAPI (conflicts C1).
     for router in ROUTERS:
         app.include_router(router, prefix="/api/v1", include_in_schema=False)
+    app.include_router(pages.router)
     openapi.install(app)
     # The last one added is the outermost.
     app.add_middleware(CleanPath)

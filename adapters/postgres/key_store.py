@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.organization_store import named
@@ -20,18 +20,26 @@ from models.tables import api_keys, organizations, projects
 _USED_AGAIN_SECONDS: Final = 60
 _RANDOM_BYTES: Final = 32
 _PREFIXES: Final = {"secret": "sk", "ingest": "uf"}
-_LOOKED_UP: Final = (
-    "id",
-    "organization_id",
-    "key_hash",
-    "kind",
-    "role",
-    "environment",
-    "project_ids",
-    "active_project_id",
-)
 _now = func.clock_timestamp()
 _not_revoked: Final = or_(api_keys.c.revoked_at.is_(None), api_keys.c.revoked_at > _now)
+_usable: Final = and_(
+    _not_revoked,
+    or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > _now),
+    organizations.c.deleted_at.is_(None),
+)
+_stale: Final = func.coalesce(
+    api_keys.c.last_used_at < _now - func.make_interval(0, 0, 0, 0, 0, 0, _USED_AGAIN_SECONDS), true()
+)
+_LOOKED_UP: Final = (
+    api_keys.c.id,
+    api_keys.c.organization_id,
+    api_keys.c.key_hash,
+    api_keys.c.kind,
+    api_keys.c.role,
+    api_keys.c.environment,
+    api_keys.c.project_ids,
+    api_keys.c.active_project_id,
+)
 
 
 def hashed(key: str) -> bytes:
@@ -65,34 +73,30 @@ class KnownKey:
     stale: bool
 
 
-async def find_by_hash(connection: AsyncConnection, key_hash: bytes, project: str | None) -> KnownKey | None:
+async def find_by_hash(connection: AsyncConnection, key_hash: bytes, project: str | None = None) -> KnownKey | None:
     """Look a key up by the SHA-256 of the whole of it, in one statement; the transaction is a SYSTEM one.
 
     ``usable`` is false when the key or its organization has ended; ``stale`` says that ``last_used_at`` is older than
     a minute. ``project`` is what the request asks for: a uuid, or the client's own id of a project; None for the key's
     active one. Nothing is cached, so that a revocation acts at once (B18).
     """
+    return await _known(connection, api_keys.c.key_hash == key_hash, project)
+
+
+async def find_by_id(connection: AsyncConnection, key_id: UUID) -> KnownKey | None:
+    """Look a key up by its id, for whoever has proved to hold it before; the transaction is a SYSTEM one."""
+    return await _known(connection, api_keys.c.id == key_id, None)
+
+
+async def _known(connection: AsyncConnection, condition: ColumnElement[bool], project: str | None) -> KnownKey | None:
     wanted = projects.c.id == api_keys.c.active_project_id if project is None else named(project)
-    used = api_keys.c.last_used_at
-    row = (
-        await connection.execute(
-            select(
-                *(api_keys.c[name] for name in _LOOKED_UP),
-                projects.c.id.label("requested_project"),
-                and_(
-                    _not_revoked,
-                    api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > _now),
-                    organizations.c.deleted_at.is_(None),
-                ).label("usable"),
-                or_(used.is_(None), used < _now - func.make_interval(0, 0, 0, 0, 0, 0, _USED_AGAIN_SECONDS)).label(
-                    "stale"
-                ),
-            )
-            .join(organizations, organizations.c.id == api_keys.c.organization_id)
-            .outerjoin(projects, and_(projects.c.organization_id == api_keys.c.organization_id, wanted))
-            .where(api_keys.c.key_hash == key_hash)
-        )
-    ).first()
+    statement = (
+        select(*_LOOKED_UP, projects.c.id.label("requested_project"), _usable.label("usable"), _stale.label("stale"))
+        .join(organizations, organizations.c.id == api_keys.c.organization_id)
+        .outerjoin(projects, and_(projects.c.organization_id == api_keys.c.organization_id, wanted))
+        .where(condition)
+    )
+    row = (await connection.execute(statement)).first()
     if row is None:
         return None
     found = row._asdict()

@@ -1,0 +1,179 @@
+"""The dashboard's pages (conflicts C34, B20): log in with an API key, overview, API keys."""
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from pydantic import ValidationError
+
+from adapters.postgres import audit_store, key_store, organization_store
+from adapters.postgres.audit_store import AuditFilter
+from adapters.postgres.overview_store import MOST_COUNTED, overview
+from adapters.postgres.paging import Page
+from api.auth import caller_with_key
+from api.keys import make_key, revoke_key
+from api.shapes.tenancy_shapes import ApiKeyCreate, key_document
+from models.problems import Problem
+from web import session as sessions
+from web.session import Session
+
+router = APIRouter(prefix="/ui", include_in_schema=False)
+
+_HERE: Final = Path(__file__).resolve().parent
+_TEMPLATES: Final = Environment(
+    loader=FileSystemLoader(_HERE / "templates"), autoescape=select_autoescape(default=True)
+)
+_STYLE: Final = (_HERE / "static" / "style.css").read_text()
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_LAST_CHANGES: Final = 10
+
+Text = Annotated[str, Form()]
+
+
+def _page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_TEMPLATES.get_template(name).render(**values), status_code=status, headers=_HEADERS)
+
+
+def _to(path: str) -> RedirectResponse:
+    return RedirectResponse(path, status_code=303, headers={"Cache-Control": "no-store"})
+
+
+def _from_elsewhere(request: Request) -> bool:
+    """Tell whether another site's page sent the form; browsers say so."""
+    return request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+
+
+@router.get("/style.css")
+async def style() -> Response:
+    """Give the one style sheet."""
+    return Response(_STYLE, media_type="text/css", headers={"Cache-Control": "max-age=300"})
+
+
+@router.get("/login")
+async def login_page() -> Response:
+    """Ask for an API key."""
+    return _page("login.html")
+
+
+@router.post("/login")
+async def log_in(request: Request, key: Text = "") -> Response:
+    """Begin a session with a key; only its id is remembered."""
+    if _from_elsewhere(request):
+        return _page("login.html", 403, error="This form was sent by another site.")
+    try:
+        caller = await caller_with_key(request.app.state.database, key.strip()[:512])
+    except Problem as problem:
+        return _page("login.html", problem.status, error=problem.detail)
+    response = _to("/ui")
+    sessions.begin(request, response, caller)
+    return response
+
+
+@router.post("/logout")
+async def log_out(request: Request, csrf: Text = "") -> Response:
+    """End the session."""
+    session = await sessions.current(request)
+    if session is not None and not session.accepts(csrf):
+        return await _refused(request, session)
+    response = _to("/ui/login")
+    sessions.end(response)
+    return response
+
+
+@router.get("")
+async def overview_page(request: Request) -> Response:
+    """Show how much there is, and the ways to the rest."""
+    session = await sessions.current(request)
+    if session is None:
+        return _to("/ui/login")
+    async with request.app.state.database.transaction(session.caller.scope) as connection:
+        counts = await overview(connection)
+        changes, _ = await audit_store.entries(connection, AuditFilter(), Page(limit=_LAST_CHANGES))
+    shown = f"{counts.events:,}" + ("+" if counts.events >= MOST_COUNTED else "")
+    return _page(
+        "overview.html",
+        **await _frame(request, session),
+        counts=counts,
+        events=shown,
+        changes=changes,
+        temporal_url=_temporal_url(request, session),
+    )
+
+
+async def _frame(request: Request, session: Session) -> dict[str, Any]:
+    caller = session.caller
+    async with request.app.state.database.transaction(caller.scope) as connection:
+        organization = await organization_store.get(connection, caller.organization_id)
+        project = await organization_store.get_project(connection, caller.organization_id, str(caller.project_id))
+    return {"organization": organization, "project": project, "csrf": session.csrf}
+
+
+def _temporal_url(request: Request, session: Session) -> str:
+    settings = request.app.state.settings
+    base = settings.temporal_ui_url or f"http://{request.url.hostname}:{settings.temporal_ui_port}"
+    query = quote(f'DurabillProject="{session.caller.project_id}"')
+    return f"{base.rstrip('/')}/namespaces/{settings.temporal_namespace}/workflows?query={query}"
+
+
+async def _keys_page(request: Request, session: Session, status: int = 200, **values: Any) -> Response:
+    caller = session.caller
+    async with request.app.state.database.transaction(caller.scope) as connection:
+        rows, total = await key_store.listing(connection, caller.organization_id, Page(), within=caller.project_ids)
+    keys = [key_document(row) for row in rows]
+    frame = await _frame(request, session)
+    return _page("keys.html", status, **frame, keys=keys, total=total, own=caller.key_id, **values)
+
+
+async def _refused(request: Request, session: Session) -> Response:
+    return await _keys_page(request, session, 403, error="The form has expired; please try again.")
+
+
+@router.get("/keys")
+async def keys_page(request: Request) -> Response:
+    """List the keys, with a form to generate one (B20)."""
+    session = await sessions.current(request)
+    return _to("/ui/login") if session is None else await _keys_page(request, session)
+
+
+@router.post("/keys")
+async def generate_key(
+    request: Request, csrf: Text = "", name: Text = "", kind: Text = "secret", environment: Text = "live"
+) -> Response:
+    """Generate a key and show it, this once."""
+    session = await sessions.current(request)
+    if session is None:
+        return _to("/ui/login")
+    if not session.accepts(csrf) or _from_elsewhere(request):
+        return await _refused(request, session)
+    try:
+        wanted = {"name": name.replace("\x00", "").strip() or None, "kind": kind, "environment": environment}
+        made = await make_key(request.app.state.database, session.caller, ApiKeyCreate.model_validate(wanted))
+    except ValidationError:
+        return await _keys_page(request, session, 422, error="Choose a name of at most 255 characters.")
+    except Problem as problem:
+        return await _keys_page(request, session, problem.status, error=problem.detail)
+    return await _keys_page(request, session, made=made)
+
+
+@router.post("/keys/{key_id}/revoke")
+async def revoke(request: Request, key_id: str, csrf: Text = "") -> Response:
+    """Revoke a key; it stops working at once."""
+    session = await sessions.current(request)
+    if session is None:
+        return _to("/ui/login")
+    if not session.accepts(csrf) or _from_elsewhere(request):
+        return await _refused(request, session)
+    try:
+        await revoke_key(request.app.state.database, session.caller, key_id[:100])
+    except Problem as problem:
+        return await _keys_page(request, session, problem.status, error=problem.detail)
+    return _to("/ui/keys")
