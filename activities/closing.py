@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from adapters.payments.registry import collects_automatically
+from adapters.payments.port import collects_automatically
 from adapters.postgres import billing_store, invoice_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.billing_store import Bill, Terms

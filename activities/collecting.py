@@ -6,7 +6,6 @@ that dies in between leaves a pending attempt, whose next run asks the provider 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final, assert_never
 from uuid import UUID
 
@@ -31,9 +30,6 @@ from adapters.postgres.payment_store import Collectable
 from billing.invoice import InvoiceStatus, transition
 from models.identifiers import invoice_workflow_id, shown_id, subscription_workflow_id
 from models.messages.collecting import CollectInvoice, InvoiceCollected
-
-#: Stripe forgets idempotency keys after a day; an older attempt is only looked up, never sent (C7).
-RESEND_WITHIN: Final = timedelta(hours=23)
 
 _COLLECTABLE: Final = ("issued", "overdue", "failed")
 
@@ -113,7 +109,7 @@ class CollectingActivities:
                 started_at=row.created_at,
             ),
             status=row.status,
-            may_send=timedelta(seconds=float(row.age_seconds)) < RESEND_WITHIN,
+            may_send=row.may_send,
         )
 
     async def _record(self, message: CollectInvoice, attempt: _Attempt, outcome: Outcome) -> InvoiceCollected:

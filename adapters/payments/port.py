@@ -5,12 +5,20 @@ the same attempt is asked again with the same key, and never sent anew.
 """
 
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from billing.period import Instant
+
+#: The provider of customers who pay outside Durabill.
+MANUAL: Final = "manual"
+
+
+def collects_automatically(payment_provider: str | None) -> bool:
+    """Tell whether issued invoices of a customer with this provider are charged without being asked."""
+    return payment_provider is not None and payment_provider != MANUAL
 
 
 class ChargeRequest(BaseModel):

@@ -1,17 +1,14 @@
 """Which payment provider serves a customer. A new provider is one file here and one line in `payment_providers`."""
 
 from collections.abc import Mapping
-from typing import Final
 
 from adapters.payments.manual import ManualPayments
-from adapters.payments.port import PaymentProvider
+from adapters.payments.port import MANUAL, PaymentProvider
 from adapters.payments.sandbox import SandboxPayments
 from adapters.payments.stripe import StripePayments
 from adapters.postgres.database import Database
 
 Providers = Mapping[str, PaymentProvider]
-
-MANUAL: Final = "manual"
 
 
 def payment_providers(
@@ -28,8 +25,3 @@ def payment_providers(
         else sandbox
     )
     return {"sandbox": sandbox, "stripe": stripe, MANUAL: ManualPayments()}
-
-
-def collects_automatically(payment_provider: str | None) -> bool:
-    """Tell whether period invoices of a customer with this provider are charged without being asked."""
-    return payment_provider is not None and payment_provider != MANUAL

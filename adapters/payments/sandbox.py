@@ -102,9 +102,7 @@ async def _declines(connection: AsyncConnection, request: ChargeRequest) -> int:
     return int(counted.scalar_one())
 
 
-async def _record(
-    connection: AsyncConnection, request: ChargeRequest, status: str, code: str | None
-) -> Row[Any]:
+async def _record(connection: AsyncConnection, request: ChargeRequest, status: str, code: str | None) -> Row[Any]:
     written = await connection.execute(
         insert(sandbox_charges)
         .values(

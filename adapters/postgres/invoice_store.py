@@ -67,6 +67,7 @@ def _viewed() -> Select[Any]:
         customers.c.code_chosen.label("customer_code_chosen"),
         customers.c.name.label("customer_name"),
         customers.c.payment_provider,
+        customers.c.test_clock_id,
         subscriptions.c.customer_supplied,
         func.coalesce(test_clocks.c.frozen_time, func.clock_timestamp()).label("customer_now"),
     ).select_from(joined)

@@ -5,7 +5,7 @@ database holds both that and "at most one success" as unique indexes.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -72,13 +72,16 @@ async def lock_invoice(connection: AsyncConnection, invoice_id: UUID) -> Collect
     )
 
 
-_AGE: Final = func.extract("epoch", func.clock_timestamp() - payment_attempts.c.created_at).label("age_seconds")
+#: Stripe forgets idempotency keys after a day; an older attempt is only looked up, never sent (C7).
+RESEND_WITHIN: Final = timedelta(hours=23)
+
+_MAY_SEND: Final = (payment_attempts.c.created_at > func.clock_timestamp() - RESEND_WITHIN).label("may_send")
 
 
 async def attempts_of(connection: AsyncConnection, invoice_id: UUID) -> list[Row[Any]]:
-    """Read an invoice's attempts, oldest first, each with its age in seconds by the wall clock."""
+    """Read an invoice's attempts, oldest first; `may_send` says that the provider still knows its key."""
     statement = (
-        select(payment_attempts, _AGE)
+        select(payment_attempts, _MAY_SEND)
         .where(payment_attempts.c.invoice_id == invoice_id)
         .order_by(payment_attempts.c.attempt_no)
     )
@@ -101,7 +104,7 @@ async def start_attempt(
         "currency": invoice.currency,
         "started_at": at,
     }
-    statement = insert(payment_attempts).values(**values).returning(payment_attempts, _AGE)
+    statement = insert(payment_attempts).values(**values).returning(payment_attempts, _MAY_SEND)
     row: Row[Any] = (await connection.execute(statement)).one()
     await connection.execute(
         update(invoices)

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from billing.collection import OpenInvoice
 from models.messages.base import Message
 
 
@@ -22,16 +23,19 @@ class CollectInvoice(Message):
 class FollowInvoice(Message):
     """The argument of an InvoiceWorkflow: care for an issued invoice that has no subscription until it is settled.
 
-    ``collect`` makes the first attempt at once. ``frozen_at`` is the customer's test clock's time; None means wall time.
-    ``attempts`` is the number of the newest attempt, after continue-as-new.
+    ``frozen_at`` is the time at which the customer's test clock stood; None means that the customer lives in wall time.
     """
 
     organization_id: UUID
     project_id: UUID
-    invoice_id: UUID
-    collect: bool = False
+    invoice: OpenInvoice
     frozen_at: datetime | None = None
-    attempts: int = 0
+
+
+class InvoiceSettled(Message):
+    """What an InvoiceWorkflow ends with: nothing of the invoice is open any more."""
+
+    invoice_id: UUID
 
 
 CollectionStatus = Literal["paid", "declined", "requires_action", "pending", "not_collectable"]

@@ -1,0 +1,287 @@
+"""Changing an invoice: finalize, void, mark paid, delete a draft, set its due date (C14, B101, B110, B111).
+
+Each change checks the state machine on the locked row, writes its audit entry and webhook, and tells the workflow that
+follows the invoice, all in the caller's transaction.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.payments.port import collects_automatically
+from adapters.postgres import audit_store, outbox_store, payment_store
+from adapters.postgres.audit_store import Actor
+from adapters.postgres.database import ProjectScope
+from adapters.postgres.invoice_write_store import number_prefix, webhook_message
+from billing.collection import OpenInvoice
+from billing.invoice import IllegalTransition, InvoiceEvent, InvoiceStatus, transition
+from models.identifiers import (
+    INVOICE_WORKFLOW,
+    invoice_workflow_id,
+    new_id,
+    payment_key,
+    shown_id,
+    subscription_workflow_id,
+)
+from models.messages.collecting import FollowInvoice
+from models.messages.subscription import InvoiceStatusChanged
+from models.problems import conflict
+from models.tables import customers, invoice_lines, invoices, payment_attempts
+
+INVOICE_STATUS_CHANGED: Final = "invoice_status_changed"
+
+_FINALIZE: Final = text("""
+WITH drawn AS (
+    INSERT INTO invoice_counters AS counter (project_id, next_number)
+    VALUES (CAST(:project_id AS uuid), 2)
+    ON CONFLICT (project_id) DO UPDATE SET next_number = counter.next_number + 1
+    RETURNING next_number - 1 AS drawn_number
+)
+UPDATE invoices SET
+    number = CAST(:number_prefix AS text) || lpad(drawn_number::text, greatest(4, length(drawn_number::text)), '0'),
+    status = CAST(:status AS text), issued_at = CAST(:at AS timestamptz),
+    due_at = coalesce(due_at, CAST(:due_at AS timestamptz)), paid_at = CAST(:paid_at AS timestamptz),
+    auto_collect = CAST(:auto_collect AS boolean), updated_at = clock_timestamp()
+FROM drawn
+WHERE id = CAST(:id AS uuid)
+RETURNING number
+""")
+
+_TITLES: Final = {
+    "issued": "Invoice issued",
+    "paid": "Invoice marked paid",
+    "voided": "Invoice voided",
+    "deleted": "Draft deleted",
+    "updated": "Invoice changed",
+}
+
+
+def _next_status(row: Row[Any], event: InvoiceEvent) -> InvoiceStatus:
+    try:
+        return transition(row.status, event)
+    except IllegalTransition as error:
+        raise conflict("illegal_transition", f"{str(error).capitalize()}.", status=row.status) from None
+
+
+async def finalize(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str | None:
+    """Issue a draft: it gets its number and is immutable from now on; nothing due means paid at once.
+
+    `row` is the locked view. A one-off invoice gets a workflow that collects it; answers that workflow's id, to be
+    delivered after the commit. Raises `Problem` 409 `illegal_transition`.
+    """
+    at: datetime = row.customer_now
+    issued = _next_status(row, "issue")
+    status: InvoiceStatus = issued if row.total_minor > 0 else "paid"
+    term = await connection.scalar(select(customers.c.net_payment_term).where(customers.c.id == row.customer_id))
+    collect = row.kind == "one_off" and status == "issued" and collects_automatically(row.payment_provider)
+    number: str | None = await connection.scalar(
+        _FINALIZE,
+        {
+            "project_id": scope.project_id,
+            "number_prefix": number_prefix(at),
+            "status": status,
+            "at": at,
+            "due_at": at + timedelta(days=term or 0),
+            "paid_at": at if status == "paid" else None,
+            "auto_collect": collect,
+            "id": row.id,
+        },
+    )
+    for action in ("issued", "paid") if status == "paid" else ("issued",):
+        await _log(connection, scope, actor, row, action, number=number)
+    if row.subscription_id is not None:
+        return await _notify(connection, scope, row, status)
+    return await _follow(connection, scope, row, number, collect=collect) if status == "issued" else None
+
+
+async def _follow(
+    connection: AsyncConnection, scope: ProjectScope, row: Row[Any], number: str | None, *, collect: bool
+) -> str:
+    """Have a workflow of its own care for an issued invoice that has no subscription."""
+    at: datetime = row.customer_now
+    workflow_id = invoice_workflow_id(row.id)
+    message = FollowInvoice(
+        organization_id=scope.organization_id,
+        project_id=scope.project_id,
+        invoice=OpenInvoice(
+            invoice_id=row.id,
+            number=number,
+            total_minor=row.total_minor,
+            currency=row.currency,
+            next_attempt_at=at if collect else None,
+        ),
+        frozen_at=at if row.test_clock_id is not None else None,
+    )
+    await outbox_store.enqueue(
+        connection,
+        project_id=scope.project_id,
+        topic=outbox_store.WORKFLOW_START,
+        ordering_key=workflow_id,
+        payload={
+            "workflow": INVOICE_WORKFLOW,
+            "workflow_id": workflow_id,
+            "message": message.model_dump(mode="json"),
+        },
+    )
+    return workflow_id
+
+
+async def _notify(connection: AsyncConnection, scope: ProjectScope, row: Row[Any], status: str) -> str:
+    """Tell the workflow that follows the invoice what became of it."""
+    message = InvoiceStatusChanged(invoice_id=row.id, status=status)
+    if row.subscription_id is not None:
+        await outbox_store.enqueue_subscription_signal(
+            connection,
+            project_id=scope.project_id,
+            subscription_id=row.subscription_id,
+            signal=INVOICE_STATUS_CHANGED,
+            message=message,
+        )
+        return subscription_workflow_id(scope.project_id, row.subscription_id)
+    workflow_id = invoice_workflow_id(row.id)
+    await outbox_store.enqueue(
+        connection,
+        project_id=scope.project_id,
+        topic=outbox_store.WORKFLOW_SIGNAL,
+        ordering_key=workflow_id,
+        payload={
+            "workflow_id": workflow_id,
+            "signal": INVOICE_STATUS_CHANGED,
+            "message": message.model_dump(mode="json"),
+        },
+    )
+    return workflow_id
+
+
+async def void(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str | None:
+    """Void a draft or an open invoice: it bills nothing any more. `row` is the locked view.
+
+    Raises `Problem` 409 `illegal_transition` for a paid or voided one, `payment_pending` while a charge's outcome is
+    unknown.
+    """
+    status = _next_status(row, "void")
+    await _no_open_attempt(connection, row.id)
+    await _set(connection, row.id, status=status, voided_at=row.customer_now, next_attempt_at=None)
+    await _log(connection, scope, actor, row, "voided")
+    return None if row.status == "draft" else await _notify(connection, scope, row, status)
+
+
+async def mark_paid(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str:
+    """Note that the money came outside Durabill; the payment is kept as one of the provider `manual` (C15).
+
+    Raises `Problem` 409 `illegal_transition`, `payment_pending`.
+    """
+    status = _next_status(row, "pay")
+    await _no_open_attempt(connection, row.id)
+    attempts = await payment_store.attempts_of(connection, row.id)
+    number = max((attempt.attempt_no for attempt in attempts), default=0) + 1
+    payment = {
+        "id": new_id(),
+        "project_id": scope.project_id,
+        "invoice_id": row.id,
+        "attempt_no": number,
+        "status": "succeeded",
+        "provider": "manual",
+        "idempotency_key": payment_key(row.id, number),
+        "amount_minor": row.total_minor,
+        "currency": row.currency,
+        "started_at": row.customer_now,
+        "finished_at": row.customer_now,
+    }
+    await connection.execute(insert(payment_attempts).values(**payment))
+    await _set(connection, row.id, status=status, paid_at=row.customer_now, next_attempt_at=None)
+    await _log(connection, scope, actor, row, "paid")
+    return await _notify(connection, scope, row, status)
+
+
+async def delete_draft(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+    """Delete a draft and its lines; what they billed can be billed again.
+
+    Raises `Problem` 409 `invoice_is_final`: an issued invoice is a permanent record (B101).
+    """
+    if row.status != "draft":
+        raise conflict("invoice_is_final", "Only drafts can be deleted; void an issued invoice.", status=row.status)
+    await connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
+    await connection.execute(delete(invoices).where(invoices.c.id == row.id))
+    await _audit(connection, scope, actor, row, "deleted")
+
+
+async def set_due_date(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], due_at: datetime
+) -> None:
+    """Move the due date of a draft or an open invoice. Raises `Problem` 409 `invoice_is_final` for a settled one."""
+    if row.status in ("paid", "voided"):
+        raise conflict("invoice_is_final", f"The invoice is {row.status}; nothing of it changes.", status=row.status)
+    await _set(connection, row.id, due_at=due_at)
+    await _audit(connection, scope, actor, row, "updated", changes={"due_date": {"old": row.due_at, "new": due_at}})
+
+
+async def _set(connection: AsyncConnection, invoice_id: UUID, **values: Any) -> None:
+    statement = update(invoices).where(invoices.c.id == invoice_id)
+    await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
+
+
+async def _no_open_attempt(connection: AsyncConnection, invoice_id: UUID) -> None:
+    """Refuse to settle otherwise what a provider may just have been paid for (C7)."""
+    attempts = await payment_store.attempts_of(connection, invoice_id)
+    if any(attempt.status in ("pending", "unknown") for attempt in attempts):
+        raise conflict("payment_pending", "A charge of this invoice is under way; try again when it is settled.")
+
+
+async def _audit(
+    connection: AsyncConnection,
+    scope: ProjectScope,
+    actor: Actor,
+    row: Row[Any],
+    action: str,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    number: str | None = None,
+) -> None:
+    await audit_store.record(
+        connection,
+        scope,
+        actor,
+        resource_type="invoice",
+        resource_id=row.id,
+        action=action,
+        title=_TITLES[action],
+        changes=changes,
+        data={"invoice_number": number or row.number, "total_minor": row.total_minor, "currency": row.currency},
+        occurred_at=row.customer_now,
+    )
+
+
+async def _log(
+    connection: AsyncConnection,
+    scope: ProjectScope,
+    actor: Actor,
+    row: Row[Any],
+    action: str,
+    *,
+    number: str | None = None,
+) -> None:
+    """Write the audit entry and the webhook of a change of status."""
+    await _audit(connection, scope, actor, row, action, number=number)
+    payload = webhook_message(
+        f"invoice.{action}",
+        at=row.customer_now,
+        invoice_id=row.id,
+        customer_shown=row.customer_code if row.customer_code_chosen else shown_id("customer", row.customer_id),
+        subscription_id=row.subscription_id,
+        total_minor=row.total_minor,
+        currency=row.currency,
+        status=action,
+        invoice_number=number or row.number,
+    )
+    await outbox_store.enqueue(
+        connection,
+        project_id=scope.project_id,
+        topic=outbox_store.WEBHOOK,
+        ordering_key=f"invoice/{row.id}",
+        payload=payload,
+    )
