@@ -82,16 +82,20 @@ def clock_deleted(state: SubscriptionState) -> SubscriptionState:
     return _changed(state, status=status, period=None, invoices=(), due_closes=(), deleted=True)
 
 
-def plan_change_requested(state: SubscriptionState, change: PlanChange) -> SubscriptionState:
-    """Give the state with a migration that takes effect with the next period (B38); at once before the start.
+def plan_change_requested(
+    state: SubscriptionState, change: PlanChange, *, at_period_end: bool = False
+) -> SubscriptionState:
+    """Give the state with a migration: at once, so that the next invoice uses the new version (B38), or with the next
+    period.
 
-    Raises `IllegalTransition` for an ended subscription.
+    A period of which something was billed stays under the version that billed it; the close sees to that. Raises
+    `IllegalTransition` for an ended subscription.
     """
     if state.is_over:
         transition(state.status, "cancel")
-    if state.period is None:
-        return _changed(state, plan_version_id=change.plan_version_id, plan_version=change.plan_version)
-    return _changed(state, plan_change=change)
+    if at_period_end and state.period is not None:
+        return _changed(state, plan_change=change)
+    return _changed(state, plan_version_id=change.plan_version_id, plan_version=change.plan_version, plan_change=None)
 
 
 def following_period(state: SubscriptionState) -> Period | None:

@@ -302,7 +302,7 @@ class SubscriptionWorkflow:
 
     @workflow.update
     async def migrate_plan(self, command: MigratePlan) -> CommandAccepted:
-        """Move to another plan version with the next period (B38)."""
+        """Move to another plan version, now or with the next period (B38)."""
         return await self._command(command)
 
     @migrate_plan.validator

@@ -60,11 +60,12 @@ class Cancel(Message):
 
 
 class MigratePlan(Message):
-    """Move to another version of a plan from the next period on (B38)."""
+    """Move to another version of the plan: now, so that the next invoice uses it (B38), or with the next period."""
 
     request_id: str
     plan_version_id: UUID
     plan_version: int
+    at_period_end: bool = False
 
 
 class RetryParked(Message):

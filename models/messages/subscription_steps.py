@@ -128,10 +128,11 @@ def decided(  # noqa: PLR0911 - one match, one answer for each command
             return "terminated", lambda now: lifecycle.ended(now, at=at, by="terminate")
         case Cancel():
             return ("canceled" if state.status == "pending" else "cancel_scheduled"), lifecycle.cancel_requested
-        case MigratePlan(plan_version_id=version_id, plan_version=version):
+        case MigratePlan(plan_version_id=version_id, plan_version=version, at_period_end=at_period_end):
             change = PlanChange(plan_version_id=version_id, plan_version=version)
-            action: LifecycleAction = "plan_changed" if state.period is None else "plan_change_requested"
-            return action, lambda now: lifecycle.plan_change_requested(now, change)
+            later = at_period_end and state.period is not None
+            action: LifecycleAction = "plan_change_requested" if later else "plan_changed"
+            return action, lambda now: lifecycle.plan_change_requested(now, change, at_period_end=at_period_end)
         case RetryParked():
             return "unparked", lambda now: lifecycle.unparked(now, at=at)
         case SkipParked():
