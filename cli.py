@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from devstack.processes import StackError
 from devstack.programs import ROOT, api_arguments, worker_arguments
@@ -173,8 +173,8 @@ def _show_status(found: dict[str, object]) -> None:
     parts = found["parts"]
     if not isinstance(parts, list) or not parts:
         return
-    columns = ("name", "state", "pid", "since", "restarts", "last_end", "log")
-    table = Table(*columns, box=None)
+    columns = ("name", "state", "pid", "since", "restarts", "last_end")
+    table = Table(*columns[:-1], Column("last end", overflow="fold"), box=None)
     for part in parts:
         table.add_row(*("" if part[column] is None else str(part[column]) for column in columns))
     console.print(table)

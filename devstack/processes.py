@@ -12,6 +12,7 @@ from pathlib import Path
 LAUNCHER = Path(__file__).with_name("launcher.py")
 POLL_SECONDS = 0.02
 TAIL_LINES = 20
+TAIL_WIDTH = 500
 
 
 class StackError(Exception):
@@ -92,7 +93,8 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
     if not log.exists():
         return f"(no {log})"
     text = log.read_text(errors="replace").splitlines()[-lines:]
-    return "\n".join([f"--- end of {log} ---", *text])
+    shortened = [line if len(line) <= TAIL_WIDTH else f"{line[:TAIL_WIDTH]} ..." for line in text]
+    return "\n".join([f"--- end of {log} ---", *shortened])
 
 
 def arguments_of(pid: int) -> list[str]:

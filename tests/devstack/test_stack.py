@@ -125,6 +125,9 @@ async def test_up_twice_crashes_and_down(stack: LocalStack) -> None:
         assert (stack.home.path / secret).stat().st_mode & 0o777 == 0o600
     before = {name: stack.pid(name) for name in ("supervisor", *CHILDREN)}
     assert "already up" in stack.up()
+    moved = LocalStack(stack.home, free_port(), stack.temporal_port, stack.ui_port).run("up")
+    assert moved.returncode == 1
+    assert f"already up at http://127.0.0.1:{stack.port}" in moved.stderr
     assert {name: stack.pid(name) for name in before} == before
 
     for name in reversed(CHILDREN):
@@ -191,11 +194,3 @@ def test_two_stacks_side_by_side(stack: LocalStack, tmp_path: Path) -> None:
     finally:
         other.run("down")
     other.assert_nothing_left()
-
-
-def test_another_port_for_a_running_home_is_refused(stack: LocalStack) -> None:
-    stack.up()
-    moved = LocalStack(stack.home, free_port(), stack.temporal_port, stack.ui_port)
-    done = moved.run("up")
-    assert done.returncode == 1
-    assert f"already up at http://127.0.0.1:{stack.port}" in done.stderr
