@@ -5,9 +5,16 @@ One import and one entry for each file of this folder.
 
 from fastapi import APIRouter
 
-from api.compat import usageflow_catalogue, usageflow_keys, usageflow_organizations, usageflow_subscriptions
+from api.compat import (
+    usageflow_catalogue,
+    usageflow_keys,
+    usageflow_organizations,
+    usageflow_subscriptions,
+    usageflow_usage,
+)
 
 COMPAT_ROUTERS: tuple[APIRouter, ...] = (
+    usageflow_usage.tracking,
     usageflow_catalogue.router,
     usageflow_keys.router,
     usageflow_organizations.router,

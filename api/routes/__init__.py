@@ -9,6 +9,7 @@ from api.routes import (
     api_keys,
     audit_logs,
     customers,
+    events,
     health,
     metrics,
     organizations,
@@ -21,9 +22,13 @@ from api.routes import (
     subscription_views,
     subscriptions,
     test_clocks,
+    usage,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
+    events.ingesting,
+    usage.router,
+    events.router,
     organizations.router,
     projects.router,
     api_keys.router,

@@ -99,7 +99,6 @@ class World:
                     metric_ref="api_calls",
                     value=Decimal(quantity),
                     occurred_at=at,
-                    content_hash=b"",
                     source="test",
                     metric_id=self.metric_id,
                     customer_id=self.customer_id,

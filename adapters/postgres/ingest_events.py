@@ -1,0 +1,90 @@
+"""What an ingest transaction takes in and answers, whatever the shape that the client sent."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from models.problems import Problem
+
+#: How far ahead of its customer's clock an event may lie (C4); a project's settings may say otherwise.
+FUTURE_SECONDS: Final = 300
+
+TRACK: Final = "track"
+"""The source whose unknown customers are created, and whose events an organization's own subscription may take (C9)."""
+
+
+class IngestEvent(msgspec.Struct, gc=False):
+    """One event as it was sent: references unresolved, the value as plain number text (R1)."""
+
+    metric_ref: str
+    customer_ref: str | None = None
+    subscription_ref: str | None = None
+    item_ref: str | None = None
+    key: str | None = None
+    value: str | None = None
+    properties: dict[str, Any] | None = None
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Presented:
+    """A key that was good a moment ago and is checked again in the ingest transaction, so that revoking acts at once.
+
+    ``requested_project`` is the project of ``X-Project-Id``; None asks for the key's active one.
+    """
+
+    key_hash: bytes
+    requested_project: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The events of one request: stored all or none. ``presented`` is None if the key has just been checked."""
+
+    events: Sequence[IngestEvent]
+    source: str
+    presented: Presented | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The event that already had the idempotency key."""
+
+    id: UUID
+    row: Mapping[str, Any]
+    same_content: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a submission's events, by their position in it.
+
+    ``problem`` refuses them all; nothing of them was stored. Otherwise each event has its id, key and time; those in
+    ``already`` were there before, those in ``skipped`` are kept with the reason why they do not count (C8).
+    """
+
+    problem: Problem | None = None
+    key_changed: bool = False
+    ids: Sequence[UUID] = ()
+    keys: Sequence[str] = ()
+    times: Sequence[datetime] = ()
+    values: Sequence[str | None] = ()
+    subscriptions: Sequence[UUID | None] = ()
+    source: str = ""
+    received_at: datetime | None = None
+    already: Mapping[int, Stored] = field(default_factory=dict)
+    skipped: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> int:
+        """Count the events that are stored now and were not before."""
+        return len(self.ids) - len(self.already)
+
+    @property
+    def conflicts(self) -> list[int]:
+        """List the positions whose key belongs to an event with other content (C3)."""
+        return [position for position, stored in self.already.items() if not stored.same_content]

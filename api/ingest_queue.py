@@ -1,0 +1,115 @@
+"""Group commit for ingestion: concurrent requests of a project share transactions; each is answered after its commit.
+
+While the flushes of a project are under way, what arrives waits and goes with the next one; so a lone request is stored
+at once, and a busy project pays for one commit per dozens of requests. Waiting is bounded: then 429 with Retry-After.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.ingest_events import Outcome, Submission
+from adapters.postgres.ingest_store import ingest
+from models.problems import Problem
+
+_MOST_WAITING_EVENTS: Final = 50_000
+_MOST_EVENTS_OF_A_FLUSH: Final = 1000
+_FLUSHES_OF_A_PROJECT: Final = 3
+_FLUSHES: Final = 8
+_RETRY_AFTER_SECONDS: Final = 1
+
+
+@dataclass
+class _Lane:
+    """The waiting requests of one project."""
+
+    scope: ProjectScope
+    waiting: deque[tuple[Submission, asyncio.Future[Outcome]]] = field(default_factory=deque)
+    flushes: int = 0
+
+
+class IngestQueue:
+    """Takes submissions and answers each when it is durable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lanes: dict[ProjectScope, _Lane] = {}
+        self._waiting_events = 0
+        self._slots = asyncio.Semaphore(_FLUSHES)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def submit(self, scope: ProjectScope, submission: Submission) -> Outcome:
+        """Store a submission; returns after the commit.
+
+        Raises ``Problem`` 429 ``ingestion_busy`` when too much is waiting, 503 when Postgres cannot be reached.
+        """
+        if self._waiting_events + len(submission.events) > _MOST_WAITING_EVENTS:
+            raise Problem(
+                429,
+                "ingestion_busy",
+                f"More than {_MOST_WAITING_EVENTS} events are waiting to be stored; send this request again.",
+                headers={"Retry-After": str(_RETRY_AFTER_SECONDS)},
+            )
+        lane = self._lanes.get(scope)
+        if lane is None:
+            lane = self._lanes[scope] = _Lane(scope)
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        lane.waiting.append((submission, answer))
+        self._waiting_events += len(submission.events)
+        if lane.flushes < _FLUSHES_OF_A_PROJECT:
+            lane.flushes += 1
+            task = asyncio.create_task(self._drain(lane))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await answer
+
+    async def _drain(self, lane: _Lane) -> None:
+        """Flush until nothing of the project waits."""
+        try:
+            while lane.waiting:
+                async with self._slots:
+                    batch = self._take(lane)
+                    if batch:
+                        await self._flush(lane.scope, batch)
+        finally:
+            lane.flushes -= 1
+            if not lane.flushes and not lane.waiting:
+                self._lanes.pop(lane.scope, None)
+
+    def _take(self, lane: _Lane) -> list[tuple[Submission, asyncio.Future[Outcome]]]:
+        """Take what fits into one transaction, at least one request; requests whose client left are dropped."""
+        batch: list[tuple[Submission, asyncio.Future[Outcome]]] = []
+        size = 0
+        while lane.waiting:
+            length = len(lane.waiting[0][0].events)
+            if batch and size + length > _MOST_EVENTS_OF_A_FLUSH:
+                break
+            entry = lane.waiting.popleft()
+            self._waiting_events -= length
+            if not entry[1].cancelled():
+                batch.append(entry)
+                size += length
+        return batch
+
+    async def _flush(self, scope: ProjectScope, batch: Sequence[tuple[Submission, asyncio.Future[Outcome]]]) -> None:
+        try:
+            outcomes = await ingest(self._database, scope, [submission for submission, _ in batch])
+        except Exception as error:  # every request of the flush must be answered, whatever went wrong
+            await self._isolate(scope, batch, error)
+            return
+        for (_, answer), outcome in zip(batch, outcomes, strict=True):
+            if not answer.done():
+                answer.set_result(outcome)
+
+    async def _isolate(self, scope: ProjectScope, batch: Sequence[Any], error: Exception) -> None:
+        """Answer a failed flush: when Postgres refused one request's content, the others must not suffer."""
+        if len(batch) > 1 and not isinstance(error, Problem):
+            for entry in batch:
+                await self._flush(scope, [entry])
+            return
+        for _, answer in batch:
+            if not answer.done():
+                answer.set_exception(error)

@@ -1,0 +1,125 @@
+"""The hot path of ingestion: plain request in, bytes out, without FastAPI's per-request machinery.
+
+Who calls is remembered for a moment so that the request can join its project's transaction, and the key is checked
+again inside that transaction: a revoked key is refused at once, although nothing was asked of Postgres beforehand.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+
+from adapters.postgres.ingest_events import Outcome, Presented, Submission
+from adapters.postgres.key_store import hashed
+from api.auth import Caller, presented_key
+from api.deps import Operator, who_calls
+from api.errors import PROBLEMS, as_problem, problem_response
+from api.ingest_queue import IngestQueue
+from api.shapes.usage_events import Received, Shape, read_events
+from models.problems import Problem, invalid
+
+_REMEMBERED_SECONDS: Final = 30.0
+_MOST_REMEMBERED: Final = 10_000
+_LONGEST_KEY: Final = 255
+_BUSY: Final[dict[int | str, dict[str, Any]]] = {
+    429: {"description": "Too many events are waiting; `Retry-After` says when to try again."}
+}
+
+
+class IngestRoute(APIRoute):
+    """A route whose endpoint takes the bare request and gives the finished answer."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Call the endpoint directly; its documentation comes from ``openapi_extra``."""
+        endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except Exception as error:  # every failure is rendered here, so nothing reaches the server's own handler
+                return problem_response(as_problem(error))
+
+        return handle
+
+
+def ingest_router(tag: str) -> APIRouter:
+    """Make a router of ingest routes; their events carry the idempotency, not the request."""
+    return APIRouter(tags=[tag], route_class=IngestRoute, responses={**PROBLEMS, **_BUSY})
+
+
+class _Callers:
+    """Keys seen lately, with whom they belong to: only ever a guess, which the transaction verifies."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[bytes, str], tuple[Caller, float]] = OrderedDict()
+
+    def find(self, name: tuple[bytes, str]) -> Caller | None:
+        entry = self._known.get(name)
+        if entry is None or entry[1] < time.monotonic():
+            return None
+        return entry[0]
+
+    def remember(self, name: tuple[bytes, str], caller: Caller) -> None:
+        self._known[name] = (caller, time.monotonic() + _REMEMBERED_SECONDS)
+        while len(self._known) > _MOST_REMEMBERED:
+            self._known.popitem(last=False)
+
+    def forget(self, name: tuple[bytes, str]) -> None:
+        self._known.pop(name, None)
+
+
+_callers: Final = _Callers()
+
+
+async def take(request: Request, shape: Shape, source: str, *, header_key: bool = False) -> tuple[Received, Outcome]:
+    """Read the request's events and store them in the name of its key; returns after the commit.
+
+    ``header_key`` lets ``Idempotency-Key`` name the event if the body does not (B60). Raises ``Problem`` 401 or 403 for
+    the key, 400 or 422 for the body, 422 for event times, 429 and 503.
+    """
+    project = request.headers.get("x-project-id", "").strip()
+    name = (hashed(presented_key(request)), project)
+    caller = _callers.find(name)
+    presented = None if caller is None else Presented(name[0], UUID(project) if project else None)
+    if caller is None:
+        caller = await _authenticated(request, name)
+    received = read_events(await request.body(), shape)
+    if header_key and received.events[0].key is None:
+        received.events[0].key = _header_key(request)
+    queue = _queue_of(request)
+    outcome = await queue.submit(caller.scope, Submission(received.events, source, presented))
+    if outcome.key_changed:
+        _callers.forget(name)
+        caller = await _authenticated(request, name)
+        outcome = await queue.submit(caller.scope, Submission(received.events, source))
+    if outcome.problem is not None:
+        raise outcome.problem
+    return received, outcome
+
+
+async def _authenticated(request: Request, name: tuple[bytes, str]) -> Caller:
+    who = await who_calls(request)
+    if isinstance(who, Operator):
+        raise Problem(403, "bootstrap_key_forbidden", "The bootstrap key may only manage /v1/organizations.")
+    _callers.remember(name, who)
+    return who
+
+
+def _header_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key", "").strip()
+    if len(key) > _LONGEST_KEY:
+        raise invalid("Idempotency-Key", f"has at most {_LONGEST_KEY} characters")
+    return key or None
+
+
+def _queue_of(request: Request) -> IngestQueue:
+    state = request.app.state
+    queue = getattr(state, "ingest_queue", None)
+    if queue is None:
+        queue = state.ingest_queue = IngestQueue(state.database)
+    assert isinstance(queue, IngestQueue)
+    return queue

@@ -1,0 +1,294 @@
+"""Events as the four systems write them, read into one form (conflicts C7).
+
+The usual bodies are read by a typed decoder in one pass. Whatever it does not take goes the slow way, which knows every
+tolerated form and names each mistake with the position of its event.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from adapters.postgres.ingest_events import IngestEvent
+from api.exact_json import DEEPEST_NESTING, LONGEST_NUMBER, read_json
+from api.shapes.moments import read_moment
+from billing.numbers import NotANumber, parse_decimal, plain
+from models.problems import FieldError, Problem
+
+Ref = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+_PLAIN_NUMBER: Final = re.compile(rb"-?[0-9]{1,20}(?:\.[0-9]{1,18})?")
+_SUSPICIOUS: Final = re.compile(rb"\\u0000|[0-9]{%d}" % (LONGEST_NUMBER + 1))
+_MOST_LISTED: Final = 100
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class WireEvent(msgspec.Struct, forbid_unknown_fields=True):
+    """Every name that a seed gives to a part of an event."""
+
+    metric_key: Ref | None = None
+    code: Ref | None = None
+    metric: Ref | None = None
+    meter: Ref | None = None
+    meter_id: Ref | None = None
+    metric_id: Ref | None = None
+    customer_id: Ref | None = None
+    external_customer_id: Ref | None = None
+    customerId: Ref | None = None
+    subscription_id: Ref | None = None
+    subscription: Ref | None = None
+    external_subscription_id: Ref | None = None
+    product_item: Ref | None = None
+    product_item_id: Ref | None = None
+    value: msgspec.Raw = msgspec.Raw(b"")
+    quantity: msgspec.Raw = msgspec.Raw(b"")
+    amount: msgspec.Raw = msgspec.Raw(b"")
+    timestamp: datetime | None = None
+    occurred_at: datetime | None = None
+    idempotency_key: Ref | None = None
+    transaction_id: Ref | None = None
+    properties: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _WireBatch(msgspec.Struct, forbid_unknown_fields=True):
+    events: list[WireEvent]
+
+
+class _Slow(ValueError):
+    """What the typed decoder reads, but only the slow way judges."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one route takes: how many events, and what must be in each."""
+
+    most: int
+    needs_value: bool = False
+    single: bool = False
+
+
+@dataclass(frozen=True)
+class Received:
+    """The events of a body, and whether it was written in BoxBilling's words (`transaction_id` and `code`)."""
+
+    events: Sequence[IngestEvent]
+    boxbilling: bool
+
+
+def _float(text: str) -> Decimal:
+    value = Decimal(text)
+    if len(text) > LONGEST_NUMBER or (value and abs(value.adjusted()) > LONGEST_NUMBER):
+        raise _Slow(text[:20])
+    return value
+
+
+_SINGLE: Final = msgspec.json.Decoder(WireEvent, float_hook=_float)
+_LIST: Final = msgspec.json.Decoder(list[WireEvent], float_hook=_float)
+_BATCH: Final = msgspec.json.Decoder(_WireBatch, float_hook=_float)
+
+
+def read_events(body: bytes, shape: Shape) -> Received:
+    """Read the events of a body: one object, `{"events": [...]}` or a bare array, as the shape allows.
+
+    Raises ``Problem`` 400 ``malformed_json``, or 422 with every wrong field: all events are taken, or none.
+    """
+    try:
+        return _quick(body, shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _Slow):
+        return _careful(read_json(body), shape)
+
+
+def _quick(body: bytes, shape: Shape) -> Received:
+    if _SUSPICIOUS.search(body):
+        raise _Slow
+    if shape.single:
+        wire = [_SINGLE.decode(body)]
+    else:
+        wire = _LIST.decode(body) if body.lstrip()[:1] == b"[" else _BATCH.decode(body).events
+    if not 0 < len(wire) <= shape.most:
+        raise _Slow
+    if body.count(b"[") + body.count(b"{") > 3 * len(wire) + DEEPEST_NESTING:
+        raise _Slow
+    needs_value = shape.needs_value
+    return Received([_event(each, needs_value) for each in wire], wire[0].transaction_id is not None)
+
+
+def _event(wire: WireEvent, needs_value: bool) -> IngestEvent:
+    """Take an event over if everything in it is in its plainest form."""
+    metric = wire.metric_key or wire.code or wire.metric or wire.meter or wire.meter_id or wire.metric_id
+    customer = wire.customer_id or wire.external_customer_id or wire.customerId
+    subscription = wire.subscription_id or wire.subscription or wire.external_subscription_id
+    raw = bytes(wire.value) or bytes(wire.quantity) or bytes(wire.amount)
+    if metric is None or (customer is None and subscription is None):
+        raise _Slow
+    if raw:
+        if not _PLAIN_NUMBER.fullmatch(raw):
+            raise _Slow
+    elif needs_value:
+        raise _Slow
+    at = wire.timestamp or wire.occurred_at
+    if at is not None:
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        if at.year < 1971:
+            raise _Slow
+    return IngestEvent(
+        metric,
+        customer,
+        subscription,
+        wire.product_item or wire.product_item_id,
+        wire.idempotency_key or wire.transaction_id,
+        raw.decode() if raw else None,
+        wire.properties if wire.properties is not None else wire.metadata,
+        at,
+    )
+
+
+def _careful(document: Any, shape: Shape) -> Received:
+    """Read a document whatever its form, and name everything that is wrong with it."""
+    items = _items(document, shape)
+    events: list[IngestEvent] = []
+    errors: list[FieldError] = []
+    faulty: list[int] = []
+    for position, item in enumerate(items):
+        read = _Reader(item, "" if shape.single else f"events.{position}.")
+        event = read.event(shape)
+        if event is None:
+            errors += read.errors
+            faulty.append(position)
+        else:
+            events.append(event)
+    if errors:
+        raise _refused(errors, faulty, len(items), shape)
+    return Received(events, "transaction_id" in items[0])
+
+
+def _refused(errors: Sequence[FieldError], faulty: Sequence[int], total: int, shape: Shape) -> Problem:
+    detail = f"{errors[0].field}: {errors[0].message}"
+    if shape.single:
+        return Problem(422, errors[0].code, detail, errors=errors)
+    detail = f"{len(faulty)} of {total} events are wrong, so none was stored. {detail}"
+    return Problem(422, "invalid_events", detail, errors=errors[:_MOST_LISTED], extra={"invalid_indexes": list(faulty)})
+
+
+def _items(document: Any, shape: Shape) -> list[Any]:
+    if shape.single:
+        return [document]
+    items = document
+    if isinstance(document, Mapping):
+        unknown = sorted(set(document) - {"events"})
+        if unknown and "events" in document:
+            raise _wrong(unknown[0], "is not a field of a batch; it has `events`", "unknown_field")
+        items = document.get("events", [document] if document else None)
+    if not isinstance(items, list):
+        raise _wrong("events", 'send a list of events, or {"events": [...]}')
+    if not items:
+        raise _wrong("events", "a batch holds at least one event")
+    if len(items) > shape.most:
+        raise _wrong("events", f"a batch holds at most {shape.most} events, this one {len(items)}", "too_many_events")
+    return items
+
+
+def _wrong(field: str, message: str, code: str = "validation_failed") -> Problem:
+    return Problem(422, code, f"{field}: {message}", errors=(FieldError(field, message, code),))
+
+
+_METRIC: Final = ("metric_key", "code", "metric", "meter", "meter_id", "metric_id")
+_CUSTOMER: Final = ("customer_id", "external_customer_id", "customerId")
+_SUBSCRIPTION: Final = ("subscription_id", "subscription", "external_subscription_id")
+_ITEM: Final = ("product_item", "product_item_id")
+_VALUE: Final = ("value", "quantity", "amount")
+_TIME: Final = ("timestamp", "occurred_at")
+_KEY: Final = ("idempotency_key", "transaction_id")
+_PROPERTIES: Final = ("properties", "metadata")
+_KNOWN: Final = frozenset(WireEvent.__struct_fields__)
+
+
+class _Reader:
+    """Reads one event and collects what is wrong with it."""
+
+    def __init__(self, item: Any, where: str) -> None:
+        self.item = item
+        self.where = where
+        self.errors: list[FieldError] = []
+
+    def event(self, shape: Shape) -> IngestEvent | None:
+        """Give the event, or None with ``errors`` filled."""
+        if not isinstance(self.item, Mapping):
+            self._wrong("", "an event is a JSON object", "invalid_type")
+            return None
+        for name in self.item.keys() - _KNOWN:
+            self._wrong(str(name)[:100], "is not a field of an event", "unknown_field")
+        metric = self._first(_METRIC, self._reference)
+        customer = self._first(_CUSTOMER, self._reference)
+        subscription = self._first(_SUBSCRIPTION, self._reference)
+        if metric is None and not self._said(_METRIC):
+            self._wrong("metric_key", "name the metric", "missing")
+        if customer is None and subscription is None and not self._said((*_CUSTOMER, *_SUBSCRIPTION)):
+            self._wrong("customer_id", "name the customer or the subscription", "missing")
+        value = self._first(_VALUE, self._number)
+        if value is None and shape.needs_value and not self._said(_VALUE):
+            self._wrong("value", "give the quantity", "missing")
+        event = IngestEvent(
+            metric or "",
+            customer,
+            subscription,
+            self._first(_ITEM, self._reference),
+            self._first(_KEY, self._reference),
+            value,
+            self._first(_PROPERTIES, self._object),
+            self._first(_TIME, self._instant),
+        )
+        return None if self.errors else event
+
+    def _wrong(self, field: str, message: str, code: str) -> None:
+        self.errors.append(FieldError(f"{self.where}{field}".rstrip(".") or "body", message, code))
+
+    def _said(self, names: Sequence[str]) -> bool:
+        return any(self.item.get(name) is not None for name in names)
+
+    def _first(self, names: Sequence[str], read: Callable[[str, Any], Any]) -> Any:
+        """Read the first of several synonyms that was given."""
+        for name in names:
+            value = self.item.get(name)
+            if value is not None:
+                return read(name, value)
+        return None
+
+    def _reference(self, name: str, value: Any) -> str | None:
+        if isinstance(value, str) and 1 <= len(value) <= 255:
+            return value
+        self._wrong(name, "must be a text of 1 to 255 characters", "invalid_reference")
+        return None
+
+    def _number(self, name: str, value: Any) -> str | None:
+        try:
+            if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+                raise NotANumber("must be a number")
+            text = value if isinstance(value, str) else plain(Decimal(value))
+            return plain(parse_decimal(text))
+        except NotANumber as error:
+            self._wrong(name, str(error), "not_a_number")
+            return None
+
+    def _instant(self, name: str, value: Any) -> datetime | None:
+        try:
+            at = read_moment(value).instant("UTC")
+        except ValueError as error:
+            self._wrong(name, str(error), "invalid_timestamp")
+            return None
+        if at < _EARLIEST:
+            self._wrong(name, "must not be before 1970", "invalid_timestamp")
+            return None
+        return at
+
+    def _object(self, name: str, value: Any) -> dict[str, Any] | None:
+        if isinstance(value, dict):
+            return value
+        self._wrong(name, "must be a JSON object", "invalid_type")
+        return None
