@@ -87,7 +87,10 @@ class Migration(BaseModel):
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"plan_version": 2}]})
 
     plan_version: int | None = Field(default=None, ge=1, le=1_000_000)
-    plan_id: Reference | None = Field(default=None, description="Another plan; the subscription's own if not given.")
+    plan_id: Reference | None = Field(default=None, description="The plan; the subscription's own if not given.")
+    effective: Literal["now", "next_period"] = Field(
+        default="now", description="Now, so that the next invoice uses it, or with the next period."
+    )
 
 
 class Bulk(BaseModel):
@@ -255,11 +258,14 @@ async def terminate(subscription_id: str, desk: DeskDep, on_termination_action: 
 async def migrate(subscription_id: str, body: Migration, desk: DeskDep) -> Response:
     """Move a subscription, which stays pinned to its version otherwise, to another one (B37, B38)."""
     row = await desk.find(subscription_id)
-    await migrate_to(row, desk, plan=body.plan_id, plan_version=body.plan_version)
+    later = body.effective == "next_period"
+    await migrate_to(row, desk, plan=body.plan_id, plan_version=body.plan_version, at_period_end=later)
     return reply(desk.show(await desk.find(row.id)))
 
 
-async def migrate_to(row: View, desk: Desk, *, plan: str | None, plan_version: int | None) -> None:
+async def migrate_to(
+    row: View, desk: Desk, *, plan: str | None, plan_version: int | None, at_period_end: bool = False
+) -> None:
     """Ask the workflow to move to a version of a plan, the newest by default; to the present one is nothing to do.
 
     Raises `Problem` 404 `plan_not_found`, `plan_version_not_found`, 409 for another plan than the subscription's or an
@@ -281,7 +287,12 @@ async def migrate_to(row: View, desk: Desk, *, plan: str | None, plan_version: i
         raise conflict("illegal_transition", f"A subscription that is {row.status} cannot migrate.")
     if wanted.version_id == row.plan_version_id:
         return
-    message = MigratePlan(request_id=desk.request_id, plan_version_id=wanted.version_id, plan_version=wanted.version)
+    message = MigratePlan(
+        request_id=desk.request_id,
+        plan_version_id=wanted.version_id,
+        plan_version=wanted.version,
+        at_period_end=at_period_end,
+    )
     await desk.commands.migrate(desk.subscription(row.id), message)
 
 

@@ -125,7 +125,7 @@ class SubscriptionChange(BaseModel):
 
     status: str | None = Field(default=None, max_length=32, description="paused, active, canceled or terminated")
     action: str | None = Field(default=None, max_length=32, description="pause, resume, activate, cancel or terminate")
-    plan_id: Reference | None = Field(default=None, description="Another plan; takes effect with the next period.")
+    plan_id: Reference | None = Field(default=None, description="The subscription's plan: moves to its newest version.")
     external_reference: Reference | None = None
     on_termination_action: TerminationAction | None = None
     pay_in_advance: bool | None = None
