@@ -32,9 +32,10 @@ from adapters.temporal.relay import Relay
 from adapters.temporal.sandbox import runner
 from models.problems import Problem
 from settings import Settings, settings
+from workflows.invoice import InvoiceWorkflow
 from workflows.subscription import SubscriptionWorkflow
 
-WORKFLOWS: Final[tuple[type, ...]] = (SubscriptionWorkflow,)
+WORKFLOWS: Final[tuple[type, ...]] = (SubscriptionWorkflow, InvoiceWorkflow)
 
 _LOG = logging.getLogger("durabill.worker")
 _GRACE: Final = timedelta(seconds=15)

@@ -25,7 +25,7 @@ from adapters.payments.port import (
 from adapters.postgres import audit_store, outbox_store, payment_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.invoice_write_store import webhook_message
+from adapters.postgres.invoice_write_store import webhook_message, webhook_order
 from adapters.postgres.payment_store import Collectable
 from billing.invoice import InvoiceStatus, transition
 from models.identifiers import invoice_workflow_id, shown_id, subscription_workflow_id
@@ -304,7 +304,7 @@ async def _announce(
         connection,
         project_id=message.project_id,
         topic=outbox_store.WEBHOOK,
-        ordering_key=f"invoice/{invoice.invoice_id}",
+        ordering_key=webhook_order(invoice.invoice_id),
         payload=payload,
     )
 

@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from adapters.postgres.database import Database
 from adapters.temporal.client import connect
 from adapters.temporal.delivery import Delivery
-from models.identifiers import shown_id, subscription_workflow_id
+from models.identifiers import invoice_workflow_id, shown_id, subscription_workflow_id
 from models.messages.base import Message, SubscriptionRef
 from models.messages.closing import InvoiceClosed
 from models.messages.collecting import InvoiceCollected
@@ -144,9 +144,16 @@ class Commands:
         """Collect an invoice now; the answer may be a decline. Raises ``Problem`` 404 ``invoice_not_found``, 503."""
         return await self._update(ref, "charge_invoice", command, InvoiceCollected)
 
+    async def charge_one_off(self, command: ChargeInvoice) -> InvoiceCollected:
+        """Collect an invoice without a subscription now. Raises ``Problem`` 409 if it is settled, 503."""
+        return await self._send(invoice_workflow_id(command.invoice_id), "charge_invoice", command, InvoiceCollected)
+
     async def _update(self, ref: SubscriptionRef, name: str, command: Message, answers: type[_Answer]) -> _Answer:
-        """Send one update and wait for its answer; its id is the request's, so that a repetition finds the first."""
         workflow_id = subscription_workflow_id(ref.project_id, ref.subscription_id)
+        return await self._send(workflow_id, name, command, answers)
+
+    async def _send(self, workflow_id: str, name: str, command: Message, answers: type[_Answer]) -> _Answer:
+        """Send one update and wait for its answer; its id is the request's, so that a repetition finds the first."""
         request_id = str(command.model_dump(include={"request_id"})["request_id"])
 
         async def send() -> _Answer:

@@ -16,7 +16,7 @@ from adapters.payments.port import collects_automatically
 from adapters.postgres import audit_store, outbox_store, payment_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.invoice_write_store import number_prefix, webhook_message
+from adapters.postgres.invoice_write_store import number_prefix, webhook_message, webhook_order
 from billing.collection import OpenInvoice
 from billing.invoice import IllegalTransition, InvoiceEvent, InvoiceStatus, transition
 from models.identifiers import (
@@ -282,6 +282,6 @@ async def _log(
         connection,
         project_id=scope.project_id,
         topic=outbox_store.WEBHOOK,
-        ordering_key=f"invoice/{row.id}",
+        ordering_key=webhook_order(row.id),
         payload=payload,
     )

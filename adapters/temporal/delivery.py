@@ -5,6 +5,7 @@ a start finds the workflow that the other one started, and our signals carry abs
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -14,7 +15,13 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
-from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import (
+    Priority,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -22,6 +29,8 @@ from adapters.postgres import relay_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.outbox_store import WEBHOOK, WORKFLOW_SIGNAL, WORKFLOW_START
 from adapters.postgres.relay_store import DueRow
+from models.identifiers import INVOICE_WORKFLOW, PROJECT
+from models.messages.collecting import FollowInvoice
 from models.messages.subscription import RunLimits, SubscriptionStart
 from models.visibility import search_attributes
 from settings import Settings
@@ -96,6 +105,9 @@ class Delivery:
                 raise NotDelivered(f"nobody delivers the topic {topic!r}")
 
     async def _start(self, row: DueRow) -> None:
+        if row.payload["workflow"] == INVOICE_WORKFLOW:
+            await self._start_invoice(row)
+            return
         start = SubscriptionStart.model_validate(row.payload["message"]).model_copy(update={"limits": self._limits})
         state = start.state
         try:
@@ -113,6 +125,22 @@ class Delivery:
             )
         except WorkflowAlreadyStartedError:
             _LOG.info("%s has been started before and is over", row.ordering_key)
+
+    async def _start_invoice(self, row: DueRow) -> None:
+        """Start the workflow of an invoice without a subscription."""
+        start = FollowInvoice.model_validate(row.payload["message"])
+        with contextlib.suppress(WorkflowAlreadyStartedError):
+            await self._client.start_workflow(
+                INVOICE_WORKFLOW,
+                start,
+                id=row.payload["workflow_id"],
+                task_queue=self._queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(PROJECT, str(start.project_id))]),
+                static_summary=f"invoice {start.invoice.number}",
+                priority=Priority(fairness_key=str(start.project_id)),
+            )
 
     async def signal(self, workflow_id: str, signal: str, message: object) -> None:
         """Signal a workflow; one that is over needs no signal. Raises `NotDelivered` if it was never started."""

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from api.compat import (
     usageflow_catalogue,
+    usageflow_invoices,
     usageflow_keys,
     usageflow_organizations,
     usageflow_subscriptions,
@@ -18,5 +19,6 @@ COMPAT_ROUTERS: tuple[APIRouter, ...] = (
     usageflow_catalogue.router,
     usageflow_keys.router,
     usageflow_organizations.router,
+    usageflow_invoices.router,
     usageflow_subscriptions.router,
 )

@@ -1,8 +1,8 @@
 """Invoices as requests: ABAXUS's and BoxBilling's bodies, recognised by their fields (conflicts C14)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,7 @@ from api.shapes.fields import Currency, Ref
 from api.shapes.moments import AnyMoment, InstantField
 from billing.invoice import MOST_LINES
 from billing.numbers import NonNegative, Quantity, exact
+from models.problems import invalid
 
 #: What `?status=` takes: every status, and BoxBilling's word for issued (C14).
 STATUSES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -21,6 +22,15 @@ STATUSES: Final[Mapping[str, tuple[str, ...]]] = {
     "failed": ("failed",),
     "voided": ("voided",),
 }
+
+
+def statuses(text: str | None) -> Sequence[str] | None:
+    """Give the stored statuses that a filter means, in any case; None for no filter. Raises `Problem` 422."""
+    if text is None:
+        return None
+    if text.lower() not in STATUSES:
+        raise invalid("status", f"must be one of {', '.join(STATUSES)}")
+    return STATUSES[text.lower()]
 
 
 class NewLineItem(BaseModel):
@@ -107,6 +117,24 @@ class PreviewRequest(BaseModel):
     cutoff_date: AnyMoment | None = None
     billing_period_start: InstantField | None = None
     billing_period_end: AnyMoment | None = None
+
+
+class InvoiceQuery(BaseModel):
+    """What a list of invoices is about."""
+
+    customer_id: Ref | None = Field(default=None, description="Any name of a customer.")
+    subscription_id: Ref | None = Field(default=None, description="Any name of a subscription.")
+    status: str | None = Field(default=None, max_length=32, description="One status; finalized means issued.")
+
+
+class FeeQuery(BaseModel):
+    """What a list of fees is about."""
+
+    invoice_id: Ref | None = Field(default=None, description="Id or uuid of an invoice.")
+    customer_id: Ref | None = Field(default=None, description="Any name of a customer.")
+    subscription_id: Ref | None = Field(default=None, description="Any name of a subscription.")
+    fee_type: Literal["charge", "subscription", "add_on", "credit", "commitment"] | None = None
+    payment_status: Literal["pending", "succeeded", "failed", "refunded"] | None = None
 
 
 class InvoiceChange(BaseModel):

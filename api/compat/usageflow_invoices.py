@@ -1,0 +1,123 @@
+"""UsageFlow's invoices: camelCase, upper-case status, the amount in major units as a number (conflicts C11, C22)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import Row
+
+from adapters.postgres import invoice_store, resolver
+from adapters.postgres.invoice_store import InvoiceFilter
+from adapters.postgres.subscription_store import wanted_id
+from api.deps import CallerDep, DatabaseDep
+from api.pagination import LISTED, PageDep, listed
+from api.responses import reply
+from api.routing import resource_router
+from api.shapes.fields import Ref
+from api.shapes.invoice_bodies import statuses
+from api.shapes.invoice_shapes import customer_shown
+from billing.money import to_major
+from billing.numbers import ExactDecimal, json_number
+from billing.period import inclusive_end
+from models.identifiers import shown_id
+
+router = resource_router("UsageFlow")
+
+
+class UsageFlowQuery(BaseModel):
+    """What a list of invoices is about."""
+
+    customerId: Ref | None = None
+    status: str | None = Field(default=None, max_length=32, description="One status, in any case.")
+
+
+class UsageFlowLine(BaseModel):
+    """One line; `amount` is in major units."""
+
+    description: str = Field(examples=["API Calls — usage (12,000 calls)"])
+    quantity: ExactDecimal = Field(examples=[12000])
+    amount: ExactDecimal = Field(examples=[20])
+    metric: str | None = Field(examples=["API_CALL"])
+
+
+class UsageFlowInvoice(BaseModel):
+    """An invoice as UsageFlow shows it; `amount` is in major units, an integer when it is whole."""
+
+    id: str = Field(examples=["inv_01jbq4m8d0e7s9t5v2x3y4z5a6"])
+    invoiceNumber: str | None
+    customerId: str
+    subscriptionId: str | None
+    status: str = Field(examples=["ISSUED"])
+    amount: ExactDecimal = Field(examples=[120])
+    currency: str
+    periodStart: datetime | None
+    periodEnd: datetime | None
+    dueDate: datetime | None
+    paidAt: datetime | None
+    createdAt: datetime
+    lineItems: list[UsageFlowLine]
+
+
+def _document(row: Row[Any], lines: Sequence[Row[Any]]) -> dict[str, Any]:
+    return {
+        "id": shown_id("invoice", row.id),
+        "invoiceNumber": row.number,
+        "customerId": customer_shown(row),
+        "subscriptionId": None if row.subscription_id is None else shown_id("subscription", row.subscription_id),
+        "status": row.status.upper(),
+        "amount": json_number(to_major(row.total_minor, row.currency)),
+        "currency": row.currency,
+        "periodStart": row.period_start,
+        "periodEnd": None if row.period_end is None else inclusive_end(row.period_end),
+        "dueDate": row.due_at,
+        "paidAt": row.paid_at,
+        "createdAt": row.created_at,
+        "lineItems": [
+            {
+                "description": line.description,
+                "quantity": json_number(line.quantity),
+                "amount": json_number(to_major(line.amount_minor, row.currency)),
+                "metric": line.metric_key,
+            }
+            for line in lines
+        ],
+    }
+
+
+@router.get(
+    "/invoices",
+    response_model=list[UsageFlowInvoice],
+    responses=LISTED,
+    operation_id="usageflow_list_invoices",
+    summary="List invoices (UsageFlow)",
+)
+async def list_invoices(
+    request: Request, caller: CallerDep, database: DatabaseDep, page: PageDep, query: Annotated[UsageFlowQuery, Query()]
+) -> Response:
+    """List the project's invoices, newest first."""
+    project = caller.project_id
+    async with database.transaction(caller.scope) as connection:
+        wanted = InvoiceFilter(
+            customer_id=await wanted_id(connection, project, resolver.CUSTOMER, query.customerId),
+            statuses=statuses(query.status),
+        )
+        rows, total = await invoice_store.listed(connection, project, wanted, page)
+        lines = await invoice_store.lines_of(connection, [row.id for row in rows])
+    documents = [_document(row, lines.get(row.id, [])) for row in rows]
+    return listed(page, documents, total, request, last=rows[-1].id if rows else None)
+
+
+@router.get(
+    "/invoices/{invoice_id}",
+    response_model=UsageFlowInvoice,
+    operation_id="usageflow_get_invoice",
+    summary="Read an invoice (UsageFlow)",
+)
+async def get_invoice(invoice_id: str, caller: CallerDep, database: DatabaseDep) -> Response:
+    """Read one invoice; `amount` is in major units: 120 for 12000 cents."""
+    async with database.transaction(caller.scope) as connection:
+        row = await invoice_store.view(connection, caller.project_id, invoice_id)
+        lines = await invoice_store.lines_of(connection, [row.id])
+    return reply(_document(row, lines.get(row.id, [])))

@@ -1,0 +1,45 @@
+"""Fees: the lines of invoices, listed by themselves (conflicts C32, B118)."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Request, Response
+
+from adapters.postgres import invoice_store, resolver
+from adapters.postgres.invoice_store import FeeFilter
+from adapters.postgres.subscription_store import wanted_id
+from api.deps import CallerDep, DatabaseDep
+from api.pagination import LISTED, PageDep, listed
+from api.responses import reply
+from api.routing import resource_router
+from api.shapes.invoice_bodies import FeeQuery
+from api.shapes.invoice_shapes import FeeDocument, fee_document
+from models.identifiers import parse_id
+
+router = resource_router("fees")
+
+
+@router.get("/fees", response_model=list[FeeDocument], responses=LISTED, operation_id="list_fees", summary="List fees")
+async def list_fees(
+    request: Request, caller: CallerDep, database: DatabaseDep, page: PageDep, query: Annotated[FeeQuery, Query()]
+) -> Response:
+    """List the project's fees, newest first: one for each line of each invoice. An unknown reference gives none."""
+    project = caller.project_id
+    invoice = None if query.invoice_id is None else parse_id(query.invoice_id) or UUID(int=0)
+    async with database.transaction(caller.scope) as connection:
+        wanted = FeeFilter(
+            invoice_id=invoice,
+            customer_id=await wanted_id(connection, project, resolver.CUSTOMER, query.customer_id),
+            subscription_id=await wanted_id(connection, project, resolver.SUBSCRIPTION, query.subscription_id),
+            fee_type=query.fee_type,
+            payment_status=query.payment_status,
+        )
+        rows, count = await invoice_store.fees(connection, project, wanted, page)
+    return listed(page, [fee_document(row) for row in rows], count, request, last=rows[-1].id if rows else None)
+
+
+@router.get("/fees/{fee_id}", response_model=FeeDocument, operation_id="get_fee", summary="Read a fee")
+async def get_fee(fee_id: str, caller: CallerDep, database: DatabaseDep) -> Response:
+    """Read one fee by its id or uuid."""
+    async with database.transaction(caller.scope) as connection:
+        return reply(fee_document(await invoice_store.fee(connection, caller.project_id, fee_id)))
