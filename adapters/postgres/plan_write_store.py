@@ -85,8 +85,9 @@ async def create(
             entitlements=dict(entitlements or {}),
         )
         .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=plans.c.deleted_at.is_(None))
+        .returning(plans.c.id)
     )
-    if (await connection.execute(statement)).rowcount == 0:
+    if (await connection.execute(statement)).one_or_none() is None:
         raise conflict("plan_exists", f"This project has a plan with the code {shown!r} already.")
     await _write_version(connection, scope, plan_id, 1, draft)
     await _note(connection, scope, actor, plan_id, "created", title=f"Plan {shown} created")

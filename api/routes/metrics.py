@@ -42,7 +42,7 @@ async def _product_ids(connection: Connection, project_id: UUID, refs: list[str]
     if refs is None:
         return None
     found = [await required(connection, project_id, PRODUCT, ref) for ref in dict.fromkeys(refs)]
-    return [row.id for row in found]
+    return list(dict.fromkeys(row.id for row in found))
 
 
 async def create_metric(body: MetricBody, caller: CallerDep, database: DatabaseDep) -> Response:
