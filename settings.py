@@ -56,6 +56,13 @@ class Settings(BaseSettings):
     usage_signal_busy_ms: int = Field(default=1000, ge=10, description="Flush interval of a busy subscription.")
     relay_poll_ms: int = Field(default=200, ge=10)
 
+    # Webhooks out
+    webhook_allow_private: bool = Field(
+        default=False, description="Deliver to loopback and private addresses too (never to link-local ones)."
+    )
+    webhook_timeout_seconds: int = Field(default=15, ge=1, le=60, description="Of one attempt, all of it.")
+    webhook_first_retry_seconds: float = Field(default=5, gt=0, le=3600, description="The later pauses grow from it.")
+
     # Secrets
     bootstrap_key: SecretStr | None = Field(default=None, description="May only create and list organizations.")
     session_secret: SecretStr | None = Field(default=None, description="Signs the dashboard's session cookie.")

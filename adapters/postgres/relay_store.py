@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import Database
+from adapters.postgres.outbox_store import WEBHOOK
 from models.tables import outbox, usage_marks
 
 #: Any number that no other program of this database uses for its advisory locks.
@@ -93,7 +94,9 @@ async def _undelivered(connection: AsyncConnection, condition: ColumnElement[boo
         outbox.c.payload,
         outbox.c.attempts,
     )
-    statement = select(*columns).where(outbox.c.delivered_at.is_(None), condition).order_by(outbox.c.id).limit(limit)
+    # Webhooks are delivered by adapters/webhooks.
+    waiting = and_(outbox.c.delivered_at.is_(None), outbox.c.topic != WEBHOOK, condition)
+    statement = select(*columns).where(waiting).order_by(outbox.c.id).limit(limit)
     return [DueRow(*row) for row in (await connection.execute(statement)).all()]
 
 

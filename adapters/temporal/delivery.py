@@ -27,7 +27,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from adapters.postgres import relay_store
 from adapters.postgres.database import SYSTEM, Database
-from adapters.postgres.outbox_store import WEBHOOK, WORKFLOW_SIGNAL, WORKFLOW_START
+from adapters.postgres.outbox_store import WORKFLOW_SIGNAL, WORKFLOW_START
 from adapters.postgres.relay_store import DueRow
 from models.identifiers import INVOICE_WORKFLOW, PROJECT
 from models.messages.collecting import FollowInvoice
@@ -98,9 +98,6 @@ class Delivery:
                 await self._start(row)
             case topic if topic == WORKFLOW_SIGNAL:
                 await self.signal(row.payload["workflow_id"], row.payload["signal"], row.payload["message"])
-            case topic if topic == WEBHOOK:
-                # No endpoint can be registered, so that it goes to none of them.
-                return
             case topic:
                 raise NotDelivered(f"nobody delivers the topic {topic!r}")
 

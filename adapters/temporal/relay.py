@@ -19,6 +19,7 @@ from adapters.postgres import relay_store, usage_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.relay_store import DueMark
 from adapters.temporal.delivery import Delivery, NotDelivered
+from adapters.webhooks.deliver import Webhooks
 from models.identifiers import subscription_workflow_id
 from models.messages.subscription import UsageRecorded, UsageTotal
 from models.problems import Problem
@@ -41,6 +42,7 @@ class Relay:
         self._database = database
         self._settings = settings
         self._delivery = Delivery(client, database, settings)
+        self._webhooks = Webhooks(database, settings)
         self._poll_seconds = settings.relay_poll_ms / 1000
 
     async def run(self) -> None:
@@ -63,6 +65,7 @@ class Relay:
             tasks.create_task(self._watch(connection))
             tasks.create_task(self._repeat("delivery", self._poll_seconds, self.deliver_due))
             tasks.create_task(self._repeat("usage", self._settings.usage_signal_quiet_ms / 1000, self.flush_usage))
+            tasks.create_task(self._webhooks.run())
             tasks.create_task(self._repeat("pruning", _PRUNE_SECONDS, self._prune))
 
     async def _watch(self, connection: AsyncConnection) -> None:

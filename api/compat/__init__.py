@@ -12,13 +12,16 @@ from api.compat import (
     usageflow_organizations,
     usageflow_subscriptions,
     usageflow_usage,
+    usageflow_webhooks,
 )
 
 COMPAT_ROUTERS: tuple[APIRouter, ...] = (
     usageflow_usage.tracking,
+    usageflow_usage.router,
     usageflow_catalogue.router,
     usageflow_keys.router,
     usageflow_organizations.router,
     usageflow_invoices.router,
     usageflow_subscriptions.router,
+    usageflow_webhooks.router,
 )

@@ -6,6 +6,7 @@ main mounts each at /v1 and at /api/v1. One import and one entry for each file o
 from fastapi import APIRouter
 
 from api.routes import (
+    activity,
     api_keys,
     audit_logs,
     customers,
@@ -26,12 +27,17 @@ from api.routes import (
     subscriptions,
     test_clocks,
     usage,
+    usage_views,
+    webhook_endpoints,
+    webhook_hooks,
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
     events.ingesting,
     usage.router,
+    usage_views.router,
     events.router,
+    activity.router,
     organizations.router,
     projects.router,
     api_keys.router,
@@ -51,6 +57,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     plans.router,
     plans.price_plans,
     plan_simulation.router,
+    webhook_hooks.router,
+    webhook_endpoints.router,
 )
 
 #: Mounted without a prefix.

@@ -1,0 +1,162 @@
+"""Webhook endpoints, and what was delivered to them, as their owners see it (behaviours B161-B168)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.audit_store import Actor, changes_between, record
+from adapters.postgres.database import ProjectScope
+from adapters.postgres.paging import Page, paged
+from models.identifiers import new_id, parse_id
+from models.problems import not_found
+from models.tables import webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
+
+ORDERABLE: Final = {
+    "url": webhook_endpoints.c.url,
+    "status": webhook_endpoints.c.status,
+    "updated_at": webhook_endpoints.c.updated_at,
+}
+_now = func.clock_timestamp()
+_hooks = webhook_deliveries.join(webhook_messages, webhook_messages.c.id == webhook_deliveries.c.message_id)
+_hook = select(
+    webhook_deliveries,
+    webhook_messages.c.type.label("webhook_type"),
+    webhook_messages.c.payload,
+    webhook_messages.c.sequence,
+).select_from(_hooks)
+
+
+@dataclass(frozen=True)
+class HookFilter:
+    """Which deliveries are wanted; None leaves a field open."""
+
+    webhook_type: str | None = None
+    status: str | None = None
+    endpoint_id: UUID | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """List what the filter demands of a row."""
+        wanted = {
+            webhook_messages.c.type: self.webhook_type,
+            webhook_deliveries.c.status: self.status,
+            webhook_deliveries.c.endpoint_id: self.endpoint_id,
+        }
+        return [column == value for column, value in wanted.items() if value is not None]
+
+
+async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+    """Register an endpoint; ``values`` are columns of ``webhook_endpoints``."""
+    statement = insert(webhook_endpoints).values(id=new_id(), project_id=scope.project_id, **values)
+    row: Row[Any] = (await connection.execute(statement.returning(webhook_endpoints))).one()
+    await _note(connection, scope, actor, row, "created")
+    return row
+
+
+async def listing(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of the project's endpoints, newest first, and their number."""
+    alive = webhook_endpoints.c.deleted_at.is_(None)
+    total = await connection.scalar(select(func.count()).select_from(webhook_endpoints).where(alive))
+    statement = paged(select(webhook_endpoints).where(alive), page, webhook_endpoints.c.id, ORDERABLE)
+    return (await connection.execute(statement)).all(), int(total or 0)
+
+
+async def get(connection: AsyncConnection, reference: str, *, lock: bool = False) -> Row[Any]:
+    """Give an endpoint. Raises ``Problem`` 404."""
+    statement = select(webhook_endpoints).where(
+        webhook_endpoints.c.id == _id("webhook_endpoint", reference), webhook_endpoints.c.deleted_at.is_(None)
+    )
+    if lock:
+        statement = statement.with_for_update()
+    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise not_found("webhook_endpoint", reference)
+    return row
+
+
+def _id(kind: str, reference: str) -> UUID:
+    found = parse_id(reference)
+    if found is None:
+        raise not_found(kind, reference)
+    return found
+
+
+async def change(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str, values: Mapping[str, Any]
+) -> Row[Any]:
+    """Change columns of an endpoint and give its row; what waits for it goes to its new address. Raises 404."""
+    before = await get(connection, reference, lock=True)
+    changes = changes_between(before._asdict(), values)
+    if not changes:
+        return before
+    statement = update(webhook_endpoints).where(webhook_endpoints.c.id == before.id)
+    after: Row[Any] = (
+        await connection.execute(statement.values(**values, updated_at=_now).returning(webhook_endpoints))
+    ).one()
+    await _note(connection, scope, actor, after, "updated", changes=changes)
+    return after
+
+
+async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str) -> None:
+    """Delete an endpoint: nothing more is sent to it, what was sent stays on record. Raises ``Problem`` 404."""
+    row = await get(connection, reference, lock=True)
+    await connection.execute(
+        update(webhook_endpoints)
+        .where(webhook_endpoints.c.id == row.id)
+        .values(deleted_at=_now, updated_at=_now, status="disabled")
+    )
+    await connection.execute(
+        update(webhook_deliveries)
+        .where(webhook_deliveries.c.endpoint_id == row.id, webhook_deliveries.c.next_attempt_at.is_not(None))
+        .values(status="failed", next_attempt_at=None, last_error="the endpoint was deleted", updated_at=_now)
+    )
+    await _note(connection, scope, actor, row, "deleted")
+
+
+async def hooks(connection: AsyncConnection, wanted: HookFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of the project's deliveries, newest first, and their number."""
+    conditions = wanted.conditions()
+    total = await connection.scalar(select(func.count()).select_from(_hooks).where(*conditions))
+    statement = paged(_hook.where(*conditions), page, webhook_deliveries.c.id)
+    return (await connection.execute(statement)).all(), int(total or 0)
+
+
+async def hook(connection: AsyncConnection, reference: str) -> Row[Any]:
+    """Give one delivery with its message. Raises ``Problem`` 404."""
+    statement: Select[Any] = _hook.where(webhook_deliveries.c.id == _id("webhook", reference))
+    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise not_found("webhook", reference)
+    return row
+
+
+async def attempts(connection: AsyncConnection, reference: str, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of a delivery's attempts, newest first, and their number. Raises ``Problem`` 404."""
+    found = await hook(connection, reference)
+    of_it = webhook_attempts.c.delivery_id == found.id
+    statement = paged(select(webhook_attempts).where(of_it), page, webhook_attempts.c.id)
+    return (await connection.execute(statement)).all(), int(found.attempts)
+
+
+async def _note(
+    connection: AsyncConnection,
+    scope: ProjectScope,
+    actor: Actor,
+    row: Row[Any],
+    action: str,
+    *,
+    changes: Mapping[str, Any] | None = None,
+) -> None:
+    await record(
+        connection,
+        scope,
+        actor,
+        resource_type="webhook_endpoint",
+        resource_id=row.id,
+        action=action,
+        title=f"Webhook endpoint {row.url} {action}",
+        changes=changes,
+    )

@@ -1,0 +1,1 @@
+"""Webhooks that go out: which addresses are allowed, how messages are signed, sent and tried again."""

@@ -1,0 +1,132 @@
+"""Which addresses a webhook may go to: a URL is a tenant's wish to make our server open a connection (B168).
+
+It is checked twice, with the same rules: when it is registered, so that its owner learns of it, and when a connection
+is opened, because names change what they stand for. The connection then goes to the very address that was checked.
+"""
+
+import asyncio
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+import httpx
+
+from models.problems import Problem, invalid
+
+REFUSED: Final = "webhook_url_refused"
+LONGEST_URL: Final = 2048
+_RESOLVE_SECONDS: Final = 5
+_Address = IPv4Address | IPv6Address
+_Network = IPv4Network | IPv6Network
+
+#: What `webhook_allow_private` opens. Link-local addresses are not among them: clouds hand out credentials there.
+_PRIVATE: Final[tuple[_Network, ...]] = tuple(
+    ip_network(network)
+    for network in (
+        "0.0.0.0/32", "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::/128", "::1/128", "fc00::/7",
+    )
+)  # fmt: skip
+_METADATA: Final = frozenset({ip_address("fd00:ec2::254"), ip_address("fd20:ce::254")})
+_HOST: Final = re.compile(r"[A-Za-z0-9._:-]+")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+#: Names are resolved in threads of their own: a name server that hangs delays no other use of threads.
+_RESOLVERS: Final = ThreadPoolExecutor(32, thread_name_prefix="resolve")
+
+
+class Refused(Exception):
+    """Raised for an address that no webhook may go to; its text says why."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The rules of one deployment; ``allow_private`` also admits loopback and private networks."""
+
+    allow_private: bool = False
+
+    def check_url(self, url: str) -> httpx.URL:
+        """Read a URL: http or https, with a host, without credentials. Raises `Refused`."""
+        try:
+            parsed = httpx.URL(url)
+        except (httpx.InvalidURL, ValueError, UnicodeError) as error:
+            raise Refused("it cannot be read as a URL") from error
+        if parsed.scheme not in ("http", "https"):
+            raise Refused("only http and https are delivered to")
+        if parsed.userinfo:
+            raise Refused("a URL with credentials would show them to everybody who may read it; verify the signature")
+        if not parsed.host:
+            raise Refused("it names no host")
+        if not _HOST.fullmatch(parsed.raw_host.decode("ascii")):
+            raise Refused("its host is neither a name nor an address")
+        if parsed.port == 0:
+            raise Refused("port 0 cannot be connected to")
+        return parsed
+
+    def check_address(self, text: str) -> None:
+        """Refuse an address that is not a public one, in whatever form it is written. Raises `Refused`."""
+        address = ip_address(text.partition("%")[0])
+        for meant in _meant(address):
+            if not self._allowed(meant):
+                raise Refused("its address is not a public one")
+
+    def _allowed(self, address: _Address) -> bool:
+        if self.allow_private and address not in _METADATA and any(address in network for network in _PRIVATE):
+            return True
+        if isinstance(address, IPv6Address) and address.is_site_local:
+            return False
+        return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+
+    async def resolve(self, url: httpx.URL) -> list[str]:
+        """Give the addresses of the URL's host, each of them allowed. Raises `Refused`, and OSError for no address."""
+        addresses = await _addresses(url.raw_host.decode("ascii"))
+        for address in addresses:
+            self.check_address(address)
+        return addresses
+
+    async def check_registration(self, url: str) -> str:
+        """Refuse a URL that nothing would be delivered to; gives it back. A name that has no address yet is accepted.
+
+        Raises ``Problem`` 422 ``webhook_url_refused``.
+        """
+        try:
+            await self.resolve(self.check_url(url))
+        except Refused as refusal:
+            raise refused(refusal) from refusal
+        except (OSError, TimeoutError):
+            return url
+        return url
+
+
+async def _addresses(host: str) -> list[str]:
+    try:
+        return [str(ip_address(host.partition("%")[0]))]
+    except ValueError:
+        pass
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(_RESOLVE_SECONDS):
+        try:
+            found = await loop.run_in_executor(
+                _RESOLVERS, partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+            )
+        except UnicodeError as error:
+            raise OSError(f"{host[:100]} is no host name") from error
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def refused(reason: Refused) -> Problem:
+    """Say that nothing is delivered to this URL, and why (422)."""
+    return invalid("url", f"nothing is delivered to this address: {reason}", REFUSED)
+
+
+def _meant(address: _Address) -> list[_Address]:
+    """List the address, or what it carries: IPv4-mapped, NAT64, 6to4. Other carriers are not public anyway."""
+    if isinstance(address, IPv4Address):
+        return [address]
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    if address in _NAT64:
+        return [IPv4Address(int(address) & 0xFFFFFFFF)]
+    return [address] if address.sixtofour is None else [address, address.sixtofour]

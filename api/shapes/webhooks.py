@@ -1,0 +1,158 @@
+"""Bodies and answers of webhook endpoints and of what was delivered to them (seeds 003, 004; conflicts C26)."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+from adapters.webhooks.guard import LONGEST_URL
+from api.shapes.fields import AnyCase
+from models.identifiers import parse_id
+
+Status = Literal["active", "disabled"]
+DeliveryStatus = Literal["pending", "succeeded", "failed"]
+_Url = Annotated[
+    str, StringConstraints(min_length=1, max_length=LONGEST_URL), Field(examples=["https://acme.io/hooks"])
+]
+_EventType = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9_]+(\.[a-z0-9_]+)+)$", max_length=100)]
+_Events = Annotated[
+    list[_EventType],
+    Field(max_length=100, description="Types to send; every type if it is empty, left out or holds `*`."),
+]
+_EVENTS: list[JsonValue] = ["invoice.created", "invoice.paid", "invoice.failed", "subscription.suspended"]
+
+
+class WebhookEndpointUpdate(BaseModel):
+    """What may be changed of an endpoint; a field that is left out or null stays as it is."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"status": "disabled"}]})
+
+    url: _Url | None = None
+    events: _Events | None = None
+    signature_algo: Annotated[Literal["hmac"], AnyCase] | None = None
+    status: Annotated[Status, AnyCase] | None = Field(None, description="Nothing new is sent to a disabled one.")
+
+    def columns(self) -> dict[str, Any]:
+        """Give the columns of ``webhook_endpoints`` that the body sets."""
+        given = self.model_dump(exclude_none=True)
+        if "events" in given:
+            given["events"] = [] if "*" in given["events"] else sorted(set(given["events"]))
+        return given
+
+
+class WebhookEndpointCreate(WebhookEndpointUpdate):
+    """A new endpoint."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"url": "https://acme.io/hooks", "events": _EVENTS, "signature_algo": "hmac"}]}
+    )
+
+    url: _Url
+
+
+class WebhookEndpointResponse(BaseModel):
+    """Where webhooks are sent."""
+
+    id: UUID
+    url: str = Field(examples=["https://acme.io/hooks"])
+    events: list[str] = Field(description="Empty: every type.", examples=[_EVENTS])
+    signature_algo: str = Field(examples=["hmac"])
+    status: Status
+    created_at: datetime
+    updated_at: datetime
+
+
+class WebhookEndpointCreated(WebhookEndpointResponse):
+    """A new endpoint with its signing secret, which is shown this once."""
+
+    secret: str = Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+
+
+class WebhookResponse(BaseModel):
+    """One message on its way to one endpoint."""
+
+    id: UUID
+    message_id: str = Field(description="What `webhook-id` says: the same for every endpoint and attempt.")
+    webhook_endpoint_id: UUID
+    endpoint_id: UUID = Field(description="The same as webhook_endpoint_id.")
+    webhook_type: str = Field(examples=["invoice.created"])
+    object_type: str | None = Field(examples=["invoice"])
+    object_id: UUID | None
+    payload: dict[str, Any]
+    sequence: int = Field(description="Grows with what happened to one object.")
+    status: DeliveryStatus
+    attempts: int
+    retries: int = Field(description="Attempts after the first one.")
+    max_retries: int = Field(description="Attempts after the first one that are made without being asked for.")
+    last_retried_at: datetime | None
+    next_retry_at: datetime | None = Field(description="Null: no attempt follows by itself.")
+    http_status: int | None
+    response: str | None = Field(description="How the last answer began.")
+    error_message: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class WebhookDeliveryAttemptResponse(BaseModel):
+    """One attempt."""
+
+    id: UUID
+    webhook_id: UUID
+    attempt_number: int
+    http_status: int | None
+    response_body: str | None
+    success: bool
+    error_message: str | None
+    error: str | None = Field(description="The same as error_message.")
+    duration_ms: int
+    attempted_at: datetime
+
+
+def endpoint_document(row: Any, secret: str | None = None) -> dict[str, Any]:
+    """Show an endpoint's row, with its secret only where it has just been made."""
+    shown = {name: getattr(row, name) for name in WebhookEndpointResponse.model_fields}
+    return shown if secret is None else {**shown, "secret": secret}
+
+
+def hook_document(row: Any, *, max_retries: int) -> dict[str, Any]:
+    """Show a delivery with its message."""
+    object_type = row.webhook_type.partition(".")[0]
+    return {
+        "id": row.id,
+        "message_id": row.message_id,
+        "webhook_endpoint_id": row.endpoint_id,
+        "endpoint_id": row.endpoint_id,
+        "webhook_type": row.webhook_type,
+        "object_type": object_type,
+        "object_id": parse_id(str(row.payload["data"].get(f"{object_type}_id"))),
+        "payload": row.payload,
+        "sequence": row.sequence,
+        "status": row.status,
+        "attempts": row.attempts,
+        "retries": max(0, row.attempts - 1),
+        "max_retries": max_retries,
+        "last_retried_at": row.last_attempt_at if row.attempts > 1 else None,
+        "next_retry_at": row.next_attempt_at,
+        "http_status": row.last_http_status,
+        "response": row.last_response,
+        "error_message": row.last_error,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+def attempt_document(row: Any) -> dict[str, Any]:
+    """Show one attempt's row."""
+    return {
+        "id": row.id,
+        "webhook_id": row.delivery_id,
+        "attempt_number": row.number,
+        "http_status": row.http_status,
+        "response_body": row.response_body,
+        "success": row.success,
+        "error_message": row.error,
+        "error": row.error,
+        "duration_ms": row.duration_ms,
+        "attempted_at": row.attempted_at,
+    }

@@ -1,0 +1,95 @@
+"""Which addresses a webhook may go to (B168)."""
+
+import httpx
+import pytest
+
+from adapters.webhooks.guard import Guard, Refused
+from models.problems import Problem
+
+REFUSED = "422 webhook_url_refused"
+NEVER = [
+    "http://169.254.169.254/latest/meta-data/",
+    "http://[fe80::1]/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://[64:ff9b::a9fe:a9fe]/",
+    "http://[fd00:ec2::254]/",
+    "http://100.100.100.200/",
+    "http://224.0.0.1/",
+    "http://255.255.255.255/",
+    "http://[ff02::1]/",
+    "ftp://example.com/",
+    "file:///etc/passwd",
+    "gopher://example.com/",
+    "javascript:alert(1)",
+    "http://user:password@example.com/",
+    "http://user@example.com/",
+    "https://",
+    "http:///hooks",
+    "http://93.184.216.34:0/",
+    "hooks",
+    "//example.com/hooks",
+    "http://exa mple.com/",
+    "http://[::1",
+    "http://0177.0.0.1/",
+]
+PRIVATE = [
+    "http://127.0.0.1:8000/",
+    "http://127.1/",
+    "http://2130706433/",
+    "http://0x7f000001/",
+    "http://localhost/",
+    "http://0.0.0.0/",
+    "http://10.1.2.3/",
+    "http://172.16.0.1/",
+    "http://192.168.1.1/",
+    "http://[::1]/",
+    "http://[::]/",
+    "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:7f00:1]/",
+    "http://[64:ff9b::7f00:1]/",
+    "http://[fd12:3456::1]/",
+]
+PUBLIC = ["https://93.184.216.34/hooks", "http://[2606:2800:220:1:248:1893:25c8:1946]:8080/hooks"]
+
+
+async def code_of(guard: Guard, url: str) -> str | None:
+    try:
+        await guard.check_registration(url)
+    except Problem as problem:
+        return f"{problem.status} {problem.code}"
+    return None
+
+
+@pytest.mark.parametrize("url", NEVER)
+async def test_b168_some_addresses_are_never_delivered_to(url: str) -> None:
+    assert await code_of(Guard(), url) == REFUSED
+    assert await code_of(Guard(allow_private=True), url) == REFUSED
+
+
+@pytest.mark.parametrize("url", PRIVATE)
+async def test_b168_private_addresses_are_refused_unless_configured(url: str) -> None:
+    assert await code_of(Guard(), url) == REFUSED
+    assert await code_of(Guard(allow_private=True), url) is None
+
+
+@pytest.mark.parametrize("url", PUBLIC)
+async def test_public_addresses_are_accepted(url: str) -> None:
+    assert await code_of(Guard(), url) is None
+
+
+async def test_6to4_leads_where_its_inner_address_leads() -> None:
+    assert await code_of(Guard(), "http://[2002:7f00:1::]/") == REFUSED
+
+
+async def test_a_name_without_an_address_is_left_to_the_delivery() -> None:
+    guard = Guard()
+    assert await code_of(guard, "https://hooks.example.invalid/") is None
+    with pytest.raises(OSError, match=r".+"):
+        await guard.resolve(httpx.URL("https://hooks.example.invalid/"))
+    with pytest.raises(OSError, match="no host name"):
+        await guard.resolve(httpx.URL(f"https://{'a' * 70}.example.invalid/"))
+
+
+async def test_every_address_of_a_name_must_be_allowed() -> None:
+    with pytest.raises(Refused):
+        await Guard().resolve(httpx.URL("http://localhost/"))
