@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
 from adapters.postgres.subscription_store import View
-from api.shapes.moments import AnyMoment, Moment
+from api.shapes.moments import AnyMoment, Moment, read_moment
 from billing.period import Alignment, TimeZone, inclusive_end
 from models.identifiers import shown_id
 from models.problems import invalid
@@ -220,9 +220,11 @@ def shown_status(row: View) -> str:
     return "canceled" if row.canceled_at is not None and row.status != "terminated" else str(row.status)
 
 
-def shown_start(row: View) -> str | datetime:
+def shown_start(row: View) -> Any:
     """Give the start in the form it was supplied, unless the subscription began at another time (C21)."""
-    return row.starts_at if row.starts_at_supplied is None else str(row.starts_at_supplied)
+    supplied = row.starts_at_supplied
+    began_as_asked = supplied is not None and read_moment(supplied).instant(row.timezone) == row.starts_at
+    return str(supplied) if began_as_asked else row.starts_at
 
 
 def subscription_document(row: View, organization_id: UUID) -> dict[str, Any]:
