@@ -87,7 +87,7 @@ async def test_a_declined_card_recovers_by_the_retry_schedule(client: httpx.Asyn
     subscription = await subscribed(client, start_date=JANUARY)
     await advance(client, clock, "2026-02-01T00:00:00Z")
     (declined,) = await invoices(client, subscription["id"])
-    assert (declined["status"], declined["attempt_count"]) == ("failed", 1)
+    assert (declined["status"], declined["attempt_count"]) == ("issued", 1)
     await advance(client, clock, "2026-02-03T00:00:00Z")
     (paid,) = await invoices(client, subscription["id"])
     assert (paid["status"], paid["attempt_count"]) == ("paid", 2)
