@@ -1,20 +1,33 @@
 """UsageFlow's events and aggregated usage (seed 003)."""
 
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Final
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
+from adapters.postgres import usage_report_store
 from adapters.postgres.ingest_events import TRACK
+from api.deps import CallerDep, DatabaseDep
 from api.ingest_route import ingest_router, take
 from api.responses import reply
 from api.routes.events import already_other
+from api.routing import resource_router
+from api.shapes.moments import InstantField
 from api.shapes.usage_answers import accepted_document
 from api.shapes.usage_events import Shape
 from api.shapes.usage_openapi import TRACK_BODY
+from billing.period import inclusive_end
 from models.identifiers import shown_id
+from models.problems import invalid
 
 tracking = ingest_router("UsageFlow")
+router = resource_router("UsageFlow")
+
+_MOST_RECORDS: Final = 1000
+_WINDOW: Final = timedelta(days=366)
+_WIDEST: Final = timedelta(days=3660)
 
 _SINGLE: Final = Shape(most=1, single=True, needs_value=True)
 
@@ -55,4 +68,59 @@ async def track(request: Request) -> Response:
             "skipReason": answer["skip_reason"],
         },
         202,
+    )
+
+
+class AggregatedUsage(BaseModel):
+    """The total of a metric in one billing period; raw events are listed by /v1/events."""
+
+    metric: str = Field(examples=["API_CALL"])
+    total: Decimal = Field(examples=[12000])
+    events: int = Field(examples=[12])
+    periodStart: datetime
+    periodEnd: datetime = Field(description="The last second of the period.")
+    customerId: str | None = Field(description="Null for the usage that the organization itself pays for.")
+    subscriptionId: str
+
+
+@router.get(
+    "/usage",
+    operation_id="usageflow_list_usage",
+    summary="List aggregated usage",
+    response_model=list[AggregatedUsage],
+)
+async def list_usage(
+    *,
+    caller: CallerDep,
+    database: DatabaseDep,
+    metric: Annotated[str | None, Query(max_length=255)] = None,
+    customer: Annotated[str | None, Query(alias="customerId", max_length=255)] = None,
+    start: Annotated[InstantField | None, Query(alias="periodStart")] = None,
+    end: Annotated[InstantField | None, Query(alias="periodEnd")] = None,
+) -> Response:
+    """Give one record for each metric, subscription and billing period with usage: the current one, or a window's."""
+    window = None
+    if start is not None or end is not None:
+        upto = end or datetime.now(UTC)
+        window = (start or upto - _WINDOW, upto)
+        if not timedelta(0) < window[1] - window[0] <= _WIDEST:
+            raise invalid("periodStart", "must lie before periodEnd, by at most ten years")
+    async with database.transaction(caller.scope) as connection:
+        found = await usage_report_store.aggregates(
+            connection, caller.project_id, metric=metric, customer=customer, window=window, most=_MOST_RECORDS
+        )
+    return reply(
+        [
+            {
+                "metric": each.metric_key,
+                "total": each.total,
+                "events": each.events,
+                "periodStart": each.period.start,
+                "periodEnd": inclusive_end(each.period.end),
+                "customerId": each.customer,
+                "subscriptionId": shown_id("subscription", each.subscription_id),
+            }
+            for each in found
+        ],
+        headers={"X-Total-Count": str(len(found))},
     )

@@ -1,0 +1,121 @@
+"""Usage in units and money, activity, estimates."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.usage.conftest import Shop
+
+
+async def test_current_usage_is_exact_to_the_last_answer(shop: Shop) -> None:
+    subscription = await shop.ready()
+    for _ in range(4):
+        await shop.send(value=0.25)
+        assert (await shop.http.get(f"/v1/subscriptions/{subscription}/current_usage")).status_code == 200
+    assert await shop.units(subscription) == "1"
+    await shop.send(value=999)
+    answer = (await shop.http.get(f"/v1/subscriptions/{subscription}/current_usage")).json()
+    assert (answer["current_usage_amount_cents"], answer["amount_cents"]) == ("1000", "1000")
+    assert answer["charges"][0]["billable_metric"] == {
+        "code": "api_calls",
+        "name": "api_calls",
+        "aggregation_type": "sum",
+    }
+
+
+async def test_customer_usage_now_projected_and_past(shop: Shop) -> None:
+    await shop.ready()
+    await shop.send(value=10)
+    await shop.send(value=7, timestamp="2026-01-31T23:59:59.5Z")
+    now = (await shop.http.get("/v1/customers/acme/current_usage")).json()
+    assert now["charges"][0]["units"] == "10"
+    projected = (await shop.http.get("/v1/customers/acme/projected_usage")).json()
+    assert float(projected["charges"][0]["units"]) >= 10
+    past = (await shop.http.get("/v1/customers/acme/past_usage?periods_count=36")).json()
+    assert past[-1]["from_datetime"] == "2026-01-01T00:00:00Z"
+    assert past[-1]["charges"][0]["units"] == "7"
+    assert (await shop.http.get("/v1/customers/nobody/current_usage")).status_code == 404
+    await shop.customer("other")
+    assert (await shop.http.get("/v1/customers/other/current_usage")).status_code == 404
+
+
+async def test_the_trend_has_every_day(shop: Shop) -> None:
+    subscription = await shop.ready()
+    await shop.send(value=2, timestamp="2026-02-01T00:00:00Z")
+    await shop.send(value=3, timestamp="2026-02-01T23:59:59Z")
+    url = f"/v1/subscriptions/{subscription}/usage_trend"
+    answer = (await shop.http.get(url, params={"start_date": "2026-01-31", "end_date": "2026-02-02"})).json()
+    assert [(each["date"], each["value"], each["events_count"]) for each in answer["data_points"]] == [
+        ("2026-01-31", "0", 0),
+        ("2026-02-01", "5", 2),
+        ("2026-02-02", "0", 0),
+    ]
+    assert len((await shop.http.get(url)).json()["data_points"]) == 30
+    assert (await shop.http.get(url, params={"start_date": "2020-01-01"})).status_code == 422
+    assert (await shop.http.get(url, params={"end_date": "0001-01-01"})).status_code == 422
+
+
+async def test_an_estimate_stores_nothing(shop: Shop) -> None:
+    subscription = await shop.ready()
+    await shop.send(value=100)
+    body = {"subscription_id": subscription, "metric_key": "api_calls", "value": 50}
+    answer = (await shop.http.post("/v1/events/estimate_fees", json=body)).json()
+    assert (answer["units"], answer["amount_cents"], answer["unit_amount_cents"]) == ("50", "50", "1")
+    assert await shop.units(subscription) == "100"
+    unknown = await shop.http.post("/v1/events/estimate_fees", json={**body, "metric_key": "nope"})
+    assert unknown.status_code == 404
+
+
+async def test_activity_prices_each_event_and_names_the_reason(shop: Shop) -> None:
+    await shop.ready()
+    await shop.send(value=3)
+    await shop.send(value=4)
+    await shop.send(value=1, metric_key="nope")
+    entries = (await shop.http.get("/api/v1/activity")).json()
+    shown = [(each["status"], each["quantity"], each["amount_cents"], each["reason"]) for each in entries]
+    assert shown == [("skipped", 1, None, "unknown_metric"), ("counted", 4, "4", None), ("counted", 3, "3", None)]
+    assert len((await shop.http.get("/v1/activity?status=skipped")).json()) == 1
+    assert len((await shop.http.get("/v1/activity?meter_id=api_calls&limit=1")).json()) == 1
+    assert (await shop.http.get("/v1/activity?type=charge")).json() == []
+
+
+async def test_volume_counts_by_hour(shop: Shop) -> None:
+    await shop.ready()
+    at = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    for number in range(5):
+        await shop.send(timestamp=(at + timedelta(minutes=number)).isoformat())
+    answer = (await shop.http.get("/v1/events/volume")).json()
+    assert answer == {"data_points": [{"timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"), "count": 5}]}
+
+
+async def test_aggregated_usage_by_metric_and_period(shop: Shop) -> None:
+    await shop.ready()
+    for number in range(3):
+        body: dict[str, Any] = {"metric": "api_calls", "amount": 1000, "customerId": "acme"}
+        await shop.http.post("/api/track", json=body, headers={"Idempotency-Key": f"t-{number}"})
+    records = (await shop.http.get("/api/usage", params={"metric": "api_calls"})).json()
+    assert [(each["metric"], each["total"], each["events"], each["customerId"]) for each in records] == [
+        ("api_calls", 3000, 3, "acme")
+    ]
+    assert (await shop.http.get("/api/usage?customerId=acme")).json() == records
+    assert (await shop.http.get("/api/usage?metric=nope")).json() == []
+
+
+async def test_events_are_listed_and_filtered(shop: Shop) -> None:
+    subscription = await shop.ready()
+    for number in range(3):
+        await shop.send(idempotency_key=f"e-{number}", timestamp=f"2026-02-0{number + 1}T00:00:00Z")
+    await shop.send(idempotency_key="other", customer_id="nobody")
+
+    async def keys(**query: str) -> list[str]:
+        answer = await shop.http.get("/v1/events", params=query)
+        assert answer.status_code == 200, answer.text
+        return [each["idempotency_key"] for each in answer.json()]
+
+    assert await keys() == ["other", "e-2", "e-1", "e-0"]
+    assert await keys(external_customer_id="acme", limit="2") == ["e-2", "e-1"]
+    assert await keys(status="skipped") == ["other"]
+    assert await keys(subscription_id=subscription, from_timestamp="2026-02-02", to_timestamp="2026-02-03") == ["e-1"]
+    assert await keys(code="api_calls", order_by="timestamp:asc", limit="1") == ["e-0"]
+    page = await shop.http.get("/v1/events?limit=2")
+    following = page.headers["Link"].split(";")[0].strip("<>")
+    assert [each["idempotency_key"] for each in (await shop.http.get(following)).json()] == ["e-1", "e-0"]
