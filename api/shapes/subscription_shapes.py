@@ -14,7 +14,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstrain
 from adapters.postgres.subscription_store import View
 from api.shapes.moments import AnyMoment, Moment, read_moment
 from billing.period import Alignment, TimeZone, inclusive_end
-from models.identifiers import shown_id
+from models.identifiers import shown_id, subscription_workflow_id
 from models.problems import invalid
 
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=255)]
@@ -170,6 +170,7 @@ class SubscriptionDocument(BaseModel):
     currency: str
     timezone: str
     ingest_key: str
+    workflow_id: str = Field(description="Of the one workflow of this subscription, in the Temporal UI.")
     test_clock_id: str | None
     metadata: dict[str, Any]
     needs_attention: str | None
@@ -252,6 +253,7 @@ def subscription_document(row: View, organization_id: UUID) -> dict[str, Any]:
         "currency": row.plan_currency,
         "timezone": row.timezone,
         "ingest_key": f"sub.{shown.rpartition('_')[2]}",
+        "workflow_id": subscription_workflow_id(row.project_id, row.id),
         "test_clock_id": shown_id("test_clock", row.test_clock_id) if row.test_clock_id else None,
         "metadata": row.metadata,
         "needs_attention": row.needs_attention,
