@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
+from adapters.postgres.event_scope import scope_condition
 from billing.aggregations import AGGREGATIONS, Aggregation, aggregation, round_quantity
 from billing.charges import Charge, Dynamic
 from billing.numbers import RoundingFunction
@@ -108,6 +109,8 @@ async def usages(
     by_metric = await metric_usages(connection, subscription_id, metrics, Period(start=period.start, end=end))
     found = {charge.id: by_metric.get(charge.metric_id, NO_USAGE) for charge in metered if charge.metric_id}
     for charge in metered:
+        if charge.scope is not None:
+            found[charge.id] = await _scoped(connection, subscription_id, charge, Period(start=period.start, end=end))
         if isinstance(charge.model, Dynamic):
             priced = await _priced(connection, subscription_id, charge, Period(start=period.start, end=end))
             found[charge.id] = found[charge.id].model_copy(update={"priced": priced})
@@ -164,6 +167,33 @@ async def _folded(
     return Decimal(row.scalar_one())
 
 
+async def _scoped(connection: AsyncConnection, subscription_id: UUID, charge: Charge, period: Period) -> Usage:
+    """Fold the events of the period that lie in the charge's scope; rollups do not keep properties apart (B51)."""
+    configured = text(
+        "SELECT aggregation, field_name, expression, rounding_function, rounding_precision FROM metrics WHERE id = :id"
+    )
+    metric = (await connection.execute(configured, {"id": charge.metric_id})).one()
+    folding = aggregation(metric.aggregation, field=metric.field_name, expression=metric.expression)
+    condition, binds = scope_condition(charge.scope)
+    configuration: Mapping[str, Any] = {"start": period.start, "end": period.end, **folding.bindings}
+    row = await connection.execute(
+        text(
+            f"SELECT {folding.from_events} AS quantity, count(*) AS events "  # noqa: S608
+            f"FROM ({_EVENTS_OF_PERIOD}{condition}) period_events"
+        ),
+        {
+            "subscription": subscription_id,
+            "metric": charge.metric_id,
+            "from": period.start,
+            "until": period.end,
+            **{name: configuration[name] for name in folding.sql_parameters},
+            **binds,
+        },
+    )
+    quantity, events = row.one()
+    return _usage(quantity, events, metric.rounding_function, metric.rounding_precision)
+
+
 def _property(name: str) -> str:
     """Give the SQL that reads a property as a number by the grammar of R1; NULL if it is none."""
     return f"CASE WHEN properties ->> :{name} ~ :grammar THEN CAST(properties ->> :{name} AS numeric) END"
@@ -173,8 +203,10 @@ async def _priced(connection: AsyncConnection, subscription_id: UUID, charge: Ch
     """Add up price x quantity over the events, each from the event's own properties; major units."""
     assert isinstance(charge.model, Dynamic)
     quantity = f"coalesce({_property('quantity')}, value)"
+    condition, binds = scope_condition(charge.scope)
     statement = text(
-        f"SELECT coalesce(sum({_property('price')} * {quantity}), 0) FROM ({_EVENTS_OF_PERIOD}) period_events"  # noqa: S608
+        f"SELECT coalesce(sum({_property('price')} * {quantity}), 0) "  # noqa: S608
+        f"FROM ({_EVENTS_OF_PERIOD}{condition}) period_events"
     )
     row = await connection.execute(
         statement,
@@ -186,6 +218,7 @@ async def _priced(connection: AsyncConnection, subscription_id: UUID, charge: Ch
             "price": charge.model.price_field,
             "quantity": charge.model.quantity_field,
             "grammar": _NUMBER_GRAMMAR,
+            **binds,
         },
     )
     return Decimal(row.scalar_one())

@@ -112,6 +112,8 @@ def changed_columns(body: MetricChange, row: Found) -> dict[str, Any]:
     columns = _given(body)
     if body.name is not None:
         columns["name"] = body.name
+    if row.aggregation == "custom" and columns.get("aggregation", "custom") != "custom":
+        columns.setdefault("expression", None)
     check({**row._asdict(), **columns})
     return columns
 
@@ -130,20 +132,17 @@ def _given(body: MetricChange) -> dict[str, Any]:
 
 def check(columns: dict[str, Any]) -> None:
     """Refuse a configuration that no aggregation has. Raises `Problem` 422, which names the field."""
-    kind = columns["aggregation"]
+    kind, expression = columns["aggregation"], columns.get("expression")
+    if expression is not None and kind in AGGREGATIONS and kind != "custom":
+        raise invalid("expression", f"is for the aggregation custom, not for {kind}")
     try:
-        aggregation(kind, field=columns.get("field_name"), expression=_expression(columns))
+        aggregation(kind, field=columns.get("field_name"), expression=expression)
     except UnknownAggregation as error:
         raise invalid("aggregation", str(error), "unknown_aggregation") from None
     except ValidationError as error:
         raise _configuration_problem(error) from None
     if columns.get("recurring") and kind not in RECURRING:
         raise invalid("recurring", f"is for the aggregations {', '.join(RECURRING)}, not for {kind}")
-
-
-def _expression(columns: dict[str, Any]) -> str | None:
-    """Give the expression to the one aggregation that has one; others keep it without a meaning, as BoxBilling does."""
-    return columns.get("expression") if columns["aggregation"] == "custom" else None
 
 
 def _configuration_problem(error: ValidationError) -> Problem:

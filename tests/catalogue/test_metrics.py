@@ -41,7 +41,9 @@ async def test_a_metric_is_answered_in_the_union_of_the_shapes(api: httpx.AsyncC
 
 @pytest.mark.parametrize("kind", AGGREGATIONS)
 async def test_b46_every_aggregation_can_be_chosen_in_any_case(api: httpx.AsyncClient, kind: str) -> None:
-    body = {"key": "m", "name": "M", "aggregation": kind.upper(), "expression": "v * 2", "field_name": "v"}
+    body = {"key": "m", "name": "M", "aggregation": kind.upper(), "field_name": "v"}
+    if kind == "custom":
+        body["expression"] = "v * 2"
     assert (await made(api, "/v1/metrics", body))["aggregation"] == kind
 
 
@@ -53,6 +55,7 @@ async def test_b46_every_aggregation_can_be_chosen_in_any_case(api: httpx.AsyncC
         ({"code": "m", "name": "M", "aggregation_type": "not-valid!"}, "aggregation"),
         ({"code": "m", "name": "M", "aggregation_type": "max"}, "field_name"),
         ({"code": "m", "name": "M", "aggregation_type": "custom"}, "expression"),
+        ({"key": "m", "name": "M", "aggregation": "sum", "expression": "v * 2"}, "expression"),
         ({"code": "m", "name": "M", "aggregation_type": "custom", "expression": "__import__('os')"}, "expression"),
         ({"code": "m", "name": "M", "aggregation_type": "sum", "field_name": "v", "recurring": True}, "recurring"),
         ({"code": "m", "name": "M", "aggregation_type": "count", "rounding_function": "up"}, "rounding_function"),
