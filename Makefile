@@ -33,10 +33,16 @@ test: setup  ## the whole test suite
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 check: setup  ## lint, types, import law, house rules and the money core (under a minute)
+	@$(MAKE) --no-print-directory -j2 check-types check-rules
+
+.PHONY: check-types check-rules
+check-types:
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy .
 	@$(BIN)/lint-imports
+	@$(BIN)/mypy .
+
+check-rules:
 	@$(BIN)/python -m pytest -q tests/house tests/billing $(ARGS)
 
 fmt: setup  ## format the code and apply the safe fixes

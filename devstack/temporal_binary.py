@@ -116,4 +116,7 @@ def _run_with_progress(command: list[str], environment: dict[str, str], say: Say
 
 if __name__ == "__main__":
     # Before the tests: a build that takes minutes should be seen, and not eat a test's time limit.
-    find(settings().temporal_bin, say=print)
+    try:
+        find(settings().temporal_bin, say=lambda text: print(text, flush=True))
+    except StackError as error:
+        sys.exit(str(error))
