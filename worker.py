@@ -165,5 +165,7 @@ def log_as_json(level: str) -> None:
 
 
 if __name__ == "__main__":
+    # The sandbox loads a workflow's module anew for each instance: it must find it compiled.
+    sys.dont_write_bytecode = False
     log_as_json(settings().log_level)
     uvloop.run(main(settings()))
