@@ -143,7 +143,7 @@ async def due_marks(connection: AsyncConnection, *, quiet_ms: int, busy_ms: int,
     now = func.clock_timestamp()
     pause, interval = timedelta(milliseconds=quiet_ms), timedelta(milliseconds=busy_ms)
     paused = usage_marks.c.marked_at <= now - pause
-    overdue = func.coalesce(usage_marks.c.signalled_at, "-infinity") <= now - interval
+    overdue = or_(usage_marks.c.signalled_at.is_(None), usage_marks.c.signalled_at <= now - interval)
     rested = or_(usage_marks.c.signalled_at.is_(None), usage_marks.c.signalled_at <= now - pause)
     statement = (
         select(usage_marks.c.project_id, usage_marks.c.subscription_id, usage_marks.c.version)

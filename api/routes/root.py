@@ -13,7 +13,7 @@ router = resource_router("Operations", public=True)
 async def get_root(request: Request) -> Response:
     """Name the service, its version and where to go on."""
     links = {name: f"{request.base_url}{path}" for name, path in _LINKS.items()}
-    return reply({"name": "Durabill", "version": VERSION, "status": "ok", "links": links})
+    return reply({"name": "Durabill", "version": VERSION, "status": "ok", **links})
 
 
 _LINKS = {"docs": "docs", "openapi": "openapi.json", "dashboard": "ui", "health": "healthz"}
