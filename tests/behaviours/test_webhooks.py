@@ -1,0 +1,230 @@
+"""Webhooks over HTTP, on the whole stack: B161, B162, B164-B168, B182."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from tests.support import quickstart
+from tests.support.receiver import Receiver, receiving
+from tests.support.stack import Stack
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.stack
+
+TYPES = ["invoice.created", "invoice.paid", "invoice.failed", "subscription.suspended"]
+
+
+async def registered(client: httpx.AsyncClient, receiver: Receiver, events: list[str] = TYPES) -> dict[str, Any]:
+    return await quickstart.made(client, "/api/webhooks", {"url": receiver.url, "events": events})
+
+
+async def arrived(receiver: Receiver, kind: str, invoice_id: str) -> dict[str, Any]:
+    """Wait for a message about an invoice, and give its body."""
+
+    async def find() -> dict[str, Any] | None:
+        documents = [one.document for one in receiver.received]
+        return next((d for d in documents if d["type"] == kind and d["data"]["invoiceId"] == invoice_id), None)
+
+    found = await eventually(find)
+    assert found is not None
+    return found
+
+
+async def hooks(client: httpx.AsyncClient, **query: str) -> list[dict[str, Any]]:
+    answer = await client.get("/v1/webhook_endpoints/hooks/list", params=query)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()
+    return found
+
+
+async def hook(client: httpx.AsyncClient, status: str, **query: str) -> dict[str, Any]:
+    """Wait for the first delivery with that status."""
+
+    async def find() -> list[dict[str, Any]]:
+        return await hooks(client, status=status, **query)
+
+    return (await eventually(find))[-1]
+
+
+async def test_b161_b162_b166_b167_an_invoice_is_told_when_it_is_created_and_paid(client: httpx.AsyncClient) -> None:
+    async with receiving() as receiver:
+        endpoint = await registered(client, receiver)
+        await quickstart.acme(client)
+        invoice = await quickstart.invoice(client)
+        created = await arrived(receiver, "invoice.created", invoice["id"])
+        await quickstart.made(client, f"/v1/invoices/{invoice['id']}/charge", {})
+        paid = await arrived(receiver, "invoice.paid", invoice["id"])
+        assert set(receiver.types()) == {"invoice.created", "invoice.paid"}
+        for one in receiver.received:
+            assert one.verified(endpoint["secret"])["type"] == one.document["type"]
+    assert {"type", "data"} < set(created)
+    assert {"amount": 149, "amount_cents": "14900", "currency": "usd", "customer_id": "cust_acme"}.items() <= created[
+        "data"
+    ].items()
+    assert created["data"]["invoiceId"] == created["data"]["invoice_id"] == invoice["id"]
+    assert created["sequence"] < paid["sequence"]
+
+
+async def test_b161_a_declined_card_is_told(client: httpx.AsyncClient) -> None:
+    async with receiving() as receiver:
+        await registered(client, receiver)
+        await quickstart.acme(client, payment_provider_customer_id="cus_decline")
+        invoice = await quickstart.invoice(client)
+        await client.post(f"/v1/invoices/{invoice['id']}/charge", json={})
+        failed = await arrived(receiver, "invoice.failed", invoice["id"])
+        assert receiver.types().index("invoice.created") < receiver.types().index("invoice.failed")
+    assert failed["data"]["amount"] == 149
+
+
+async def test_b164_b165_attempts_are_on_record_and_a_failed_delivery_is_sent_again(client: httpx.AsyncClient) -> None:
+    async with receiving(answers=[500, 503]) as receiver:
+        endpoint = await registered(client, receiver, ["invoice.created"])
+        await quickstart.acme(client)
+        await quickstart.invoice(client)
+        delivered = await hook(client, "succeeded")
+    assert (delivered["endpoint_id"], delivered["attempts"], delivered["retries"]) == (endpoint["id"], 3, 2)
+    assert (delivered["http_status"], delivered["next_retry_at"]) == (200, None)
+    assert delivered["object_type"] == "invoice"
+    assert UUID(delivered["object_id"])
+    path = f"/v1/webhook_endpoints/hooks/{delivered['id']}"
+    assert (await client.get(path)).json() == delivered
+    attempts = (await client.get(f"{path}/delivery_attempts")).json()
+    assert [(one["attempt_number"], one["http_status"], one["success"]) for one in attempts] == [
+        (3, 200, True),
+        (2, 503, False),
+        (1, 500, False),
+    ]
+    assert {one.headers["webhook-id"] for one in receiver.received} == {delivered["message_id"]}
+    refused = await client.post(f"{path}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (400, "webhook_not_failed")
+
+
+async def test_b164_a_retry_delivers_at_once_and_answers_with_the_result(client: httpx.AsyncClient) -> None:
+    # Nothing listens there.
+    nowhere = {"url": "http://127.0.0.1:9/hooks", "events": ["invoice.created"]}
+    endpoint = await quickstart.made(client, "/v1/webhook_endpoints", nowhere)
+    await quickstart.acme(client)
+    await quickstart.invoice(client)
+    failed = await hook(client, "failed", endpoint_id=endpoint["id"])
+    assert failed["http_status"] is None
+    assert failed["error_message"]
+    path = f"/v1/webhook_endpoints/hooks/{failed['id']}"
+    again = await client.post(f"{path}/retry")
+    assert (again.status_code, again.json()["status"]) == (200, "failed")
+    assert again.json()["attempts"] > failed["attempts"]
+    async with receiving() as receiver:
+        moved = await client.put(f"/v1/webhook_endpoints/{endpoint['id']}", json={"url": receiver.url})
+        assert moved.json()["url"] == receiver.url
+        await client.post(f"{path}/retry")
+        # Either the retry or the next automatic attempt succeeded.
+        assert (await hook(client, "succeeded"))["id"] == failed["id"]
+        assert receiver.received[0].verified(endpoint["secret"])["id"] == failed["message_id"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/",
+        "http://[fe80::1]/",
+        "ftp://example.com/",
+        "http://a:b@example.com/",
+        "hooks",
+        "http://",
+    ],
+)
+async def test_b168_some_addresses_are_refused(client: httpx.AsyncClient, url: str) -> None:
+    for path in ("/v1/webhook_endpoints", "/api/webhooks"):
+        answer = await client.post(path, json={"url": url})
+        assert (answer.status_code, answer.json()["code"]) == (422, "webhook_url_refused"), answer.text
+        assert answer.json()["errors"][0]["field"] == "url"
+
+
+async def test_an_endpoint_is_shown_changed_and_deleted_and_its_secret_shown_once(
+    stack: Stack, client: httpx.AsyncClient
+) -> None:
+    body = {"url": "http://127.0.0.1:9/hooks", "signature_algo": "hmac"}
+    made = await quickstart.made(client, "/v1/webhook_endpoints/", body)
+    assert made["secret"].startswith("whsec_")
+    assert (made["events"], made["status"], made["signature_algo"]) == ([], "active", "hmac")
+    path = f"/v1/webhook_endpoints/{UUID(made['id'])}"
+    shown = {name: value for name, value in made.items() if name != "secret"}
+    assert (await client.get(path)).json() == shown
+    assert (await client.get("/v1/webhook_endpoints")).json() == [shown]
+    changed = await client.patch(path, json={"status": "disabled", "events": ["invoice.paid"]})
+    assert (changed.json()["status"], changed.json()["events"]) == ("disabled", ["invoice.paid"])
+    async with stack.client("Other") as other:
+        for method in ("GET", "PUT", "DELETE"):
+            answer = await other.request(method, path, json={} if method == "PUT" else None)
+            assert answer.status_code == 404
+    assert (await client.delete(path)).status_code == 204
+    assert (await client.get(path)).status_code == 404
+    assert (await client.get("/v1/webhook_endpoints")).json() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"url": None},
+        {"url": 7},
+        {"url": "http://127.0.0.1/" + "a" * 2048},
+        {"url": "http://127.0.0.1/", "events": ["invoice created"]},
+        {"url": "http://127.0.0.1/", "events": "invoice.created"},
+        {"url": "http://127.0.0.1/", "signature_algo": "jwt"},
+        {"url": "http://127.0.0.1/", "status": "sleeping"},
+    ],
+)
+async def test_a_wrong_body_is_a_422(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    answer = await client.post("/v1/webhook_endpoints", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed"), answer.text
+
+
+async def test_b182_the_pipeline_of_usageflow(stack: Stack) -> None:
+    """Seed 003 in one run: event, aggregation, invoice, webhook, payment."""
+    organization = await stack.new_organization("CloudAI")
+    headers = {"Authorization": f"Bearer {organization['api_key']['key']}"}
+    async with (
+        httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=60) as client,
+        receiving() as receiver,
+    ):
+        endpoint = await registered(client, receiver)
+        subscription = await _pro_plan(client, organization["id"])
+        key = (await quickstart.made(client, "/api/api-keys", {"name": "backend"}))["key"]
+        for number in range(12):
+            event = {"metric": "API_CALL", "amount": 1000, "customerId": "user_123"}
+            sent = {"x-usageflow-api-key": key, "Idempotency-Key": f"event-{number}"}
+            answer = await client.post("/api/track", json=event, headers=sent)
+            assert answer.status_code in (200, 201, 202), answer.text
+
+        async def total() -> Any:
+            (usage,) = (await client.get("/api/usage", params={"metric": "API_CALL"})).json()
+            return usage["total"]
+
+        await eventually(total, until=lambda found: found == 12000)
+        cutoff = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        window = {"subscription_id": subscription, "cutoff_date": cutoff}
+        invoice = await quickstart.made(client, "/v1/invoices", window)
+        assert invoice["total_amount"] == 12000
+        created = await arrived(receiver, "invoice.created", invoice["id"])
+        assert b'"amount":120,' in receiver.received[0].body
+        assert (created["data"]["amount"], created["data"]["invoiceId"]) == (120, invoice["id"])
+        payment = await client.post(f"/v1/invoices/{invoice['id']}/pay", json={})
+        assert payment.status_code == 200, payment.text
+        paid = await arrived(receiver, "invoice.paid", invoice["id"])
+        assert created["sequence"] < paid["sequence"]
+        assert receiver.received[-1].verified(endpoint["secret"])["data"]["status"] == "paid"
+        assert (await client.get(f"/api/invoices/{invoice['id']}")).json()["status"] == "PAID"
+
+
+async def _pro_plan(client: httpx.AsyncClient, organization: str) -> str:
+    """Steps 2 to 5; gives the subscription's id."""
+    await quickstart.made(client, "/api/metrics", {"name": "API Calls", "key": "API_CALL", "unit": "calls"})
+    pro = {"name": "Pro", "basePrice": 100, "billingCycle": "MONTHLY", "currency": "usd"}
+    plan = (await quickstart.made(client, "/api/plans", pro))["id"]
+    attached = {"metric": "API_CALL", "includedUnits": 10000, "overagePrice": 0.01}
+    await quickstart.made(client, f"/api/plans/{plan}/metrics", attached)
+    wanted = {"organizationId": organization, "planId": plan, "billingCycle": "MONTHLY"}
+    return str((await quickstart.made(client, "/api/subscriptions", wanted))["id"])
