@@ -5,13 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from adapters.postgres import key_store, organization_store
 from adapters.postgres.audit_store import Actor, record_for_organization
 from adapters.postgres.database import Database
 from adapters.postgres.key_store import NewKey
+from adapters.postgres.rows import AsyncConnection, Row
 from api.auth import ROLES, Caller, project_forbidden
 from api.shapes.tenancy_shapes import ApiKeyCreate, key_document
 from models.problems import Problem, invalid, not_found

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, Field
-from sqlalchemy import Row
 
 from adapters.postgres import audit_store
 from adapters.postgres.audit_store import AuditFilter
+from adapters.postgres.rows import Row
 from api.deps import CallerDep, DatabaseDep
 from api.pagination import LISTED, PageDep, listed
 from api.routing import resource_router

@@ -4,12 +4,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Path, Request, Response
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import key_store, organization_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.key_store import NewKey
+from adapters.postgres.rows import AsyncConnection
 from api.deps import AnyCallerDep, Caller, CallerDep, DatabaseDep, Operator, OperatorDep
 from api.keys import note_key
 from api.pagination import LISTED, PageDep, listed

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
-from sqlalchemy import Row
 
+from adapters.postgres.rows import Row
 from billing.money import normalise_currency
 from billing.period import zone
 
