@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     temporal_ui_port: int = 8233
     home: Path = Path(".durabill")
     temporal_bin: str | None = None
+    stripe_mock_bin: str | None = Field(default=None, description="Used by the tests only.")
     public_url: str | None = None
 
     # Postgres: the application's login (row-level security applies) and the owner that migrates

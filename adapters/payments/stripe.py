@@ -154,7 +154,8 @@ def _outcome(intent: "stripe.PaymentIntent", request: ChargeRequest) -> Outcome:
         case "requires_action":
             return RequiresAction(payment_id=intent.id)
         case "requires_payment_method":
-            problem: Any = getattr(intent, "last_payment_error", None) or {}
+            last: Any = getattr(intent, "last_payment_error", None)
+            problem = last.to_dict() if last is not None else {}
             code = problem.get("decline_code") or problem.get("code") or "card_declined"
             return declined(str(code), str(problem.get("message") or "The card was declined."), intent.id)
         case "canceled":
