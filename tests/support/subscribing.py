@@ -1,4 +1,4 @@
-"""Subscriptions as the API makes them (rows and the outbox row that starts the workflow), written straight to Postgres."""
+"""Subscriptions as the API makes them, rows and outbox row alike, written straight to Postgres."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
