@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -13,6 +12,7 @@ from adapters.postgres.audit_store import Actor
 from adapters.postgres.billing_store import Bill, Terms
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoice_write_store import NewInvoice, new_line, write_invoice
+from adapters.postgres.rows import AsyncConnection
 from billing.invoice import AbsurdInvoice, InvoiceStatus, total
 from billing.money import UnknownCurrency
 from models.identifiers import shown_id, subscription_workflow_id

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final, assert_never
 from uuid import UUID
 
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 
 from adapters.payments.port import (
@@ -27,6 +25,7 @@ from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoice_write_store import webhook_message, webhook_order
 from adapters.postgres.payment_store import Collectable
+from adapters.postgres.rows import AsyncConnection, Row
 from billing.invoice import InvoiceStatus, transition
 from models.identifiers import invoice_workflow_id, shown_id, subscription_workflow_id
 from models.messages.collecting import CollectInvoice, InvoiceCollected

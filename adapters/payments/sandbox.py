@@ -8,14 +8,11 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, func, select, update
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from adapters.payments.port import ChargeRequest, Outcome, RequiresAction, Unknown, declined, succeeded
+from adapters.postgres import sandbox_store
 from adapters.postgres.database import SYSTEM, Database
+from adapters.postgres.rows import AsyncConnection, Row
 from models.identifiers import new_id
-from models.tables import sandbox_charges
 
 _DECLINE_TIMES: Final = re.compile(r"decline_(?:(once)|([1-9][0-9]?)_times)")
 _CARD_DECLINED: Final = "card_declined"
@@ -41,9 +38,8 @@ class SandboxPayments:
         A customer whose id contains `timeout_after_success` is charged, and the first answer is lost (`Unknown`).
         """
         async with self._database.transaction(SYSTEM) as connection:
-            # Two calls with one key must not both decide: the second waits for the first.
-            await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(request.key, 0))))
-            known = await _ledger_entry(connection, request.key)
+            await sandbox_store.take_turn(connection, request.key)
+            known = await sandbox_store.entry(connection, request.key)
             if known is not None:
                 return _outcome(known)
             status, code = await _decision(connection, request)
@@ -55,24 +51,15 @@ class SandboxPayments:
     async def find(self, request: ChargeRequest) -> Outcome | None:
         """Look the key up in the ledger."""
         async with self._database.transaction(SYSTEM) as connection:
-            known = await _ledger_entry(connection, request.key)
+            known = await sandbox_store.entry(connection, request.key)
         return None if known is None else _outcome(known)
 
     async def abandon(self, request: ChargeRequest) -> Outcome:
         """Give up a payment that waits for its customer; one that was decided stays as it is."""
         async with self._database.transaction(SYSTEM) as connection:
-            await connection.execute(
-                update(sandbox_charges)
-                .where(sandbox_charges.c.idempotency_key == request.key, sandbox_charges.c.status == "requires_action")
-                .values(status="canceled", failure_code="abandoned")
-            )
-            known = await _ledger_entry(connection, request.key)
+            await sandbox_store.abandon(connection, request.key)
+            known = await sandbox_store.entry(connection, request.key)
         return _outcome(known) if known is not None else declined("abandoned", "The payment was never sent.")
-
-
-async def _ledger_entry(connection: AsyncConnection, key: str) -> Row[Any] | None:
-    found = await connection.execute(select(sandbox_charges).where(sandbox_charges.c.idempotency_key == key))
-    return found.one_or_none()
 
 
 async def _decision(connection: AsyncConnection, request: ChargeRequest) -> tuple[str, str | None]:
@@ -80,8 +67,9 @@ async def _decision(connection: AsyncConnection, request: ChargeRequest) -> tupl
     name = request.customer_ref or ""
     limited = _DECLINE_TIMES.search(name)
     if limited is not None:
+        before = await sandbox_store.declines(connection, request.project_id, request.customer_ref)
         times = 1 if limited.group(1) else int(limited.group(2))
-        return ("declined", _CARD_DECLINED) if await _declines(connection, request) < times else ("succeeded", None)
+        return ("declined", _CARD_DECLINED) if before < times else ("succeeded", None)
     if "requires_action" in name:
         return "requires_action", "authentication_required"
     for code in ("insufficient_funds", "expired_card"):
@@ -90,40 +78,25 @@ async def _decision(connection: AsyncConnection, request: ChargeRequest) -> tupl
     return ("declined", _CARD_DECLINED) if "decline" in name else ("succeeded", None)
 
 
-async def _declines(connection: AsyncConnection, request: ChargeRequest) -> int:
-    """Count how often this customer of this project was declined before."""
-    counted = await connection.execute(
-        select(func.count()).where(
-            sandbox_charges.c.customer_ref == request.customer_ref,
-            sandbox_charges.c.metadata["project_id"].astext == str(request.project_id),
-            sandbox_charges.c.status == "declined",
-        )
-    )
-    return int(counted.scalar_one())
-
-
 async def _record(connection: AsyncConnection, request: ChargeRequest, status: str, code: str | None) -> Row[Any]:
-    written = await connection.execute(
-        insert(sandbox_charges)
-        .values(
-            idempotency_key=request.key,
-            payment_intent_id=f"pi_{new_id().hex}",
-            customer_ref=request.customer_ref,
-            amount_minor=request.amount_minor,
-            currency=request.currency,
-            status=status,
-            failure_code=code,
-            metadata={
+    return await sandbox_store.record(
+        connection,
+        {
+            "idempotency_key": request.key,
+            "payment_intent_id": f"pi_{new_id().hex}",
+            "customer_ref": request.customer_ref,
+            "amount_minor": request.amount_minor,
+            "currency": request.currency,
+            "status": status,
+            "failure_code": code,
+            "metadata": {
                 "project_id": str(request.project_id),
                 "invoice_id": str(request.invoice_id),
                 "attempt_no": request.attempt_no,
                 "charged_at": request.at.isoformat(),
             },
-        )
-        .returning(sandbox_charges)
+        },
     )
-    row: Row[Any] = written.one()
-    return row
 
 
 def _outcome(entry: Row[Any]) -> Outcome:

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
-from sqlalchemy import Row
 
 from adapters.postgres import invoice_store, resolver
 from adapters.postgres.invoice_store import InvoiceFilter
+from adapters.postgres.rows import Row
 from adapters.postgres.subscription_store import wanted_id
 from api.deps import CallerDep, DatabaseDep
 from api.pagination import LISTED, PageDep, listed

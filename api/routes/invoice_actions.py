@@ -10,14 +10,13 @@ from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Response
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import clock_store, invoice_change_store, invoice_store, resolver
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoice_write_store import NewInvoice as InvoiceToWrite
 from adapters.postgres.invoice_write_store import NewLine, write_invoice
+from adapters.postgres.rows import AsyncConnection, Row
 from api.commands import Commands
 from api.deps import Caller, CallerDep, CommandsDep, DatabaseDep
 from api.responses import no_content, reply

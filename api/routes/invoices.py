@@ -7,12 +7,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Request, Response
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import billing_store, invoice_store, payment_store, resolver
 from adapters.postgres.database import Database
 from adapters.postgres.invoice_store import InvoiceFilter
+from adapters.postgres.rows import AsyncConnection, Row
 from adapters.postgres.subscription_store import wanted_id
 from api.commands import Commands
 from api.deps import Caller, CallerDep, CommandsDep, DatabaseDep

@@ -12,8 +12,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Row
 
+from adapters.postgres.rows import Row
 from billing.charges import Charge
 from billing.invoice import InvoiceLine
 from billing.money import exponent

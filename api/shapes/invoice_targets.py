@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from adapters.postgres import billing_store, invoice_store, resolver
 from adapters.postgres.billing_store import Terms
 from adapters.postgres.invoice_store import Billable, BillableFilter
+from adapters.postgres.rows import AsyncConnection
 from api.auth import Caller
 from api.shapes.cutoff import cutoff_end
 from api.shapes.invoice_bodies import NewInvoice, PreviewRequest
