@@ -28,7 +28,7 @@ DOCUMENTED: Final[dict[str, Any]] = {
             "name": "Idempotency-Key",
             "in": "header",
             "required": False,
-            "schema": {"type": "string", "maxLength": _LONGEST_KEY},
+            "schema": {"type": "string", "minLength": 1, "maxLength": _LONGEST_KEY},
             "description": "Makes it safe to send the request again: the first answer is replayed (with "
             "`Idempotency-Replayed: true`) for at least 24 hours. Another body under the same key is 422, a second "
             "request while the first one runs 409.",

@@ -48,8 +48,8 @@ _PROJECT_HEADER = {
     "name": "X-Project-Id",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "format": "uuid"},
-    "description": "Works in this project for one request, in place of the key's active one.",
+    "schema": {"type": "string", "maxLength": 100},
+    "description": "Works in this project (its id or uuid) for one request, in place of the key's active one.",
 }
 
 

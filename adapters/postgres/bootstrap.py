@@ -19,14 +19,14 @@ _LOCK = 0x6475726162  # serialises stacks that start at the same time
 
 @dataclass(frozen=True)
 class DefaultOrganization:
-    """The organization named Default; ``demo_key`` is its test project's key, given only when it has just been made."""
+    """The organization named Default; ``demo_key`` works in its test project, and is given only when just made."""
 
     organization_id: UUID
     demo_key: str | None
 
 
 async def ensure_default_organization(database: Database) -> DefaultOrganization:
-    """Make the organization "Default" and a key of its test project, once; safe to call at every start."""
+    """Make the organization "Default" and a key that works in its test project, once; safe to call at every start."""
     async with database.transaction(SYSTEM) as connection:
         await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         found = await _default(connection)
@@ -59,7 +59,6 @@ async def _demo_key(connection: AsyncConnection, organization_id: UUID) -> str:
         active_project_id=project.id,
         name="Demo key",
         environment="test",
-        project_ids=(project.id,),
     )
     row, secret = await key_store.issue(connection, key)
     await record_for_organization(

@@ -37,8 +37,8 @@ def _zoned(value: datetime) -> datetime:
 
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
-Currency = Annotated[str, Field(max_length=3, examples=["USD"]), AfterValidator(_currency)]
-Zone = Annotated[str, Field(max_length=50, examples=["Europe/Berlin"]), AfterValidator(_zone)]
+Currency = Annotated[str, Field(pattern="^[A-Za-z]{3}$", examples=["USD"]), AfterValidator(_currency)]
+Zone = Annotated[str, Field(min_length=1, max_length=50, examples=["Europe/Berlin"]), AfterValidator(_zone)]
 Color = Annotated[str, Field(max_length=7, examples=["#336699"])]
 Instant = Annotated[datetime, AfterValidator(_zoned)]
 

@@ -157,6 +157,7 @@ async def test_the_default_organization_is_made_once(service: Service) -> None:
     assert (again.organization_id, again.demo_key) == (first.organization_id, None)
     for key in (first.demo_key, await new_demo_key(database)):
         projects = (await service.http.get("/v1/projects", headers=bearer(key))).json()
-        assert [(project["environment"], project["active"]) for project in projects] == [("test", True)]
+        assert key.startswith("sk_test_")
+        assert {project["environment"]: project["active"] for project in projects} == {"live": False, "test": True}
     path = f"/v1/organizations/{first.organization_id}"
     assert (await service.http.delete(path, headers=bearer(BOOTSTRAP_KEY))).status_code == 409
