@@ -1,6 +1,7 @@
 """The API and the worker as child processes of the stack."""
 
 import json
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -56,7 +57,9 @@ class PythonProgram:
 
     def start(self) -> None:
         """Start the program; whether it is ready, the API's health answers for both."""
-        self._process = start(launched(self._command), log=self.log, cwd=ROOT, env=self._environment)
+        # If the supervisor is killed, the servers that an orderly stop would need end too; a crash loses nothing.
+        command = launched(self._command, death_signal=signal.SIGKILL)
+        self._process = start(command, log=self.log, cwd=ROOT, env=self._environment)
 
     def stop(self) -> None:
         """Let the program finish what it does, within its time."""
