@@ -20,10 +20,22 @@ Usage billing in which every subscription is one durable, queryable Temporal wor
 """
 
 _TAGS = [
+    {"name": "Events", "description": "Send usage (ABAXUS, BoxBilling), and look at what became of it."},
+    {"name": "Usage", "description": "Send usage in UsageBox's two shapes, and read what it adds up to."},
+    {"name": "Activity", "description": "What happened, accepted and skipped events with their reasons included."},
+    {"name": "Products", "description": "What is sold; the parent of plans."},
+    {"name": "Plans", "description": "Pricing; each change makes a new version, and subscriptions stay on theirs."},
+    {"name": "Customers", "description": "Who is billed."},
+    {"name": "subscriptions", "description": "One durable workflow each: it accumulates usage, closes and collects."},
+    {"name": "invoices", "description": "Closed by the subscription's timer or on demand, explained line by line."},
+    {"name": "fees", "description": "The lines of invoices (BoxBilling)."},
+    {"name": "test clocks", "description": "Time that you advance, on the real engine."},
+    {"name": "Webhooks", "description": "What is told to you, signed and retried."},
     {"name": "Organizations", "description": "Tenants. The bootstrap key creates them; their own keys use them."},
     {"name": "Projects", "description": "Isolated environments of an organization, live or test."},
     {"name": "API keys", "description": "Shown once, stored hashed, restricted to projects, rotated and revoked."},
     {"name": "Audit Logs", "description": "One entry for every change."},
+    {"name": "UsageFlow", "description": "The camelCase surface under /api."},
     {"name": "Operations", "description": "Is it up?"},
 ]
 
