@@ -11,7 +11,7 @@ from adapters.postgres import billing_store, invoice_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.billing_store import Bill, Terms
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.invoice_write_store import NewInvoice, new_line, write_invoice
+from adapters.postgres.invoice_write_store import AlreadyBilled, NewInvoice, new_line, write_invoice
 from adapters.postgres.rows import AsyncConnection
 from billing.invoice import AbsurdInvoice, InvoiceStatus, total
 from billing.money import UnknownCurrency
@@ -33,10 +33,15 @@ class ClosingActivities:
         What no retry can cure (an absurd amount, a plan that cannot be read) is a non-retryable ApplicationError whose
         type says which, so that the workflow parks the close with it (C10).
         """
-        ref = message.subscription
+        scope = ProjectScope(message.subscription.organization_id, message.subscription.project_id)
         try:
-            async with self._database.transaction(ProjectScope(ref.organization_id, ref.project_id)) as connection:
+            async with self._database.transaction(scope) as connection:
                 return await _close(connection, message)
+        except AlreadyBilled:
+            async with self._database.transaction(scope) as connection:
+                known = await invoice_store.by_billing_key(connection, message.billing_key)
+            assert known is not None, "the key that was taken belongs to an invoice"
+            return known
         except AbsurdInvoice as error:
             raise ApplicationError(str(error), type="AbsurdInvoice", non_retryable=True) from error
         except (UnknownCurrency, ValidationError) as error:
@@ -45,9 +50,6 @@ class ClosingActivities:
 
 async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceClosed:
     terms = await billing_store.terms_of(connection, message.subscription.subscription_id, lock=True)
-    known = await invoice_store.by_billing_key(connection, message.billing_key)
-    if known is not None:
-        return known
     bill = await billing_store.bill(
         connection,
         terms,
@@ -57,6 +59,10 @@ async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceC
         ends_subscription=message.kind == "final",
     )
     if not bill.lines:
+        # An earlier run of the same close leaves nothing to bill: its invoice is the answer (C8).
+        known = await invoice_store.by_billing_key(connection, message.billing_key)
+        if known is not None:
+            return known
         await _move_period(connection, message)
         return InvoiceClosed(invoice_id=None, existing_invoice_id=bill.last_invoice_id, currency=bill.currency)
     invoice = _invoice(message, terms, bill)

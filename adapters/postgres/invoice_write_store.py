@@ -13,17 +13,24 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
+from adapters.postgres.failures import violated_constraint
 from billing.invoice import InvoiceLine, InvoiceStatus, total
 from billing.money import to_major
 from billing.numbers import json_number, plain
 from models.identifiers import new_id, shown_id
 
+_BILLING_KEY: Final = "uq_invoices_project_id_billing_key"
 # Amounts in webhooks are JSON numbers, exact (C11).
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+class AlreadyBilled(Exception):
+    """Raised when an earlier run wrote the invoice of a billing key (C8)."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +154,15 @@ _TITLES: Final = {
 async def write_invoice(connection: AsyncConnection, invoice: NewInvoice) -> str | None:
     """Write the invoice and everything that must be known about it; answers its number, None for a draft.
 
-    Raises IntegrityError when an invoice with its billing key exists already.
+    Raises `AlreadyBilled` when an invoice with its billing key exists; the transaction is then lost.
     """
     # A draft's number is drawn at finalisation; an issued one's here, last before the commit.
-    number: str | None = await connection.scalar(_WRITE, _parameters(invoice))
+    try:
+        number: str | None = await connection.scalar(_WRITE, _parameters(invoice))
+    except IntegrityError as error:
+        if violated_constraint(error) == _BILLING_KEY:
+            raise AlreadyBilled(invoice.billing_key) from error
+        raise
     return number
 
 
