@@ -73,9 +73,9 @@ class Desk:
 
 
 def _desk(request: Request, caller: CallerDep, database: DatabaseDep, commands: CommandsDep) -> Desk:
-    # The client's idempotency key makes a repeated command find the first one.
-    request_id = request.headers.get("idempotency-key") or uuid.uuid4().hex
-    return Desk(caller, database, commands, request_id)
+    # The client's idempotency key makes a repeated POST find the first one; other methods have no such key.
+    key = request.headers.get("idempotency-key") if request.method == "POST" else None
+    return Desk(caller, database, commands, key or uuid.uuid4().hex)
 
 
 DeskDep = Annotated[Desk, Depends(_desk)]
@@ -166,7 +166,8 @@ def check(command: Command, row: View) -> None:
 async def carry_out(command: Command, row: View, desk: Desk, *, on_termination: str) -> None:
     """Send one command and wait until the record has it. Raises `Problem` 409 or 503 `commands_unavailable`."""
     check(command, row)
-    ref, request_id, commands = desk.subscription(row.id), desk.request_id, desk.commands
+    # A workflow remembers requests by their names alone, so one key may serve two different commands.
+    ref, request_id, commands = desk.subscription(row.id), f"{command}:{desk.request_id}", desk.commands
     match command:
         case "activate":
             await commands.activate(ref, Activate(request_id=request_id))
@@ -288,7 +289,7 @@ async def migrate_to(
     if wanted.version_id == row.plan_version_id:
         return
     message = MigratePlan(
-        request_id=desk.request_id,
+        request_id=f"migrate:{desk.request_id}",
         plan_version_id=wanted.version_id,
         plan_version=wanted.version,
         at_period_end=at_period_end,

@@ -205,6 +205,16 @@ async def test_b86_one_of_many_simultaneous_pauses_wins(client: httpx.AsyncClien
     assert sorted(answer.status_code for answer in answers) == [200] + [409] * 7
 
 
+async def test_b86_one_idempotency_key_may_serve_two_commands(client: httpx.AsyncClient) -> None:
+    await stocked(client)
+    path = f"/v1/subscriptions/{(await subscribed(client))['id']}"
+    key = {"Idempotency-Key": "same"}
+    for _ in range(2):
+        assert (await sent(client, "POST", f"{path}/pause", 200, headers=key))["status"] == "paused"
+    for _ in range(2):
+        assert (await sent(client, "POST", f"{path}/resume", 200, headers=key))["status"] == "active"
+
+
 async def test_b87_the_timeline_tells_what_happened_in_order(client: httpx.AsyncClient) -> None:
     await stocked(client)
     path = f"/v1/subscriptions/{(await subscribed(client))['id']}"
@@ -336,3 +346,41 @@ async def test_another_organization_sees_nothing(client: httpx.AsyncClient, stac
         assert await get(stranger, "/v1/subscriptions") == []
         await sent(stranger, "GET", f"/v1/subscriptions/{made['uuid']}", 404)
         await post(stranger, f"/v1/subscriptions/{made['id']}/pause", {}, 404)
+
+
+async def test_metadata_and_contract_are_kept_exactly_and_can_be_changed(client: httpx.AsyncClient) -> None:
+    await stocked(client)
+    text = '{"ratio":0.1,"big":12345678901234567890.123,"nested":{"list":[1,null,true,"ü"]}}'
+    body = f'{{"customer_id":"cust_acme","plan_id":"plan_growth","metadata":{text}}}'
+    answer = await client.post("/v1/subscriptions", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 201, answer.text
+    path = f"/v1/subscriptions/{answer.json()['id']}"
+    shown = (await client.get(path)).text
+    for number in ("0.1", "12345678901234567890.123"):
+        assert f":{number}," in shown
+    changed = await sent(client, "PATCH", path, 200, json={"metadata": {"seats": 3}, "contract": {"po": "17"}})
+    assert (changed["metadata"], changed["contract"]) == ({"seats": 3}, {"po": "17"})
+    emptied = await sent(client, "PATCH", path, 200, json={"contract": None})
+    assert emptied["contract"] is None
+    await sent(client, "PATCH", path, 422, json={"billing_time": "calendar"})
+    await sent(client, "PATCH", path, 200, json={"billing_time": "anniversary", "trial_period_days": 0})
+    await sent(client, "PATCH", path, 422, json={"status": "suspended"})
+    await sent(client, "PATCH", "/v1/subscriptions", 422, json={"status": "paused"})
+
+
+async def test_lists_filter_page_and_order(client: httpx.AsyncClient) -> None:
+    await stocked(client)
+    made = [(await subscribed(client, external_reference=f"crm-{number}"))["id"] for number in range(5)]
+    page = await client.get("/v1/subscriptions", params={"limit": 2})
+    assert page.headers["x-total-count"] == "5"
+    assert [one["id"] for one in page.json()] == made[:2:-1]
+    rest = await client.get(page.links["next"]["url"])
+    assert [one["id"] for one in rest.json()] == made[2:0:-1]
+    await sent(client, "DELETE", f"/v1/subscriptions/{made[0]}", 204, params={"on_termination_action": "skip"})
+    assert [one["id"] for one in await get(client, "/v1/subscriptions", status="TERMINATED")] == [made[0]]
+    assert len(await get(client, "/v1/subscriptions", status="active", plan_id="plan_growth")) == 4
+    assert await get(client, "/v1/subscriptions", customer_id="nobody") == []
+    await sent(client, "GET", "/v1/subscriptions", 422, params={"status": "sleeping"})
+    await sent(client, "GET", "/v1/subscriptions", 422, params={"order_by": "bogus"})
+    oldest = await get(client, "/v1/subscriptions", order_by="created_at:asc", limit=1)
+    assert [one["id"] for one in oldest] == [made[0]]
