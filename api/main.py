@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator
 
 import structlog
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from adapters.postgres import idempotency_store
 from adapters.postgres.database import SYSTEM, Database
 from api import errors, openapi
 from api.commands import Commands
 from api.compat import COMPAT_ROUTERS
+from api.ingest_route import FastLane
 from api.limits import BodyLimit, CleanPath, RequestId
 from api.routes import ROUTERS, UNVERSIONED
 from models.problems import Problem
@@ -57,7 +59,8 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
     """Build the application, from the environment if no settings are given; it opens its connections when it starts."""
     configuration = configuration or settings()
     _log_as_json(configuration.log_level)
-    app = FastAPI(
+    # Its documentation pages carry their own scripts: nothing is loaded from elsewhere.
+    app = FastAPIOffline(
         lifespan=_lifespan,
         redirect_slashes=False,
         strict_content_type=False,
@@ -77,6 +80,7 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
     app.include_router(pages.router)
     openapi.install(app)
     # The last one added is the outermost.
+    app.add_middleware(FastLane, mounts=[("/v1", ROUTERS), ("/api/v1", ROUTERS), ("/api", COMPAT_ROUTERS)])
     app.add_middleware(CleanPath)
     app.add_middleware(BodyLimit, most_bytes=configuration.max_body_bytes)
     app.add_middleware(RequestId)
