@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from adapters.postgres.ingest_rows import Rows
 from models.problems import Problem
 
 #: How far ahead of its customer's clock an event may lie (C4); a project's settings may say otherwise.
@@ -59,32 +60,52 @@ class Stored:
     same_content: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
     """What became of a submission's events, by their position in it.
 
-    ``problem`` refuses them all; nothing of them was stored. Otherwise each event has its id, key and time; those in
-    ``already`` were there before, those in ``skipped`` are kept with the reason why they do not count (C8).
+    ``problem`` refuses them all; nothing of them was stored. Otherwise those in ``already`` were there before, and
+    those in ``skipped`` are kept with the reason why they do not count (C8).
     """
 
     problem: Problem | None = None
     key_changed: bool = False
-    ids: Sequence[UUID] = ()
-    keys: Sequence[str] = ()
-    times: Sequence[datetime] = ()
-    values: Sequence[str | None] = ()
-    subscriptions: Sequence[UUID | None] = ()
     source: str = ""
     received_at: datetime | None = None
-    already: Mapping[int, Stored] = field(default_factory=dict)
-    skipped: Mapping[int, str] = field(default_factory=dict)
+    already: dict[int, Stored] = field(default_factory=dict)
+    skipped: dict[int, str] = field(default_factory=dict)
+    #: Its rows are ``[first, first + size)`` of those of the whole flush.
+    rows: Rows = field(default_factory=Rows, repr=False)
+    first: int = 0
+    size: int = 0
 
     @property
     def accepted(self) -> int:
         """Count the events that are stored now and were not before."""
-        return len(self.ids) - len(self.already)
+        return self.size - len(self.already)
 
     @property
     def conflicts(self) -> list[int]:
         """List the positions whose key belongs to an event with other content (C3)."""
         return [position for position, stored in self.already.items() if not stored.same_content]
+
+    def id_at(self, position: int) -> UUID:
+        """Give the id of an event, the earlier one's if its key was there before."""
+        stored = self.already.get(position)
+        return UUID(hex=self.rows.ids[self.first + position]) if stored is None else stored.id
+
+    def key_at(self, position: int) -> str:
+        """Give the idempotency key of an event, also one that was made here."""
+        return self.rows.keys[self.first + position]
+
+    def time_at(self, position: int) -> datetime:
+        """Give the time of an event, also one that was taken from the clock."""
+        return self.rows.times[self.first + position]
+
+    def value_at(self, position: int) -> str | None:
+        """Give the number that an event counts for."""
+        return self.rows.values[self.first + position]
+
+    def subscription_at(self, position: int) -> UUID | None:
+        """Give the subscription on which an event counts."""
+        return self.rows.subscription_of(self.first + position)

@@ -19,7 +19,8 @@ from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, res
 from billing.aggregations import Aggregation, aggregation
 from models.identifiers import parse_id
 
-_NOBODY: Final[tuple[str, ...]] = ()
+#: Aggregations that do not count an event for the value that it came with.
+_COMPUTED: Final = ("custom", "unique_count")
 
 # Branches of one statement, told apart by their first column, so that a flush pays for one round trip.
 _LOOK_UP: Final = """
@@ -83,11 +84,8 @@ class Metric:
     id: UUID
     key: str
     aggregation: Aggregation
-
-    @property
-    def takes_value_as_sent(self) -> bool:
-        """Whether a value in the event is stored as it is."""
-        return self.aggregation.kind not in ("custom", "unique_count")  # type: ignore[attr-defined]
+    #: Whether a value in the event is stored as it is.
+    takes_value_as_sent: bool
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,7 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
         match row[0]:
             case "metric":
                 made = aggregation(row[3], field=row[4], expression=row[5])
-                found.metrics[row[2]] = metrics[row[1]] = Metric(row[1], row[2], made)
+                found.metrics[row[2]] = metrics[row[1]] = Metric(row[1], row[2], made, row[3] not in _COMPUTED)
             case "customer":
                 found.customers[row[2]] = customers[row[1]] = Named(row[1], row[2], row[6])
                 if row[11]:

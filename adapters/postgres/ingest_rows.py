@@ -7,8 +7,6 @@ from uuid import UUID
 
 import msgspec
 
-from adapters.postgres.ingest_events import IngestEvent
-
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 _SPECIAL: Final = ('"', "\\")
 
@@ -36,16 +34,6 @@ class Rows:
     def share(self, shared: Shared) -> int:
         """Give the number of a combination of references."""
         return self.shared.setdefault(shared, len(self.shared))
-
-    def add(self, event: IngestEvent, *, key: str, row_id: str, value: str | None, at: datetime, shared: int) -> None:
-        """Add one event."""
-        self.keys.append(key)
-        self.ids.append(row_id)
-        self.values.append(value)
-        self.times.append(at)
-        self.given.append(event.occurred_at is not None)
-        self.shared_of.append(shared)
-        self.properties.append(event.properties)
 
     def subscription_of(self, place: int) -> UUID | None:
         """Give the subscription to which the row at a place belongs."""

@@ -4,7 +4,6 @@ An acknowledged event is durable: the answer follows the commit, and the commit 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -109,23 +108,12 @@ async def _tried(connection: AsyncConnection, scope: ProjectScope, submissions: 
 async def _ingest(connection: AsyncConnection, scope: ProjectScope, submissions: Sequence[Submission]) -> list[Outcome]:
     found = await look_up(connection, scope.project_id, submissions)
     flush = _Flush(scope, found)
-    parts = [flush.take(submission) for submission in submissions]
+    outcomes = [flush.take(submission) for submission in submissions]
     if flush.new_customers:
         await _create_customers(connection, scope.project_id, flush)
-    if not len(flush.rows):
-        return [part.outcome for part in parts]
-    return await _stored(connection, flush, parts)
-
-
-@dataclass
-class _Part:
-    """One submission's share of a flush: its rows are ``[first, first + size)``."""
-
-    outcome: Outcome
-    first: int = 0
-    size: int = 0
-    events: Sequence[IngestEvent] = ()
-    skipped: dict[int, str] = field(default_factory=dict)
+    if len(flush.rows):
+        await _store(connection, flush, submissions, outcomes)
+    return outcomes
 
 
 class _Flush:
@@ -137,24 +125,59 @@ class _Flush:
         self.rows = Rows()
         self.new_customers: set[str] = set()
         self.wall = wall_now()
-        self._targets: dict[tuple[Any, ...], Target] = {}
-        self._numbers: dict[tuple[Any, ...], int] = {}
+        self._targets: dict[tuple[str, str | None, str | None, str], Target] = {}
+        self._numbers: dict[tuple[int, int, str | None, str | None], int] = {}
         self._first_id = new_id().int & ~_ROOM
 
-    def take(self, submission: Submission) -> _Part:
+    def take(self, submission: Submission) -> Outcome:
         """Add the events of a request, or refuse them all."""
         if submission.presented is not None and not self._is_good(submission.presented):
-            return _Part(Outcome(key_changed=True))
-        placed = [(event, self._target(event, submission.source)) for event in submission.events]
-        problem = _time_problem(placed)
+            return Outcome(key_changed=True)
+        targets = self._targets_of(submission)
+        problem = _time_problem(submission.events, targets)
         if problem is not None:
-            return _Part(Outcome(problem=problem))
-        part = _Part(Outcome(source=submission.source), len(self.rows), len(placed), submission.events)
-        for position, (event, target) in enumerate(placed):
-            reason = self._add(event, target, submission.source)
+            return Outcome(problem=problem)
+        rows = self.rows
+        outcome = Outcome(
+            source=submission.source, received_at=self.wall, rows=rows, first=len(rows), size=len(submission.events)
+        )
+        for position, (event, target) in enumerate(zip(submission.events, targets, strict=True)):
+            at = event.occurred_at or target.now
+            held, reason = target.choose(at)
+            value = event.value
+            metric = target.metric
+            if metric is not None and not (value is not None and metric.takes_value_as_sent):
+                value, unreadable = value_of(metric, event)
+                reason = reason or unreadable
             if reason is not None:
-                part.skipped[position] = reason
-        return part
+                outcome.skipped[position] = reason
+            row_id = f"{self._first_id + len(rows.ids):032x}"
+            rows.keys.append(event.key or f"auto-{row_id}")
+            rows.ids.append(row_id)
+            rows.values.append(value)
+            rows.times.append(at)
+            rows.given.append(event.occurred_at is not None)
+            rows.properties.append(event.properties)
+            # Targets and subscriptions live as long as the flush, so that their identity names them.
+            name = (id(target), id(held), reason, event.item_ref)
+            shared = self._numbers.get(name)
+            if shared is None:
+                shared = self._numbers[name] = rows.share(_shared(event, submission.source, target, held, reason))
+            rows.shared_of.append(shared)
+            if target.creates_customer and event.customer_ref is not None:
+                self.new_customers.add(event.customer_ref)
+        return outcome
+
+    def _targets_of(self, submission: Submission) -> list[Target]:
+        """Find what each event refers to; the same references are looked at once in a flush."""
+        known, source, targets = self._targets, submission.source, []
+        for event in submission.events:
+            name = (event.metric_ref, event.customer_ref, event.subscription_ref, source)
+            target = known.get(name)
+            if target is None:
+                target = known[name] = target_of(event, source, self.found, self.wall)
+            targets.append(target)
+        return targets
 
     def _is_good(self, presented: Presented) -> bool:
         """Check a key as authentication does, on the row that this transaction sees."""
@@ -168,33 +191,6 @@ class _Flush:
         return bool(
             usable and role != "VIEWER" and organization == self.scope.organization_id and wanted == own and allowed
         )
-
-    def _target(self, event: IngestEvent, source: str) -> Target:
-        name = (event.metric_ref, event.customer_ref, event.subscription_ref, source)
-        target = self._targets.get(name)
-        if target is None:
-            target = self._targets[name] = target_of(event, source, self.found, self.wall)
-        return target
-
-    def _add(self, event: IngestEvent, target: Target, source: str) -> str | None:
-        """Add one event as a row; answers why it does not count, if so."""
-        at = event.occurred_at or target.now
-        held, reason = target.choose(at)
-        value = event.value
-        if target.metric is not None:
-            value, unreadable = value_of(target.metric, event)
-            reason = reason or unreadable
-        row_id = f"{self._first_id + len(self.rows):032x}"
-        if target.creates_customer:
-            assert event.customer_ref is not None
-            self.new_customers.add(event.customer_ref)
-        # Targets and subscriptions live as long as the flush, so that their identity names them.
-        name = (id(target), id(held), reason, event.item_ref)
-        shared = self._numbers.get(name)
-        if shared is None:
-            shared = self._numbers[name] = self.rows.share(_shared(event, source, target, held, reason))
-        self.rows.add(event, key=event.key or f"auto-{row_id}", row_id=row_id, value=value, at=at, shared=shared)
-        return reason
 
 
 def _shared(event: IngestEvent, source: str, target: Target, held: Held | None, reason: str | None) -> Shared:
@@ -211,17 +207,17 @@ def _shared(event: IngestEvent, source: str, target: Target, held: Held | None, 
     )
 
 
-def _time_problem(placed: Sequence[tuple[IngestEvent, Target]]) -> Problem | None:
+def _time_problem(events: Sequence[IngestEvent], targets: Sequence[Target]) -> Problem | None:
     """Refuse events that lie too far ahead of their clock, or behind it where the project has such a limit (C4)."""
     errors = [
         FieldError(f"events.{position}.timestamp", message, code)
-        for position, (event, target) in enumerate(placed)
-        if event.occurred_at is not None
+        for position, (event, target) in enumerate(zip(events, targets, strict=True))
+        if event.occurred_at is not None and (event.occurred_at > target.latest or target.earliest is not None)
         for code, message in _outside(event.occurred_at, target)
     ]
     if not errors:
         return None
-    many = f"{len(errors)} of {len(placed)} events lie" if len(placed) > 1 else "The event lies"
+    many = f"{len(errors)} of {len(events)} events lie" if len(events) > 1 else "The event lies"
     detail = f"{many} outside the accepted time: {errors[0].message}. Nothing was stored."
     extra = {"invalid_indexes": [int(error.field.split(".")[1]) for error in errors]}
     return Problem(422, errors[0].code, detail, errors=errors[:_MOST_LISTED], extra=extra)
@@ -244,41 +240,27 @@ async def _create_customers(connection: AsyncConnection, project_id: UUID, flush
     }
 
 
-async def _stored(connection: AsyncConnection, flush: _Flush, parts: Sequence[_Part]) -> list[Outcome]:
+async def _store(
+    connection: AsyncConnection, flush: _Flush, submissions: Sequence[Submission], outcomes: Sequence[Outcome]
+) -> None:
+    """Store the rows, and note in the outcomes which keys were there before."""
     raw = await driver(connection)
-    project_id, received_at = flush.scope.project_id, flush.wall
-    parameters = {"project": project_id, "received_at": received_at, **flush.rows.parameters()}
-    cursor = await raw.execute(_STATEMENT, parameters, prepare=True)
-    row = await cursor.fetchone()
+    parameters = {"project": flush.scope.project_id, "received_at": flush.wall, **flush.rows.parameters()}
+    row = await (await raw.execute(_STATEMENT, parameters, prepare=True)).fetchone()
     assert row is not None, "an aggregate without GROUP BY gives one row"
-    already: Mapping[int, Mapping[str, Any]] = {}
-    if row[0] < len(flush.rows):
-        async with raw.cursor(row_factory=dict_row) as reading:
-            await reading.execute(_ALREADY, parameters)
-            already = {int(each["place"]) - 1: each for each in await reading.fetchall()}
-    return [_outcome(flush, part, already) for part in parts]
-
-
-def _outcome(flush: _Flush, part: _Part, already: Mapping[int, Mapping[str, Any]]) -> Outcome:
-    if not part.size:
-        return part.outcome
-    rows, span = flush.rows, slice(part.first, part.first + part.size)
-    found = {
-        place - part.first: Stored(row["id"], row, _is_same(part.events[place - part.first], rows.values[place], row))
-        for place, row in already.items()
-        if part.first <= place < part.first + part.size
-    }
-    return replace(
-        part.outcome,
-        ids=[found[place].id if place in found else UUID(hex=text) for place, text in enumerate(rows.ids[span])],
-        keys=rows.keys[span],
-        times=rows.times[span],
-        values=rows.values[span],
-        subscriptions=[rows.subscription_of(place) for place in range(part.first, part.first + part.size)],
-        received_at=flush.wall,
-        already=found,
-        skipped={place: reason for place, reason in part.skipped.items() if place not in found},
-    )
+    if row[0] == len(flush.rows):
+        return
+    async with raw.cursor(row_factory=dict_row) as reading:
+        await reading.execute(_ALREADY, parameters)
+        already = {int(each["place"]) - 1: each for each in await reading.fetchall()}
+    for submission, outcome in zip(submissions, outcomes, strict=True):
+        for position in range(outcome.size):
+            stored = already.get(outcome.first + position)
+            if stored is None:
+                continue
+            same = _is_same(submission.events[position], outcome.value_at(position), stored)
+            outcome.already[position] = Stored(stored["id"], stored, same)
+            outcome.skipped.pop(position, None)
 
 
 def _is_same(event: IngestEvent, value: str | None, row: Mapping[str, Any]) -> bool:

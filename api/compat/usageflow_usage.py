@@ -57,7 +57,7 @@ async def track(request: Request) -> Response:
     """
     _, outcome = await take(request, _SINGLE, TRACK, header_key=True)
     if outcome.conflicts:
-        raise already_other(outcome.keys[0], shown_id("event", outcome.ids[0]))
+        raise already_other(outcome.key_at(0), shown_id("event", outcome.id_at(0)))
     answer = accepted_document(outcome)
     return reply(
         {

@@ -63,7 +63,7 @@ async def ingest_event(request: Request) -> Response:
     if received.boxbilling:
         return reply(fresh_document(received.events[0], outcome, 0), 201)
     if outcome.already and outcome.conflicts:
-        raise already_other(outcome.keys[0], shown_id("event", outcome.ids[0]))
+        raise already_other(outcome.key_at(0), shown_id("event", outcome.id_at(0)))
     return reply(accepted_document(outcome), 202)
 
 

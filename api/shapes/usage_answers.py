@@ -123,8 +123,8 @@ def accepted_document(outcome: Outcome) -> dict[str, Any]:
     """Answer a single event in ABAXUS's way."""
     return {
         "status": "accepted",
-        "id": shown_id("event", outcome.ids[0]),
-        "idempotency_key": outcome.keys[0],
+        "id": shown_id("event", outcome.id_at(0)),
+        "idempotency_key": outcome.key_at(0),
         "duplicate": bool(outcome.already),
         "skip_reason": outcome.skipped.get(0),
     }
@@ -138,14 +138,14 @@ def batch_document(outcome: Outcome) -> dict[str, Any]:
         "accepted": outcome.accepted,
         "duplicates": len(outcome.already) - len(conflicts),
         "skipped": [
-            {"index": place, "id": shown_id("event", outcome.ids[place]), "reason": reason}
+            {"index": place, "id": shown_id("event", outcome.id_at(place)), "reason": reason}
             for place, reason in outcome.skipped.items()
         ],
         "conflicts": [
             {
                 "index": place,
                 "id": shown_id("event", outcome.already[place].id),
-                "idempotency_key": outcome.keys[place],
+                "idempotency_key": outcome.key_at(place),
             }
             for place in conflicts
         ],
@@ -158,20 +158,20 @@ def fresh_document(event: IngestEvent, outcome: Outcome, place: int) -> dict[str
     if stored is not None:
         row = stored.row
         return event_document({**row, "customer_code": None, "metric_key": None})
-    value = outcome.values[place]
+    value = outcome.value_at(place)
     reason = outcome.skipped.get(place)
     return event_document(
         {
-            "id": outcome.ids[place],
-            "idempotency_key": outcome.keys[place],
+            "id": outcome.id_at(place),
+            "idempotency_key": outcome.key_at(place),
             "customer_ref": event.customer_ref,
             "customer_code": None,
             "subscription_ref": event.subscription_ref,
-            "subscription_id": outcome.subscriptions[place],
+            "subscription_id": outcome.subscription_at(place),
             "metric_ref": event.metric_ref,
             "metric_key": None,
             "value": None if value is None else Decimal(value),
-            "occurred_at": outcome.times[place],
+            "occurred_at": outcome.time_at(place),
             "properties": event.properties,
             "product_item_ref": event.item_ref,
             "source": outcome.source,
