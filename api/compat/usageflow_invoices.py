@@ -15,11 +15,11 @@ from api.deps import CallerDep, DatabaseDep
 from api.pagination import LISTED, PageDep, listed
 from api.responses import reply
 from api.routing import resource_router
-from api.shapes.fields import Ref
+from api.shapes.fields import ExactNumber, Ref
 from api.shapes.invoice_bodies import statuses
 from api.shapes.invoice_shapes import customer_shown
 from billing.money import to_major
-from billing.numbers import ExactDecimal, json_number
+from billing.numbers import json_number
 from billing.period import inclusive_end
 from models.identifiers import shown_id
 
@@ -37,8 +37,8 @@ class UsageFlowLine(BaseModel):
     """One line; `amount` is in major units."""
 
     description: str = Field(examples=["API Calls — usage (12,000 calls)"])
-    quantity: ExactDecimal = Field(examples=[12000])
-    amount: ExactDecimal = Field(examples=[20])
+    quantity: ExactNumber = Field(examples=[12000])
+    amount: ExactNumber = Field(examples=[20])
     metric: str | None = Field(examples=["API_CALL"])
 
 
@@ -50,7 +50,7 @@ class UsageFlowInvoice(BaseModel):
     customerId: str
     subscriptionId: str | None
     status: str = Field(examples=["ISSUED"])
-    amount: ExactDecimal = Field(examples=[120])
+    amount: ExactNumber = Field(examples=[120])
     currency: str
     periodStart: datetime | None
     periodEnd: datetime | None

@@ -14,10 +14,11 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from adapters.postgres.rows import Row
+from api.shapes.fields import ExactNumber
 from billing.charges import Charge
 from billing.invoice import InvoiceLine
 from billing.money import exponent
-from billing.numbers import ExactDecimal, exact, json_number, plain, rounded_ratio
+from billing.numbers import exact, json_number, plain, rounded_ratio
 from billing.period import inclusive_end
 from models.identifiers import shown_id
 
@@ -30,11 +31,11 @@ class LineItemDocument(BaseModel):
     id: str = Field(examples=["line_01jbq4m8d0e7s9t5v2x3y4z5a6"])
     description: str = Field(examples=["API Calls — tiered usage (1,200,000 calls)"])
     amount: int = Field(description="Minor units.", examples=[10000])
-    quantity: ExactDecimal = Field(examples=[1200000])
+    quantity: ExactNumber = Field(examples=[1200000])
     amount_cents: str = Field(examples=["10000"])
-    unit_amount: ExactDecimal | None = Field(description="Major units; null for tiers.")
+    unit_amount: ExactNumber | None = Field(description="Major units; null for tiers.")
     unit_price: str | None = Field(description="Of a one-off line, in minor units.")
-    total_quantity: ExactDecimal = Field(description="Of the whole period, when this line was billed.")
+    total_quantity: ExactNumber = Field(description="Of the whole period, when this line was billed.")
     events_count: int
     type: str = Field(examples=["usage"], description="usage, fee or one_off")
     reason: str = Field(description="period, or adjustment of a period that was invoiced before.")
