@@ -1,6 +1,5 @@
 """Customers at the API's edge: the bodies of ABAXUS, UsageBox and BoxBilling as one, and the union of their answers."""
 
-from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from api.shapes.fields import (
     ClientId,
     Currency,
     Email,
+    ExactNumber,
     JsonObject,
     Name,
     Ref,
@@ -202,7 +202,7 @@ class HealthAnswer(BaseModel):
     overdue_invoices: int
     total_payments: int
     failed_payments: int
-    overdue_amount: Decimal = Field(description="In major units.")
+    overdue_amount: ExactNumber = Field(description="In major units.")
 
 
 def shown_health(found: Health) -> dict[str, Any]:

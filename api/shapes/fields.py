@@ -1,9 +1,19 @@
 """Kinds of fields that several bodies share: bounded texts, client-chosen ids, currencies, zones, free objects."""
 
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import msgspec
-from pydantic import AfterValidator, BeforeValidator, EmailStr, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    EmailStr,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from billing.money import normalise_currency
 from billing.numbers import NonNegative
@@ -45,7 +55,7 @@ def _currency(text: str) -> str:
     return text
 
 
-Currency = Annotated[str, StringConstraints(min_length=3, max_length=3), AfterValidator(_currency)]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{3}$"), AfterValidator(_currency)]
 """An ISO 4217 code in any case, kept as the client wrote it (C13)."""
 
 
@@ -90,6 +100,10 @@ def _payable(value: Any) -> Any:
 
 FixedPrice = Annotated[NonNegative, AfterValidator(_payable)]
 """A fixed price of a period in major units, 0 or more."""
+
+
+ExactNumber = Annotated[Decimal, WithJsonSchema({"type": "number"})]
+"""A number of an answer: a JSON number with every digit, an integer when it is whole (C11)."""
 
 
 def _folded(value: Any) -> Any:

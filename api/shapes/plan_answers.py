@@ -1,6 +1,5 @@
 """Plans as all systems show them: the union of ABAXUS's, UsageBox's and BoxBilling's answers."""
 
-from decimal import Decimal
 from typing import Any, Literal, assert_never
 from uuid import UUID
 
@@ -9,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from adapters.postgres.plan_store import PlanDetail, shown_charges
 from adapters.postgres.resolver import Found
 from api.shapes.boxbilling_charges import charge_model_of
+from api.shapes.fields import ExactNumber
 from billing.charges import (
     CHARGE_MODEL,
     ChargeModel,
@@ -59,7 +59,7 @@ class PlanAnswer(BaseModel):
     billing_period: str = Field(examples=["monthly"])
     billing_cadence: str
     interval: str
-    base_price: Decimal = Field(description="Each period's base fee, in major units.")
+    base_price: ExactNumber = Field(description="Each period's base fee, in major units.")
     amount_cents: int = Field(description="The same in minor units.")
     trial_period_days: int
     product_id: str | None

@@ -101,6 +101,7 @@ class PlanBody(PlanChange):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
+            "anyOf": [{"required": [name]} for name in ("billing_period", "billing_cadence", "interval")],
             "examples": [
                 {
                     "id": "plan_growth",
@@ -148,7 +149,7 @@ class PlanBody(PlanChange):
                         }
                     ],
                 },
-            ]
+            ],
         },
     )
 

@@ -10,12 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.postgres.plan_store import PlanDetail, charges_of
 from adapters.postgres.resolver import Found
-from api.shapes.fields import Name
+from api.shapes.fields import ExactNumber, Name
 from api.shapes.plan_answers import shown_charge
 from billing.charges import Charge
 from billing.numbers import NonNegative
 from billing.period import Period
-from billing.pricing import Step
 from billing.rating import ProposedLine, rate
 from billing.usage import Usage
 from models.identifiers import shown_id
@@ -39,15 +38,27 @@ class SimulationBody(BaseModel):
     )
 
 
+class SimulatedStep(BaseModel):
+    """One step of a price, in major units; units in (from, up_to]."""
+
+    description: str
+    lower: ExactNumber | None = Field(alias="from")
+    up_to: ExactNumber | None
+    units: ExactNumber
+    unit_price: ExactNumber
+    flat_fee: ExactNumber
+    amount: ExactNumber
+
+
 class SimulatedLine(BaseModel):
     """What one charge would cost in one full period."""
 
     charge_id: str
     metric_key: str | None
     description: str
-    quantity: Decimal
+    quantity: ExactNumber
     amount: int = Field(description="Minor units.")
-    steps: list[Step]
+    steps: list[SimulatedStep]
 
 
 class SimulatedCharge(BaseModel):
@@ -56,7 +67,7 @@ class SimulatedCharge(BaseModel):
     charge_id: str
     billable_metric_id: str | None
     charge_model: str
-    units: Decimal
+    units: ExactNumber
     amount_cents: int
     properties: dict[str, Any]
 
