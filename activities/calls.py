@@ -1,7 +1,14 @@
-"""How a subscription's workflow calls its activities: which kind, under which policy, with which words in the UI."""
+"""How a subscription's workflow calls its activities: which kind, under which policy, with which words in the UI.
+
+A failed local activity raises its own failure, an ordinary one an ActivityError around it; both are FailureErrors, and
+one that nobody catches would fail the workflow for good. So none leaves this module unless a command is to be refused.
+"""
+
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
 from activities import policies
 from activities.clock import ClockActivities
@@ -14,9 +21,15 @@ from models.messages.closing import ClosePeriods, InvoiceClosed
 from models.messages.collecting import CollectInvoice, InvoiceCollected
 from models.messages.lifecycle import FindInvoice, InvoiceStanding, RecordLifecycle, ReportClock
 
+_T = TypeVar("_T")
+
+
+class NotRecorded(Exception):
+    """Raised when a step could not be written down: fails the workflow task, which is tried again, not the workflow."""
+
 
 async def bill(message: ClosePeriods) -> InvoiceClosed:
-    """Bill a stretch of time in one transaction; raises ActivityError if no retry can cure it."""
+    """Bill a stretch of time in one transaction; raises FailureError if no retry can cure it."""
     return await workflow.execute_local_activity_method(
         ClosingActivities.close_periods,
         message,
@@ -29,7 +42,7 @@ async def bill_or_reason(message: ClosePeriods) -> InvoiceClosed | str:
     """Bill a stretch of time; answers the error instead of raising it, for a close that is then set aside."""
     try:
         return await bill(message)
-    except ActivityError as error:
+    except FailureError as error:
         return reason(error)
 
 
@@ -42,7 +55,7 @@ async def collect(message: CollectInvoice, *, shown: str) -> InvoiceCollected:
             summary=f"collect {shown}, attempt {message.attempt_no}",
             **policies.PROVIDER,
         )
-    except ActivityError as error:
+    except FailureError as error:
         return InvoiceCollected(
             invoice_id=message.invoice_id,
             status="pending",
@@ -54,32 +67,47 @@ async def collect(message: CollectInvoice, *, shown: str) -> InvoiceCollected:
 
 async def find_invoice(question: FindInvoice) -> InvoiceStanding:
     """Ask where an invoice stands."""
-    return await workflow.execute_local_activity_method(
-        LifecycleActivities.find_invoice, question, summary="find the invoice", **policies.DATABASE
+    return await _insisting(
+        workflow.execute_local_activity_method(
+            LifecycleActivities.find_invoice, question, summary="find the invoice", **policies.DATABASE
+        )
     )
 
 
 async def record(step: RecordLifecycle) -> None:
     """Write a step of the subscription's life into the record."""
-    await workflow.execute_local_activity_method(
-        LifecycleActivities.record_lifecycle, step, summary=step.action.replace("_", " "), **policies.DATABASE
+    await _insisting(
+        workflow.execute_local_activity_method(
+            LifecycleActivities.record_lifecycle, step, summary=step.action.replace("_", " "), **policies.DATABASE
+        )
     )
 
 
 async def report_clock(report: ReportClock) -> None:
     """Tell the test clock that this subscription has arrived."""
-    await workflow.execute_local_activity_method(
-        ClockActivities.report_clock,
-        report,
-        summary="tell the test clock that everything due has happened",
-        **policies.DATABASE,
+    await _insisting(
+        workflow.execute_local_activity_method(
+            ClockActivities.report_clock,
+            report,
+            summary="tell the test clock that everything due has happened",
+            **policies.DATABASE,
+        )
     )
 
 
-def reason(error: ActivityError) -> str:
+async def _insisting(call: Awaitable[_T]) -> _T:
+    """Wait for a step that must not be given up: an operator mends its cause, and the task that failed goes on."""
+    try:
+        return await call
+    except FailureError as error:
+        raise NotRecorded(reason(error)) from error
+
+
+def reason(error: FailureError) -> str:
     """Give the innermost reason of a failed activity, for people."""
     cause: BaseException = error
-    while cause.__cause__ is not None:
+    while not isinstance(cause, ApplicationError) and cause.__cause__ is not None:
         cause = cause.__cause__
     kind = cause.type if isinstance(cause, ApplicationError) and cause.type else type(cause).__name__
-    return f"{kind}: {cause.message if isinstance(cause, ApplicationError) else cause}"[:500]
+    text = cause.message if isinstance(cause, ApplicationError) else str(cause)
+    return " ".join(f"{kind}: {text}".split())[:500]

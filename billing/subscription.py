@@ -185,14 +185,14 @@ class Wake(BaseModel):
 
 
 NOTHING: Final = Wake(kind="nothing")
-#: At one instant things happen in this order: a period that ends with the subscription is closed before it ends.
+#: At one instant things happen in this order: a subscription's last period is closed and paid before it ends.
 _ORDER: Final[tuple[WakeKind, ...]] = (
     "activate",
     "trial_end",
     "period_end",
     "close",
-    "cancel",
     "payment_retry",
+    "cancel",
     "payment_resolve",
 )
 

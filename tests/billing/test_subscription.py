@@ -241,7 +241,7 @@ def test_ties_are_resolved_in_a_fixed_order() -> None:
             case _:
                 assert wake.invoice_id is not None
                 state = lifecycle.invoice_status_reported(state, wake.invoice_id, "paid", wall=FEBRUARY)
-    assert kinds == [("period_end", None), ("cancel", None), ("payment_retry", 11), ("payment_retry", 12)]
+    assert kinds == [("period_end", None), ("payment_retry", 11), ("payment_retry", 12), ("cancel", None)]
     assert state.is_finished
 
 
