@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from adapters.postgres import relay_store, usage_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.relay_store import DueMark
+from adapters.postgres.rows import AsyncConnection, SQLAlchemyError
 from adapters.temporal.delivery import Delivery, NotDelivered
 from adapters.webhooks.deliver import Webhooks
 from models.identifiers import subscription_workflow_id

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Row
 
 from adapters.postgres.ingest_events import IngestEvent, Outcome
+from adapters.postgres.rows import Row
 from models.identifiers import shown_id
 
 _EXAMPLE_ID = "evt_01hx8km4n5p6q7r8s9t0u1v2w3"
