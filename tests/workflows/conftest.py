@@ -38,17 +38,20 @@ class Office:
     database: Database
 
     @contextlib.asynccontextmanager
-    async def working(self, **overrides: Any) -> AsyncIterator[None]:
-        """Run a worker and its relay; `overrides` change the settings."""
+    async def working(self, *, relay: bool = True, **overrides: Any) -> AsyncIterator[None]:
+        """Run a worker, with its relay unless told otherwise; `overrides` change the settings."""
         configuration = self.configuration.model_copy(update=overrides)
         async with build_worker(self.client, self.database, configuration):
-            relay = asyncio.create_task(Relay(self.client, self.database, configuration).run())
+            if not relay:
+                yield
+                return
+            relaying = asyncio.create_task(Relay(self.client, self.database, configuration).run())
             try:
                 yield
             finally:
-                relay.cancel()
+                relaying.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await relay
+                    await relaying
 
     def handle(self, state: SubscriptionState) -> WorkflowHandle[Any, Any]:
         """Give the handle of a subscription's workflow."""
