@@ -25,6 +25,8 @@ _TAGS = [
     {"name": "Activity", "description": "What happened, accepted and skipped events with their reasons included."},
     {"name": "Products", "description": "What is sold; the parent of plans."},
     {"name": "Plans", "description": "Pricing; each change makes a new version, and subscriptions stay on theirs."},
+    {"name": "Features", "description": "What plans can grant: switches, limits, texts."},
+    {"name": "Entitlements", "description": "What a plan grants of a feature; the plan shows them as one object."},
     {"name": "Customers", "description": "Who is billed."},
     {"name": "subscriptions", "description": "One durable workflow each: it accumulates usage, closes and collects."},
     {"name": "invoices", "description": "Closed by the subscription's timer or on demand, explained line by line."},

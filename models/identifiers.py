@@ -18,6 +18,8 @@ PREFIXES: Final = {
     "product": "prod",
     "plan": "plan",
     "charge": "chg",
+    "feature": "feat",
+    "entitlement": "entl",
     "customer": "cus",
     "subscription": "sub",
     "event": "evt",

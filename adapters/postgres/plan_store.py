@@ -4,7 +4,7 @@ Each version has its own rows in `plan_charges`. Position 0 is the base fee, whe
 stored as one row for the charge and one for each filter, whose scopes exclude each other (B51).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -12,8 +12,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import entitlement_store
 from adapters.postgres.paging import Page, paged
 from billing.charges import CHARGE_MODEL, Charge
+from billing.entitlements import EntitlementValue
 from billing.scope import EventScope, PropertyMatch
 from models.problems import not_found
 from models.tables import metrics, plan_charges, plan_versions, plans, products, subscriptions
@@ -33,11 +35,12 @@ class PlanDetail:
     """A plan with one of its versions.
 
     `plan` has the columns of `plans`, those of the version and `version_id`; `charges` are that version's rows with
-    `metric_key`, the base fee and the parts of filtered charges included.
+    `metric_key`, the base fee and the parts of filtered charges included; `entitlements` is what the plan grants now.
     """
 
     plan: Row[Any]
     charges: tuple[Row[Any], ...]
+    entitlements: Mapping[str, EntitlementValue]
 
 
 def _detailed() -> Select[Any]:
@@ -115,12 +118,13 @@ async def listed(
 
 
 async def with_charges(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[PlanDetail]:
-    """Read the charges of many versions with one query."""
+    """Read the charges of many versions, and what their plans grant, with one query each."""
     found: dict[UUID, list[Row[Any]]] = {row.version_id: [] for row in rows}
     if found:
         for charge in (await connection.execute(_charges_in(list(found)))).all():
             found[charge.plan_version_id].append(charge)
-    return [PlanDetail(plan=row, charges=tuple(found[row.version_id])) for row in rows]
+    granted = await entitlement_store.granted(connection, [row.id for row in rows])
+    return [PlanDetail(row, tuple(found[row.version_id]), granted[row.id]) for row in rows]
 
 
 def _charges_in(version_ids: Sequence[UUID]) -> Select[Any]:

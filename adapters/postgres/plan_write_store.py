@@ -11,6 +11,7 @@ from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import entitlement_store
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.plan_store import PlanDetail, detail, shown_charges
@@ -70,7 +71,8 @@ async def create(
 ) -> PlanDetail:
     """Add a plan with version 1; without a `code` the shown id becomes the code.
 
-    Raises `Problem` 409 `plan_exists` for a code in use, 404 `metric_not_found` for a metric deleted meanwhile.
+    Raises `Problem` 409 `plan_exists` for a code in use, 404 `metric_not_found` for a metric deleted meanwhile, 422 for
+    an entitlement that its feature's type does not allow.
     """
     plan_id = new_id()
     shown = code or shown_id("plan", plan_id)
@@ -82,7 +84,6 @@ async def create(
             code=shown,
             code_chosen=code is not None,
             product_id=product_id,
-            entitlements=dict(entitlements or {}),
         )
         .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=plans.c.deleted_at.is_(None))
         .returning(plans.c.id)
@@ -90,6 +91,7 @@ async def create(
     if (await connection.execute(statement)).one_or_none() is None:
         raise conflict("plan_exists", f"This project has a plan with the code {shown!r} already.")
     await _write_version(connection, scope, plan_id, 1, draft)
+    await entitlement_store.replace(connection, scope, actor, plan_id, entitlements or {})
     await _note(connection, scope, actor, plan_id, "created", title=f"Plan {shown} created")
     return await detail(connection, plan_id)
 
@@ -113,14 +115,20 @@ async def change(
     *,
     draft: VersionDraft,
     plan_values: Mapping[str, Any],
+    entitlements: Mapping[str, Any] | None = None,
 ) -> PlanDetail:
     """Change a plan that `locked` gave: a draft that differs from the current version becomes the next one.
 
-    `plan_values` are columns of `plans` that no version fixes (product, entitlements, status).
+    `plan_values` are columns of `plans` that no version fixes (product, status); `entitlements` replaces what the plan
+    grants, None leaves it. Raises `Problem` 422 for an entitlement that its feature's type does not allow.
     """
     before = draft_of(current)
     renewed = draft != before
     changes = changes_between(current.plan._asdict(), plan_values) | _version_changes(before, draft)
+    if entitlements is not None:
+        await entitlement_store.replace(connection, scope, actor, current.plan.id, entitlements)
+        after = (await entitlement_store.granted(connection, [current.plan.id]))[current.plan.id]
+        changes |= changes_between({"entitlements": current.entitlements}, {"entitlements": after})
     if not changes:
         return current
     number = current.plan.current_version + 1 if renewed else current.plan.current_version

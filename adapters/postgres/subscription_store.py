@@ -131,7 +131,6 @@ def _viewed() -> Select[Any]:
         customers.c.is_organization.label("pays_for_organization"),
         plans.c.code.label("plan_code"),
         plans.c.code_chosen.label("plan_code_chosen"),
-        plans.c.entitlements.label("plan_entitlements"),
         plan_versions.c.name.label("plan_name"),
         plan_versions.c.currency.label("plan_currency"),
         plan_versions.c.base_amount.label("plan_base_amount"),

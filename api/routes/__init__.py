@@ -10,7 +10,9 @@ from api.routes import (
     api_keys,
     audit_logs,
     customers,
+    entitlements,
     events,
+    features,
     fees,
     health,
     invoice_actions,
@@ -57,6 +59,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     plans.router,
     plans.price_plans,
     plan_simulation.router,
+    features.router,
+    entitlements.router,
     webhook_hooks.router,
     webhook_endpoints.router,
 )

@@ -106,10 +106,14 @@ async def update_plan(plan_id: Ref, body: PlanChange, caller: CallerDep, databas
         values: dict[str, Any] = {}
         if "product_id" in body.model_fields_set:
             values["product_id"] = await product_named(connection, caller.project_id, body.product_id)
-        if body.entitlements is not None:
-            values["entitlements"] = body.entitlements
         found = await plan_write_store.change(
-            connection, caller.scope, caller.actor, current, draft=draft, plan_values=values
+            connection,
+            caller.scope,
+            caller.actor,
+            current,
+            draft=draft,
+            plan_values=values,
+            entitlements=body.entitlements,
         )
     return reply(shown_plan(found))
 

@@ -3,7 +3,6 @@
 Nothing here changes anything.
 """
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +13,12 @@ from uuid import UUID
 from fastapi import Path, Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from adapters.postgres import clock_store, plan_store, resolver, subscription_store
+from adapters.postgres import clock_store, entitlement_store, plan_store, resolver, subscription_store
 from adapters.postgres.subscription_store import View
 from api.responses import reply
 from api.routes.subscription_actions import Desk, DeskDep
 from api.routing import resource_router
+from api.shapes.entitlements import EntitlementAnswer, shown_entitlement
 from api.shapes.moments import InstantField
 from api.shapes.subscription_shapes import Reference
 from billing.charges.flat import Flat
@@ -39,8 +39,6 @@ _STATUS_ACTIONS: Final = {
     "canceled": "canceled",
     "terminated": "terminated",
 }
-#: Names the ids of a plan's embedded entitlements: the same each time they are read.
-_ENTITLEMENTS: Final = uuid.UUID("6f1d6a4e-6f0c-5a51-9c50-6b3f0e9a4d11")
 
 
 class NextBilling(BaseModel):
@@ -108,18 +106,6 @@ class PlanChangePreview(BaseModel):
     new_plan: PlanSummary
     effective_date: datetime
     proration: ProrationDetail
-
-
-class SubscriptionEntitlement(BaseModel):
-    """One capability or limit that the subscription's plan grants."""
-
-    id: UUID
-    plan_id: UUID
-    feature_id: UUID
-    feature_code: str
-    value: str = Field(description='"true", "false" or a number as text.')
-    created_at: datetime
-    updated_at: datetime
 
 
 @dataclass(frozen=True)
@@ -286,27 +272,15 @@ def _days(period: Period, timezone: str) -> int:
 
 @router.get(
     "/subscriptions/{external_id}/entitlements",
-    response_model=list[SubscriptionEntitlement],
+    response_model=list[EntitlementAnswer],
     operation_id="subscription_entitlements",
     summary="What the subscription's plan entitles to",
 )
 async def entitlements(
     external_id: Annotated[str, Path(description="Any name of the subscription.")], desk: DeskDep
 ) -> Response:
-    """List the toggles and limits embedded in the plan, by name (B39, conflicts C27)."""
+    """List what the plan grants, by the features' codes (B39, conflicts C27); all versions grant the same."""
     row = await desk.find(external_id)
     async with desk.database.transaction(desk.caller.scope) as connection:
-        plan = await plan_store.version(connection, row.plan_version_id)
-    found = [
-        SubscriptionEntitlement(
-            id=uuid.uuid5(_ENTITLEMENTS, f"{plan.id}:{code}"),
-            plan_id=plan.id,
-            feature_id=uuid.uuid5(_ENTITLEMENTS, f"{desk.caller.project_id}:{code}"),
-            feature_code=code,
-            value=_text(value),
-            created_at=plan.created_at,
-            updated_at=plan.updated_at,
-        )
-        for code, value in sorted(row.plan_entitlements.items())
-    ]
-    return reply(found)
+        found = await entitlement_store.of_plan(connection, row.plan_id)
+    return reply([shown_entitlement(granted) for granted in found], headers={"X-Total-Count": str(len(found))})

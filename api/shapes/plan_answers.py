@@ -89,7 +89,7 @@ def shown_plan(found: PlanDetail) -> dict[str, Any]:
         "trial_period_days": plan.trial_period_days,
         "product_id": None if plan.product_id is None else shown_id("product", plan.product_id),
         "charges": [shown_charge(row, plan.code) for row in shown_charges(found)],
-        "entitlements": plan.entitlements,
+        "entitlements": found.entitlements,
         "created_at": plan.created_at,
         "updated_at": plan.updated_at,
     }

@@ -4,15 +4,16 @@ from models.tables.base import metadata
 from models.tables.catalogue import metric_filters, metrics, plan_charges, plan_versions, plans, products
 from models.tables.customers import customers, subscriptions, test_clocks
 from models.tables.delivery import outbox
+from models.tables.entitlements import entitlements, features
 from models.tables.invoicing import invoice_counters, invoice_lines, invoices, payment_attempts, sandbox_charges
 from models.tables.tenancy import api_keys, audit_log, idempotency_keys, organizations, projects
 from models.tables.usage import events, usage_marks, usage_rollups
 from models.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
 
 __all__ = [
-    "api_keys", "audit_log", "customers", "events", "idempotency_keys", "invoice_counters", "invoice_lines",
-    "invoices", "metadata", "metric_filters", "metrics", "organizations", "outbox", "payment_attempts",
-    "plan_charges", "plan_versions", "plans", "products", "projects", "sandbox_charges", "subscriptions",
-    "test_clocks", "usage_marks", "usage_rollups", "webhook_attempts", "webhook_deliveries", "webhook_endpoints",
-    "webhook_messages",
+    "api_keys", "audit_log", "customers", "entitlements", "events", "features", "idempotency_keys",
+    "invoice_counters", "invoice_lines", "invoices", "metadata", "metric_filters", "metrics", "organizations",
+    "outbox", "payment_attempts", "plan_charges", "plan_versions", "plans", "products", "projects",
+    "sandbox_charges", "subscriptions", "test_clocks", "usage_marks", "usage_rollups", "webhook_attempts",
+    "webhook_deliveries", "webhook_endpoints", "webhook_messages",
 ]  # fmt: skip

@@ -79,7 +79,6 @@ plans = Table(
     Column("code_chosen", Boolean, nullable=False, server_default=text("true")),
     Column("status", Text, nullable=False, server_default="active"),
     Column("current_version", Integer, nullable=False, server_default=text("1")),
-    Column("entitlements", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("deleted_at", INSTANT),
     created(),
     updated(),

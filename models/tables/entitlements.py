@@ -1,0 +1,38 @@
+"""Features, and the values that plans grant of them."""
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Text, UniqueConstraint, Uuid, text
+
+from models.tables.base import INSTANT, created, identity, metadata, project, updated
+
+features = Table(
+    "features",
+    metadata,
+    identity(),
+    project(),
+    Column("code", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    # Fixed for ever: what plans grant is kept in its form.
+    Column("feature_type", Text, nullable=False),
+    Column("deleted_at", INSTANT),
+    created(),
+    updated(),
+    CheckConstraint("feature_type IN ('boolean', 'quantity', 'custom')", name="feature_type"),
+    Index("uq_features_code", "project_id", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
+)
+
+entitlements = Table(
+    "entitlements",
+    metadata,
+    identity(),
+    project(),
+    # Of the plan, not of a version: what is granted changes for pinned subscriptions too.
+    Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
+    Column("feature_id", Uuid, ForeignKey("features.id"), nullable=False),
+    # billing.entitlements.entitlement_text
+    Column("value", Text, nullable=False),
+    created(),
+    updated(),
+    UniqueConstraint("plan_id", "feature_id"),
+    Index("ix_entitlements_feature_id", "feature_id"),
+)
