@@ -15,7 +15,6 @@ from typing import Any, Final, TypeVar
 
 import structlog
 import uvloop
-from sqlalchemy import text
 from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
@@ -114,8 +113,8 @@ async def _connected(database: Database, configuration: Settings, runtime: Any) 
     """Wait for Postgres and Temporal, trying again with growing pauses."""
 
     async def postgres_answers() -> None:
-        async with database.transaction(SYSTEM) as connection:
-            await connection.execute(text("SELECT 1"))
+        async with database.transaction(SYSTEM):
+            _LOG.debug("Postgres answers")
 
     await _patiently("Postgres", postgres_answers)
     return await _patiently("Temporal", lambda: temporal.connect(configuration, runtime=runtime))
