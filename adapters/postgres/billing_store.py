@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.late_usage_store import periods_with_late_usage
 from adapters.postgres.plan_store import charges_of_version
 from adapters.postgres.usage_store import usages
 from billing.charges import Charge
@@ -207,13 +208,17 @@ async def bill(
     Each period is rated by itself: tiers restart, one flat fee each, in full for a period whose start lies in the
     window (C25). The last period counts usage up to `end`; its later usage is the difference on the next invoice. When
     the subscription has ended, or ends with this bill, its last period is cut there and a flat fee is prorated (R14).
-    A period that was billed under another plan version stays under it. Raises `AbsurdInvoice`.
+    A period that was billed under another plan version stays under it. Earlier periods come first if usage arrived after
+    they were closed (C5, B108). Raises `AbsurdInvoice`.
     """
     pinned = plan_version_id or terms.plan_version_id
     current = await version_of(connection, pinned)
     ended_at = end if ends_subscription else terms.ended_at
     until = end if ended_at is None else min(end, ended_at)
     periods = terms.cycle.periods_between(max(start, terms.billing_begins_at), until)
+    if periods and start > terms.billing_begins_at:
+        late = await periods_with_late_usage(connection, terms.subscription_id, before=periods[0].start)
+        periods = (*(terms.cycle.period_containing(begin) for begin in late), *periods)
     before = await billed_since(connection, terms.subscription_id, periods[0].start if periods else start)
     proposed: list[ProposedLine] = []
     for period in periods:
