@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.late_usage_store import periods_with_late_usage
+from adapters.postgres.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from adapters.postgres.plan_store import charges_of_version
 from adapters.postgres.usage_store import usages
 from billing.charges import Charge
@@ -21,7 +22,7 @@ from billing.period import BillingCycle, Period
 from billing.rating import ProposedLine, rate
 from billing.usage import Usage
 from models.problems import not_found
-from models.tables import customers, invoice_lines, invoices, plan_charges, plan_versions, subscriptions
+from models.tables import customers, invoice_lines, invoices, plan_charges, plan_versions, subscriptions, wallets
 
 _MOST_CACHED_VERSIONS: Final = 2000
 
@@ -35,6 +36,7 @@ class Terms:
     customer_code: str
     customer_code_chosen: bool
     payment_provider: str | None
+    has_wallet: bool
     net_payment_term_days: int
     plan_version_id: UUID
     cycle: BillingCycle
@@ -88,10 +90,12 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
             subscriptions,
             customers.c.code,
             customers.c.code_chosen,
-            customers.c.payment_provider,
+            PROVIDER,
             customers.c.net_payment_term,
+            exists().where(wallets.c.customer_id == customers.c.id, wallets.c.credits_balance > 0).label("has_wallet"),
         )
         .join(customers, customers.c.id == subscriptions.c.customer_id)
+        .outerjoin(DEFAULT_METHOD, is_default_of(customers.c.id))
         .where(subscriptions.c.id == subscription_id)
     )
     if lock:
@@ -106,6 +110,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
         customer_code=row.code,
         customer_code_chosen=row.code_chosen,
         payment_provider=row.payment_provider,
+        has_wallet=row.has_wallet,
         net_payment_term_days=row.net_payment_term,
         plan_version_id=row.plan_version_id,
         cycle=BillingCycle(
@@ -208,8 +213,8 @@ async def bill(
     Each period is rated by itself: tiers restart, one flat fee each, in full for a period whose start lies in the
     window (C25). The last period counts usage up to `end`; its later usage is the difference on the next invoice. When
     the subscription has ended, or ends with this bill, its last period is cut there and a flat fee is prorated (R14).
-    A period that was billed under another plan version stays under it. Earlier periods come first if usage arrived after
-    they were closed (C5, B108). Raises `AbsurdInvoice`.
+    A period that was billed under another plan version stays under it. Earlier periods whose usage changed after they
+    were closed come first (C5, B108). Raises `AbsurdInvoice`.
     """
     pinned = plan_version_id or terms.plan_version_id
     current = await version_of(connection, pinned)

@@ -98,7 +98,7 @@ async def standing(connection: AsyncConnection, subscription_id: UUID, invoice_i
     newest = (
         await connection.execute(
             select(payment_attempts.c.attempt_no, payment_attempts.c.status)
-            .where(payment_attempts.c.invoice_id == invoice_id)
+            .where(payment_attempts.c.invoice_id == invoice_id, payment_attempts.c.attempt_no.is_not(None))
             .order_by(payment_attempts.c.attempt_no.desc())
             .limit(1)
         )
@@ -135,7 +135,8 @@ def _columns(step: RecordLifecycle) -> dict[str, Any]:
     if step.period_start is not None:
         columns |= {"current_period_start": step.period_start, "current_period_end": step.period_end}
     if step.status in _OVER:
-        columns["ended_at"] = step.at
+        # The instant that was billed to, however late the worker came to write it down.
+        columns["ended_at"] = step.cancel_at or step.at
     return columns
 
 
