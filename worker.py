@@ -5,7 +5,6 @@ one of them leads. SIGTERM and SIGINT let running steps finish first.
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
@@ -105,8 +104,8 @@ async def _work(client: Client, database: Database, configuration: Settings, sto
         await stopping.wait()
         _LOG.info("worker stops")
         relay.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await relay
+        # What it was delivering is delivered again by the next leader, so nobody has to wait for it longer.
+        await asyncio.wait({relay}, timeout=_GRACE.total_seconds())
 
 
 async def _connected(database: Database, configuration: Settings, runtime: Any) -> Client:

@@ -6,13 +6,14 @@ signalled version has caught up.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import Database
@@ -59,7 +60,9 @@ async def leadership(database: Database) -> AsyncIterator[AsyncConnection | None
             yield connection if locked else None
         finally:
             if locked and not connection.invalidated:
-                await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LEADER})
+                # A connection that is lost has let go already; saying so must not hide why the leadership ends.
+                with suppress(SQLAlchemyError, OSError):
+                    await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LEADER})
 
 
 async def still_leads(connection: AsyncConnection) -> None:

@@ -53,6 +53,8 @@ class Relay:
                         _LOG.info("this worker runs the relay")
                         await self._lead(connection)
             except (ExceptionGroup, *_TROUBLE) as error:
+                if _is_to_stop():
+                    raise asyncio.CancelledError from error
                 _LOG.warning("the relay starts again", exc_info=error)
             await asyncio.sleep(_STAND_BY_SECONDS)
 
@@ -81,6 +83,8 @@ class Relay:
                 more = await step()
                 failures = 0
             except _TROUBLE as error:
+                if _is_to_stop():
+                    raise
                 failures += 1
                 more = False
                 _LOG.warning("%s of the relay failed: %s", what, error)
@@ -158,3 +162,9 @@ class Relay:
         if pruned:
             _LOG.info("pruned %s delivered outbox rows", pruned)
         return False
+
+
+def _is_to_stop() -> bool:
+    """Tell whether this task was cancelled: a failure on the way out may have taken the cancellation's place."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
