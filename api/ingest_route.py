@@ -8,7 +8,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
-from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
@@ -115,7 +114,7 @@ async def take(request: Request, shape: Shape, source: str, *, header_key: bool 
     project = request.headers.get("x-project-id", "").strip()
     name = (hashed(presented_key(request)), project)
     caller = _callers.find(name)
-    presented = None if caller is None else Presented(name[0], UUID(project) if project else None)
+    presented = None if caller is None else Presented(name[0], caller.project_id if project else None)
     if caller is None:
         caller = await _authenticated(request, name)
     received = read_events(await request.body(), shape)

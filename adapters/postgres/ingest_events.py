@@ -35,7 +35,8 @@ class IngestEvent(msgspec.Struct, gc=False):
 class Presented:
     """A key that was good a moment ago and is checked again in the ingest transaction, so that revoking acts at once.
 
-    ``requested_project`` is the project of ``X-Project-Id``; None asks for the key's active one.
+    ``requested_project`` is the project that ``X-Project-Id`` was found to name (its id or its uuid); None asks for the
+    key's active one.
     """
 
     key_hash: bytes
