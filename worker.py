@@ -25,7 +25,7 @@ from activities.lifecycle import LifecycleActivities
 from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
 from adapters.temporal import client as temporal
-from adapters.temporal.interceptor import ProblemInterceptor
+from adapters.temporal.interceptor import ActivityEdge
 from adapters.temporal.relay import Relay
 from adapters.temporal.sandbox import runner
 from models.problems import Problem
@@ -72,7 +72,7 @@ def build_worker(client: Client, database: Database, configuration: Settings) ->
         workflows=WORKFLOWS,
         activities=activities(database, configuration),
         workflow_runner=runner(),
-        interceptors=[ProblemInterceptor()],
+        interceptors=[ActivityEdge()],
         build_id=configuration.build_id,
         max_cached_workflows=configuration.max_cached_workflows,
         max_concurrent_activities=configuration.max_concurrent_activities,

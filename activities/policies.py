@@ -19,6 +19,7 @@ class RemotePolicy(TypedDict):
 
     start_to_close_timeout: timedelta
     schedule_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
     retry_policy: RetryPolicy
 
 
@@ -64,6 +65,8 @@ CLOSING: Final[LocalPolicy] = {
 
 PROVIDER: Final[RemotePolicy] = {
     "start_to_close_timeout": timedelta(seconds=90),
+    # A worker that was killed is noticed soon; the interceptor of the worker keeps the pulse.
+    "heartbeat_timeout": timedelta(seconds=10),
     # After this the outcome counts as unknown and is asked about again, under the same attempt number (C7).
     "schedule_to_close_timeout": timedelta(minutes=5),
     "retry_policy": RetryPolicy(

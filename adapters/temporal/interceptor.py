@@ -1,7 +1,12 @@
-"""The edge of activities: domain errors leave as application errors with their own type, once for all activities."""
+"""The edge of activities: they show that they live, and domain errors leave as application errors, once for all."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
+from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
@@ -10,8 +15,11 @@ from models.problems import Problem
 _SERVER_ERROR = 500
 
 
-class ProblemInterceptor(Interceptor):
-    """Lets a workflow see a `Problem` by its code; what the caller did wrong is not retried, what is away is."""
+class ActivityEdge(Interceptor):
+    """Lets a workflow see a `Problem` by its code; what the caller did wrong is not retried, what is away is.
+
+    An activity with a heartbeat timeout has its pulse kept as long as this process lives and the activity runs.
+    """
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Wrap every activity of the worker."""
@@ -22,8 +30,28 @@ class _Edge(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         """Run the activity and translate its refusal."""
         try:
-            return await super().execute_activity(input)
+            async with _pulse(activity.info().heartbeat_timeout):
+                return await super().execute_activity(input)
         except Problem as problem:
             raise ApplicationError(
                 problem.detail, type=problem.code, non_retryable=problem.status < _SERVER_ERROR
             ) from problem
+
+
+@contextlib.asynccontextmanager
+async def _pulse(limit: timedelta | None) -> AsyncIterator[None]:
+    """Send heartbeats three times within the limit while the block runs; without a limit none."""
+    if limit is None:
+        yield
+        return
+    beating = asyncio.create_task(_beat(limit.total_seconds() / 3))
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+async def _beat(every_seconds: float) -> None:
+    while True:
+        await asyncio.sleep(every_seconds)
+        activity.heartbeat()
