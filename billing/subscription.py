@@ -232,6 +232,17 @@ def next_wake(state: SubscriptionState, *, at: datetime, wall: datetime) -> Wake
     return min(waiting, key=_place, default=NOTHING)
 
 
+def overdue(state: SubscriptionState, *, at: datetime) -> Wake:
+    """Say what should have happened to the subscription itself before a command arrives at `at`; payments may wait.
+
+    While a worker was away, a command must not overtake the end of a period. In a test clock nothing is overdue.
+    """
+    if state.clock is not None:
+        return NOTHING
+    due = (wake for wake in _scheduled(state) if wake.kind != "payment_retry" and _when(wake) <= at)
+    return min(due, key=_place, default=NOTHING)
+
+
 def _when(wake: Wake) -> datetime:
     assert wake.at is not None, "only `nothing` has no time"
     return wake.at

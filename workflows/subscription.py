@@ -25,6 +25,7 @@ from billing.subscription import (
     Wake,
     WakeKind,
     next_wake,
+    overdue,
     subscription_now,
 )
 from models.identifiers import SUBSCRIPTION_WORKFLOW
@@ -135,24 +136,27 @@ class SubscriptionWorkflow:
             await self._collect_when_due(wake)
             return
         async with self._turn:
-            if self._next() != wake:
-                return
-            assert wake.at is not None, "what is due has a time"
-            self._state = lifecycle.lived_until(self._state, wake.at)
-            match wake.kind:
-                case "activate":
-                    await self._change("activated", lambda state: lifecycle.begun(state, starts_at=state.starts_at))
-                case "trial_end":
-                    await self._change("trial_ended", lifecycle.after_trial)
-                case "period_end":
-                    await self._end_period()
-                case "close":
-                    await self._close_later(lifecycle.due_close(self._state, wake.period_start))
-                case "cancel":
-                    await self._end_at(wake.at)
-                case "clock_reached":
-                    await calls.report_clock(ReportClock(subscription=steps.ref_of(self._state), reached_at=wake.at))
-                    self._state = lifecycle.clock_reported(self._state, wake.at)
+            if self._next() == wake:
+                await self._do(wake)
+
+    async def _do(self, wake: Wake) -> None:
+        """Do what is due; the caller has the turn."""
+        assert wake.at is not None, "what is due has a time"
+        self._state = lifecycle.lived_until(self._state, wake.at)
+        match wake.kind:
+            case "activate":
+                await self._change("activated", lambda state: lifecycle.begun(state, starts_at=state.starts_at))
+            case "trial_end":
+                await self._change("trial_ended", lifecycle.after_trial)
+            case "period_end":
+                await self._end_period()
+            case "close":
+                await self._close_later(lifecycle.due_close(self._state, wake.period_start))
+            case "cancel":
+                await self._end_at(wake.at)
+            case "clock_reached":
+                await calls.report_clock(ReportClock(subscription=steps.ref_of(self._state), reached_at=wake.at))
+                self._state = lifecycle.clock_reported(self._state, wake.at)
 
     # Periods and invoices
 
@@ -246,6 +250,8 @@ class SubscriptionWorkflow:
         """Carry out a command once; its repetition finds it done, in a later run too."""
         async with self._turn:
             if command.request_id not in self._state.recent_requests:
+                while (late := overdue(self._state, at=self._now())).at is not None:
+                    await self._do(late)
                 action, change = steps.decided(self._state, command, at=self._now())
                 try:
                     change(self._state)
