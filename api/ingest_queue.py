@@ -34,8 +34,9 @@ class _Lane:
 class IngestQueue:
     """Takes submissions and answers each when it is durable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, most_waiting_events: int = _MOST_WAITING_EVENTS) -> None:
         self._database = database
+        self._most_waiting_events = most_waiting_events
         self._lanes: dict[ProjectScope, _Lane] = {}
         self._waiting_events = 0
         self._slots = asyncio.Semaphore(_FLUSHES)
@@ -46,11 +47,11 @@ class IngestQueue:
 
         Raises ``Problem`` 429 ``ingestion_busy`` when too much is waiting, 503 when Postgres cannot be reached.
         """
-        if self._waiting_events + len(submission.events) > _MOST_WAITING_EVENTS:
+        if self._waiting_events + len(submission.events) > self._most_waiting_events:
             raise Problem(
                 429,
                 "ingestion_busy",
-                f"More than {_MOST_WAITING_EVENTS} events are waiting to be stored; send this request again.",
+                f"{self._waiting_events} events are waiting to be stored; send this request again.",
                 headers={"Retry-After": str(_RETRY_AFTER_SECONDS)},
             )
         lane = self._lanes.get(scope)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.conftest import Service, bearer
 from tests.usage.conftest import Shop
 
 
@@ -200,3 +201,27 @@ async def test_a_thousand_are_taken_and_one_more_is_not(shop: Shop) -> None:
     answer = await shop.http.post("/v1/events/batch", json={"events": many[:1000]})
     assert (answer.status_code, answer.json()["accepted"]) == (202, 1000)
     assert (await shop.http.get("/v1/events?limit=1")).headers["X-Total-Count"] == "1000"
+
+
+async def test_a_test_clocks_customer_lives_in_its_time(shop: Shop) -> None:
+    await shop.metric()
+    await shop.plan()
+    clock = (await shop.http.post("/v1/test_clocks", json={"frozen_time": "2026-03-01T00:00:00Z"})).json()["id"]
+    await shop.customer(test_clock_id=clock)
+    await shop.subscription()
+    undated = await shop.send()
+    stored = (await shop.http.get(f"/v1/events/{undated['id']}")).json()
+    assert stored["timestamp"] == "2026-03-01T00:00:00Z"
+    assert (await shop.send(timestamp="2026-03-01T00:05:00Z"))["skip_reason"] is None
+    refused = await shop.send(timestamp="2026-03-01T00:05:01Z", status=422)
+    assert refused["code"] == "timestamp_in_future"
+
+
+async def test_another_projects_customer_is_unknown(shop: Shop, service: Service) -> None:
+    await shop.ready()
+    headers = bearer(await service.key("Other"))
+    body = {"customer_id": "acme", "metric_key": "api_calls", "value": 1, "idempotency_key": "k"}
+    first = await shop.http.post("/v1/events", json=body, headers=headers)
+    assert first.json()["skip_reason"] == "unknown_metric"
+    own = await shop.send(idempotency_key="k")
+    assert (own["duplicate"], own["skip_reason"]) == (False, None)
