@@ -1,12 +1,10 @@
 """The dashboard's pages (conflicts C34, B20): log in with an API key, overview, API keys."""
 
-from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, select_autoescape
+from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from adapters.postgres import audit_store, key_store, organization_store
@@ -18,29 +16,14 @@ from api.keys import make_key, revoke_key
 from api.shapes.tenancy_shapes import ApiKeyCreate, key_document
 from models.problems import Problem
 from web import session as sessions
+from web.rendering import STYLE, page
 from web.session import Session
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
 
-_HERE: Final = Path(__file__).resolve().parent
-_TEMPLATES: Final = Environment(
-    loader=FileSystemLoader(_HERE / "templates"), autoescape=select_autoescape(default=True)
-)
-_STYLE: Final = (_HERE / "static" / "style.css").read_text()
-_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 _LAST_CHANGES: Final = 10
 
 Text = Annotated[str, Form()]
-
-
-def _page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    return HTMLResponse(_TEMPLATES.get_template(name).render(**values), status_code=status, headers=_HEADERS)
 
 
 def _to(path: str) -> RedirectResponse:
@@ -55,24 +38,24 @@ def _from_elsewhere(request: Request) -> bool:
 @router.get("/style.css")
 async def style() -> Response:
     """Give the one style sheet."""
-    return Response(_STYLE, media_type="text/css", headers={"Cache-Control": "max-age=300"})
+    return Response(STYLE, media_type="text/css", headers={"Cache-Control": "max-age=300"})
 
 
 @router.get("/login")
 async def login_page() -> Response:
     """Ask for an API key."""
-    return _page("login.html")
+    return page("login.html")
 
 
 @router.post("/login")
 async def log_in(request: Request, key: Text = "") -> Response:
     """Begin a session with a key; only its id is remembered."""
     if _from_elsewhere(request):
-        return _page("login.html", 403, error="This form was sent by another site.")
+        return page("login.html", 403, error="This form was sent by another site.")
     try:
         caller = await caller_with_key(request.app.state.database, key.strip()[:512])
     except Problem as problem:
-        return _page("login.html", problem.status, error=problem.detail)
+        return page("login.html", problem.status, error=problem.detail)
     response = _to("/ui")
     sessions.begin(request, response, caller)
     return response
@@ -99,7 +82,7 @@ async def overview_page(request: Request) -> Response:
         counts = await overview(connection)
         changes, _ = await audit_store.entries(connection, AuditFilter(), Page(limit=_LAST_CHANGES))
     shown = f"{counts.events:,}" + ("+" if counts.events >= MOST_COUNTED else "")
-    return _page(
+    return page(
         "overview.html",
         **await _frame(request, session),
         counts=counts,
@@ -130,7 +113,7 @@ async def _keys_page(request: Request, session: Session, status: int = 200, **va
         rows, total = await key_store.listing(connection, caller.organization_id, Page(), within=caller.project_ids)
     keys = [key_document(row) for row in rows]
     frame = await _frame(request, session)
-    return _page("keys.html", status, **frame, keys=keys, total=total, own=caller.key_id, **values)
+    return page("keys.html", status, **frame, keys=keys, total=total, own=caller.key_id, **values)
 
 
 async def _refused(request: Request, session: Session) -> Response:
