@@ -7,12 +7,13 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from adapters.payments.port import collects_automatically
-from adapters.postgres import billing_store, invoice_store
+from adapters.postgres import billing_store, invoice_store, wallet_move_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.billing_store import Bill, Terms
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoice_write_store import AlreadyBilled, NewInvoice, new_line, write_invoice
 from adapters.postgres.rows import AsyncConnection
+from adapters.postgres.wallet_move_store import NOTHING_DRAWN, Drawn
 from billing.invoice import AbsurdInvoice, InvoiceStatus, total
 from billing.money import UnknownCurrency
 from models.identifiers import shown_id, subscription_workflow_id
@@ -65,9 +66,12 @@ async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceC
             return known
         await _move_period(connection, message)
         return InvoiceClosed(invoice_id=None, existing_invoice_id=bill.last_invoice_id, currency=bill.currency)
-    invoice = _invoice(message, terms, bill)
+    drawn = await _drawn(connection, message, terms, bill)
+    invoice = _invoice(message, terms, bill, prepaid_minor=drawn.total_minor)
     assert invoice.total_minor == total(bill.lines), "an invoice's total is the sum of its lines (C2)"
     number = await write_invoice(connection, invoice)
+    if drawn.draws:
+        await wallet_move_store.settle(connection, invoice.scope, invoice.actor, invoice.id, drawn=drawn, at=invoice.at)
     return InvoiceClosed(
         invoice_id=invoice.id,
         status=invoice.status,
@@ -77,6 +81,16 @@ async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceC
         collect=invoice.auto_collect,
         due_at=invoice.due_at,
         line_count=len(invoice.lines),
+    )
+
+
+async def _drawn(connection: AsyncConnection, message: ClosePeriods, terms: Terms, bill: Bill) -> Drawn:
+    """Say what the customer's wallets pay; customers without credits cost no statement (B133)."""
+    if message.draft or not terms.has_wallet:
+        return NOTHING_DRAWN
+    due = total(bill.lines)
+    return await wallet_move_store.drawable(
+        connection, terms.customer_id, due_minor=due, currency=bill.currency, at=message.at
     )
 
 
@@ -92,14 +106,15 @@ def _next_period(message: ClosePeriods) -> tuple[datetime, datetime] | None:
     return message.next_period_start, message.next_period_end
 
 
-def _invoice(message: ClosePeriods, terms: Terms, bill: Bill) -> NewInvoice:
-    status = _status(message, total(bill.lines))
+def _invoice(message: ClosePeriods, terms: Terms, bill: Bill, *, prepaid_minor: int) -> NewInvoice:
+    status = _status(message, total(bill.lines) - prepaid_minor)
     return NewInvoice(
         scope=ProjectScope(message.subscription.organization_id, message.subscription.project_id),
         actor=_actor(message.subscription),
         customer_id=terms.customer_id,
         customer_shown=terms.customer_code if terms.customer_code_chosen else shown_id("customer", terms.customer_id),
         subscription_id=terms.subscription_id,
+        billing_entity_id=terms.billing_entity_id,
         kind=message.kind,
         status=status,
         currency=bill.currency,
@@ -112,15 +127,16 @@ def _invoice(message: ClosePeriods, terms: Terms, bill: Bill) -> NewInvoice:
         auto_collect=(
             message.kind != "on_demand" and status == "issued" and collects_automatically(terms.payment_provider)
         ),
+        prepaid_minor=prepaid_minor,
         next_period=_next_period(message),
     )
 
 
-def _status(message: ClosePeriods, total_minor: int) -> InvoiceStatus:
+def _status(message: ClosePeriods, due_minor: int) -> InvoiceStatus:
     """Nothing due means paid at once: there is nothing to collect."""
     if message.draft:
         return "draft"
-    return "issued" if total_minor > 0 else "paid"
+    return "issued" if due_minor > 0 else "paid"
 
 
 def _actor(ref: SubscriptionRef) -> Actor:

@@ -20,7 +20,7 @@ from adapters.payments.port import (
     Succeeded,
     Unknown,
 )
-from adapters.postgres import audit_store, outbox_store, payment_store
+from adapters.postgres import audit_store, outbox_store, payment_store, settlement_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoice_write_store import webhook_message, webhook_order
@@ -104,6 +104,7 @@ class CollectingActivities:
                 amount_minor=row.amount_minor,
                 currency=row.currency,
                 customer_ref=invoice.customer_ref,
+                method_ref=row.method_ref,
                 at=message.at,
                 started_at=row.created_at,
             ),
@@ -139,7 +140,7 @@ def _not_collectable(message: CollectInvoice, invoice: Collectable | None) -> In
         return _missing(message)
     if invoice.status not in _COLLECTABLE:
         return _refused(message, f"invoice_{invoice.status}", f"The invoice is {invoice.status}.")
-    if invoice.total_minor <= 0:
+    if invoice.due_minor <= 0:
         return _refused(message, "nothing_due", "Nothing is due on this invoice.")
     if invoice.payment_provider == "manual":
         return _refused(message, "manual_payment", "The customer pays outside Durabill: mark it paid.")
@@ -226,9 +227,16 @@ async def _tell(
     match outcome:
         case Succeeded(payment_id=payment_id):
             assert invoice.status != "paid", "an invoice is paid exactly once"
-            await payment_store.set_invoice_status(
-                connection, invoice.invoice_id, status="paid", paid_at=message.at, payment_intent_id=payment_id
+            paid = await settlement_store.settle(
+                connection,
+                message.project_id,
+                invoice.invoice_id,
+                source_id=attempt.id,
+                amount_minor=attempt.request.amount_minor,
+                at=message.at,
+                payment_intent_id=payment_id,
             )
+            assert paid, "an attempt is made over all that is due, and nothing else settles while it is open"
             data: dict[str, Any] = {"payment_intent_id": payment_id, "amount_minor": attempt.request.amount_minor}
             await _log(connection, message, invoice, attempt, action="charged", data=data)
             await _announce(connection, message, invoice, "invoice.paid", "paid", payment_intent_id=payment_id)

@@ -25,7 +25,9 @@ class ChargeRequest(BaseModel):
     """One payment attempt, as it stands in its committed row.
 
     `amount_minor` is in the minor units of ISO 4217, `currency` an ISO code in any case; `key` is the attempt's
-    idempotency key; `at` the subscription's now; `started_at` the wall-clock instant of the attempt's commit.
+    idempotency key; `customer_ref` and `method_ref` are the provider's names of the customer and of the saved method
+    (None: whatever the provider has); `at` the subscription's now; `started_at` the wall-clock instant of the attempt's
+    commit.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,6 +39,7 @@ class ChargeRequest(BaseModel):
     amount_minor: int
     currency: str
     customer_ref: str | None
+    method_ref: str | None = None
     at: Instant
     started_at: Instant
 

@@ -1,7 +1,8 @@
 """The simulated provider: deterministic, in process, with a ledger of its own as a remote provider would have (B127).
 
-The customer's `payment_provider_customer_id` is the test card: what its name contains decides (docs/payments.md). The
-ledger is written in a transaction of its own, so that a worker killed after the charge finds it again by its key.
+The customer's default payment method, or else `payment_provider_customer_id`, is the test card: what its name contains
+decides (docs/payments.md). The ledger is written in a transaction of its own, so that a worker killed after the charge
+finds it again by its key.
 """
 
 import re
@@ -44,7 +45,7 @@ class SandboxPayments:
                 return _outcome(known)
             status, code = await _decision(connection, request)
             entry = await _record(connection, request, status, code)
-        if "timeout_after_success" in (request.customer_ref or ""):
+        if "timeout_after_success" in _card(request):
             return Unknown(reason="The sandbox took the money and lost its answer, as this test customer asks for.")
         return _outcome(entry)
 
@@ -62,12 +63,17 @@ class SandboxPayments:
         return _outcome(known) if known is not None else declined("abandoned", "The payment was never sent.")
 
 
+def _card(request: ChargeRequest) -> str:
+    """Give the name that decides: the saved method's, else the customer's."""
+    return request.method_ref or request.customer_ref or ""
+
+
 async def _decision(connection: AsyncConnection, request: ChargeRequest) -> tuple[str, str | None]:
     """Decide by the test customer's name: (status, failure code)."""
-    name = request.customer_ref or ""
+    name = _card(request)
     limited = _DECLINE_TIMES.search(name)
     if limited is not None:
-        before = await sandbox_store.declines(connection, request.project_id, request.customer_ref)
+        before = await sandbox_store.declines(connection, request.project_id, name)
         times = 1 if limited.group(1) else int(limited.group(2))
         return ("declined", _CARD_DECLINED) if before < times else ("succeeded", None)
     if "requires_action" in name:
@@ -84,7 +90,7 @@ async def _record(connection: AsyncConnection, request: ChargeRequest, status: s
         {
             "idempotency_key": request.key,
             "payment_intent_id": f"pi_{new_id().hex}",
-            "customer_ref": request.customer_ref,
+            "customer_ref": _card(request) or None,
             "amount_minor": request.amount_minor,
             "currency": request.currency,
             "status": status,

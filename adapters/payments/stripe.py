@@ -63,7 +63,8 @@ class StripePayments:
     async def charge(self, request: ChargeRequest) -> Outcome:
         """Create and confirm the attempt's intent; the same key again answers the same intent.
 
-        A time-out or a failure at Stripe is `Unknown`. The customer's default method is used, else a saved card.
+        A time-out or a failure at Stripe is `Unknown`. The attempt's method is used, else the default
+        one of the Stripe customer, else a saved card.
         """
         try:
             amount = provider_amount(request.amount_minor, request.currency)
@@ -81,7 +82,7 @@ class StripePayments:
             return _refusal(error)
 
     async def _charge(self, request: ChargeRequest, customer: str, amount: int) -> Outcome:
-        method = await self._saved_method(customer)
+        method = request.method_ref or await self._saved_method(customer)
         if method is None:
             return declined("no_payment_method", f"The Stripe customer {customer} has no saved payment method.")
         intent = await self._client.v1.payment_intents.create_async(

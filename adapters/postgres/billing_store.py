@@ -38,6 +38,7 @@ class Terms:
     payment_provider: str | None
     has_wallet: bool
     net_payment_term_days: int
+    billing_entity_id: UUID | None
     plan_version_id: UUID
     cycle: BillingCycle
     billing_begins_at: datetime
@@ -92,6 +93,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
             customers.c.code_chosen,
             PROVIDER,
             customers.c.net_payment_term,
+            customers.c.billing_entity_id,
             exists().where(wallets.c.customer_id == customers.c.id, wallets.c.credits_balance > 0).label("has_wallet"),
         )
         .join(customers, customers.c.id == subscriptions.c.customer_id)
@@ -112,6 +114,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
         payment_provider=row.payment_provider,
         has_wallet=row.has_wallet,
         net_payment_term_days=row.net_payment_term,
+        billing_entity_id=row.billing_entity_id,
         plan_version_id=row.plan_version_id,
         cycle=BillingCycle(
             interval=row.interval,

@@ -1,55 +1,50 @@
-"""Changing an invoice: finalize, void, mark paid, delete a draft, set its due date (C14, B101, B110, B111).
+"""Changing an invoice: finalize, void, delete a draft, set its due date (C14, B101, B110, B111).
 
 Each change checks the state machine on the locked row, writes its audit entry and webhook, and tells the workflow that
 follows the invoice, all in the caller's transaction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy import Row, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payments.port import collects_automatically
-from adapters.postgres import audit_store, outbox_store, payment_store
+from adapters.postgres import audit_store, outbox_store, payment_store, wallet_move_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.invoice_write_store import number_prefix, webhook_message, webhook_order
+from adapters.postgres.invoice_write_store import DRAWN, number_prefix, webhook_message, webhook_order
 from billing.collection import OpenInvoice
 from billing.invoice import IllegalTransition, InvoiceEvent, InvoiceStatus, transition
 from models.identifiers import (
     INVOICE_WORKFLOW,
     invoice_workflow_id,
-    new_id,
-    payment_key,
     shown_id,
     subscription_workflow_id,
 )
 from models.messages.collecting import FollowInvoice
 from models.messages.subscription import InvoiceStatusChanged
 from models.problems import conflict
-from models.tables import customers, invoice_lines, invoices, payment_attempts
+from models.tables import customers, invoice_lines, invoices
 
 INVOICE_STATUS_CHANGED: Final = "invoice_status_changed"
 
-_FINALIZE: Final = text("""
-WITH drawn AS (
-    INSERT INTO invoice_counters AS counter (project_id, next_number)
-    VALUES (CAST(:project_id AS uuid), 2)
-    ON CONFLICT (project_id) DO UPDATE SET next_number = counter.next_number + 1
-    RETURNING next_number - 1 AS drawn_number
-)
+_FINALIZE: Final = text(
+    DRAWN
+    + """
 UPDATE invoices SET
-    number = CAST(:number_prefix AS text) || lpad(drawn_number::text, greatest(4, length(drawn_number::text)), '0'),
-    status = CAST(:status AS text), issued_at = CAST(:at AS timestamptz),
+    number = drawn.number, status = CAST(:status AS text), issued_at = CAST(:at AS timestamptz),
     due_at = coalesce(due_at, CAST(:due_at AS timestamptz)), paid_at = CAST(:paid_at AS timestamptz),
+    settled_minor = CAST(:prepaid_minor AS bigint), prepaid_minor = CAST(:prepaid_minor AS bigint),
     auto_collect = CAST(:auto_collect AS boolean), updated_at = clock_timestamp()
 FROM drawn
-WHERE id = CAST(:id AS uuid)
-RETURNING number
-""")
+WHERE invoices.id = CAST(:id AS uuid)
+RETURNING invoices.number
+"""
+)
 
 _TITLES: Final = {
     "issued": "Invoice issued",
@@ -57,10 +52,13 @@ _TITLES: Final = {
     "voided": "Invoice voided",
     "deleted": "Draft deleted",
     "updated": "Invoice changed",
+    "payment_received": "Part of the invoice paid",
+    "payment_refunded": "Payment refunded",
 }
 
 
-def _next_status(row: Row[Any], event: InvoiceEvent) -> InvoiceStatus:
+def next_status(row: Row[Any], event: InvoiceEvent) -> InvoiceStatus:
+    """Give the status after an event. Raises `Problem` 409 `illegal_transition`."""
     try:
         return transition(row.status, event)
     except IllegalTransition as error:
@@ -68,33 +66,42 @@ def _next_status(row: Row[Any], event: InvoiceEvent) -> InvoiceStatus:
 
 
 async def finalize(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str | None:
-    """Issue a draft: it gets its number and is immutable from now on; nothing due means paid at once.
+    """Issue a draft: it gets its number and is immutable from now on.
+
+    Wallets pay first (B133), and an invoice with nothing left to pay is paid at once.
 
     `row` is the locked view. A one-off invoice gets a workflow that collects it; answers that workflow's id, to be
     delivered after the commit. Raises `Problem` 409 `illegal_transition`.
     """
     at: datetime = row.customer_now
-    issued = _next_status(row, "issue")
-    status: InvoiceStatus = issued if row.total_minor > 0 else "paid"
+    issued = next_status(row, "issue")
+    drawn = await wallet_move_store.drawable(
+        connection, row.customer_id, due_minor=row.total_minor, currency=row.currency, at=at
+    )
+    status: InvoiceStatus = issued if row.total_minor > drawn.total_minor else "paid"
     term = await connection.scalar(select(customers.c.net_payment_term).where(customers.c.id == row.customer_id))
     collect = row.kind == "one_off" and status == "issued" and collects_automatically(row.payment_provider)
     number: str | None = await connection.scalar(
         _FINALIZE,
         {
             "project_id": scope.project_id,
+            "billing_entity_id": row.billing_entity_id,
+            "is_final": True,
             "number_prefix": number_prefix(at),
             "status": status,
             "at": at,
             "due_at": at + timedelta(days=term or 0),
+            "prepaid_minor": drawn.total_minor,
             "paid_at": at if status == "paid" else None,
             "auto_collect": collect,
             "id": row.id,
         },
     )
+    await wallet_move_store.settle(connection, scope, actor, row.id, drawn=drawn, at=at)
     for action in ("issued", "paid") if status == "paid" else ("issued",):
-        await _log(connection, scope, actor, row, action, number=number)
+        await log(connection, scope, actor, row, action, number=number)
     if row.subscription_id is not None:
-        return await _notify(connection, scope, row, status)
+        return await notify(connection, scope, row, status)
     return await _follow(connection, scope, row, number, collect=collect) if status == "issued" else None
 
 
@@ -130,7 +137,7 @@ async def _follow(
     return workflow_id
 
 
-async def _notify(connection: AsyncConnection, scope: ProjectScope, row: Row[Any], status: str) -> str:
+async def notify(connection: AsyncConnection, scope: ProjectScope, row: Row[Any], status: str) -> str:
     """Tell the workflow that follows the invoice what became of it."""
     message = InvoiceStatusChanged(invoice_id=row.id, status=status)
     if row.subscription_id is not None:
@@ -160,42 +167,19 @@ async def _notify(connection: AsyncConnection, scope: ProjectScope, row: Row[Any
 async def void(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str | None:
     """Void a draft or an open invoice: it bills nothing any more. `row` is the locked view.
 
-    Raises `Problem` 409 `illegal_transition` for a paid or voided one, `payment_pending` while a charge's outcome is
-    unknown.
+    What wallets paid goes back to them. Raises `Problem` 409 `illegal_transition` for a paid or voided one,
+    `payment_pending` while a charge's outcome is unknown, `invoice_partly_paid` when money was received.
     """
-    status = _next_status(row, "void")
-    await _no_open_attempt(connection, row.id)
-    await _set(connection, row.id, status=status, voided_at=row.customer_now, next_attempt_at=None)
-    await _log(connection, scope, actor, row, "voided")
-    return None if row.status == "draft" else await _notify(connection, scope, row, status)
-
-
-async def mark_paid(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str:
-    """Note that the money came outside Durabill; the payment is kept as one of the provider `manual` (C15).
-
-    Raises `Problem` 409 `illegal_transition`, `payment_pending`.
-    """
-    status = _next_status(row, "pay")
-    await _no_open_attempt(connection, row.id)
-    attempts = await payment_store.attempts_of(connection, row.id)
-    number = max((attempt.attempt_no for attempt in attempts), default=0) + 1
-    payment = {
-        "id": new_id(),
-        "project_id": scope.project_id,
-        "invoice_id": row.id,
-        "attempt_no": number,
-        "status": "succeeded",
-        "provider": "manual",
-        "idempotency_key": payment_key(row.id, number),
-        "amount_minor": row.total_minor,
-        "currency": row.currency,
-        "started_at": row.customer_now,
-        "finished_at": row.customer_now,
-    }
-    await connection.execute(insert(payment_attempts).values(**payment))
-    await _set(connection, row.id, status=status, paid_at=row.customer_now, next_attempt_at=None)
-    await _log(connection, scope, actor, row, "paid")
-    return await _notify(connection, scope, row, status)
+    status = next_status(row, "void")
+    await no_open_attempt(connection, row.id)
+    if row.settled_minor > row.prepaid_minor:
+        raise conflict("invoice_partly_paid", "Refund what was paid of this invoice before it is voided.")
+    if row.prepaid_minor:
+        await wallet_move_store.give_back(connection, scope, actor, row.id, row.customer_now)
+    nothing = {"next_attempt_at": None, "settled_minor": 0, "prepaid_minor": 0}
+    await _set(connection, row.id, status=status, voided_at=row.customer_now, **nothing)
+    await log(connection, scope, actor, row, "voided")
+    return None if row.status == "draft" else await notify(connection, scope, row, status)
 
 
 async def delete_draft(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
@@ -207,7 +191,7 @@ async def delete_draft(connection: AsyncConnection, scope: ProjectScope, actor: 
         raise conflict("invoice_is_final", "Only drafts can be deleted; void an issued invoice.", status=row.status)
     await connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
     await connection.execute(delete(invoices).where(invoices.c.id == row.id))
-    await _audit(connection, scope, actor, row, "deleted")
+    await audit(connection, scope, actor, row, "deleted")
 
 
 async def set_due_date(
@@ -217,7 +201,7 @@ async def set_due_date(
     if row.status in ("paid", "voided"):
         raise conflict("invoice_is_final", f"The invoice is {row.status}; nothing of it changes.", status=row.status)
     await _set(connection, row.id, due_at=due_at)
-    await _audit(connection, scope, actor, row, "updated", changes={"due_date": {"old": row.due_at, "new": due_at}})
+    await audit(connection, scope, actor, row, "updated", changes={"due_date": {"old": row.due_at, "new": due_at}})
 
 
 async def _set(connection: AsyncConnection, invoice_id: UUID, **values: Any) -> None:
@@ -225,14 +209,16 @@ async def _set(connection: AsyncConnection, invoice_id: UUID, **values: Any) -> 
     await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
 
 
-async def _no_open_attempt(connection: AsyncConnection, invoice_id: UUID) -> None:
-    """Refuse to settle otherwise what a provider may just have been paid for (C7)."""
+async def no_open_attempt(
+    connection: AsyncConnection, invoice_id: UUID, statuses: Collection[str] = ("pending", "unknown")
+) -> None:
+    """Refuse to settle otherwise what a provider may just have been paid for: 409 `payment_pending` (C7)."""
     attempts = await payment_store.attempts_of(connection, invoice_id)
-    if any(attempt.status in ("pending", "unknown") for attempt in attempts):
+    if any(attempt.status in statuses for attempt in attempts):
         raise conflict("payment_pending", "A charge of this invoice is under way; try again when it is settled.")
 
 
-async def _audit(
+async def audit(
     connection: AsyncConnection,
     scope: ProjectScope,
     actor: Actor,
@@ -241,7 +227,9 @@ async def _audit(
     *,
     changes: Mapping[str, Any] | None = None,
     number: str | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> None:
+    """Write an entry into the invoice's event log; `data` is added to what every entry says."""
     await audit_store.record(
         connection,
         scope,
@@ -251,12 +239,17 @@ async def _audit(
         action=action,
         title=_TITLES[action],
         changes=changes,
-        data={"invoice_number": number or row.number, "total_minor": row.total_minor, "currency": row.currency},
+        data={
+            "invoice_number": number or row.number,
+            "total_minor": row.total_minor,
+            "currency": row.currency,
+            **(data or {}),
+        },
         occurred_at=row.customer_now,
     )
 
 
-async def _log(
+async def log(
     connection: AsyncConnection,
     scope: ProjectScope,
     actor: Actor,
@@ -266,7 +259,7 @@ async def _log(
     number: str | None = None,
 ) -> None:
     """Write the audit entry and the webhook of a change of status."""
-    await _audit(connection, scope, actor, row, action, number=number)
+    await audit(connection, scope, actor, row, action, number=number)
     payload = webhook_message(
         f"invoice.{action}",
         at=row.customer_now,

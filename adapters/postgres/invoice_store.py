@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.paging import Page, paged
+from adapters.postgres.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from models.identifiers import parse_id
 from models.messages.closing import InvoiceClosed
 from models.problems import not_found
@@ -58,6 +59,7 @@ def _viewed() -> Select[Any]:
     """Read an invoice with the names of what it refers to, and the time its customer lives in."""
     joined = (
         invoices.join(customers, customers.c.id == invoices.c.customer_id)
+        .outerjoin(DEFAULT_METHOD, is_default_of(customers.c.id))
         .outerjoin(subscriptions, subscriptions.c.id == invoices.c.subscription_id)
         .outerjoin(test_clocks, test_clocks.c.id == customers.c.test_clock_id)
     )
@@ -66,7 +68,7 @@ def _viewed() -> Select[Any]:
         customers.c.code.label("customer_code"),
         customers.c.code_chosen.label("customer_code_chosen"),
         customers.c.name.label("customer_name"),
-        customers.c.payment_provider,
+        PROVIDER,
         customers.c.test_clock_id,
         subscriptions.c.customer_supplied,
         func.coalesce(test_clocks.c.frozen_time, func.clock_timestamp()).label("customer_now"),

@@ -1,7 +1,7 @@
 """Writing an invoice: its row, lines, number, audit entries and webhooks in one statement (C2, C8, C9).
 
-One statement, because the number's counter is one row per project: it stays locked only while this statement runs and
-the transaction commits, so closes of many subscriptions of a project hardly wait for each other.
+One statement, because the number's counter is one row per project or billing entity: it stays locked only while this
+statement runs and the transaction commits, so closes of many subscriptions of a project hardly wait for each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,10 @@ class NewLine:
 
 @dataclass(frozen=True)
 class NewInvoice:
-    """An invoice to be written. `at` is the subscription's now; amounts are minor units of `currency`."""
+    """An invoice to be written. `at` is the subscription's now; amounts are minor units of `currency`.
+
+    `prepaid_minor` is what wallets pay; the caller writes its settlements (B133).
+    """
 
     scope: ProjectScope
     actor: Actor
@@ -70,9 +73,11 @@ class NewInvoice:
     at: datetime
     due_at: datetime | None
     subscription_id: UUID | None = None
+    billing_entity_id: UUID | None = None
     period_start: datetime | None = None
     period_end: datetime | None = None
     auto_collect: bool = False
+    prepaid_minor: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
     next_period: tuple[datetime, datetime] | None = None
     id: UUID = field(default_factory=new_id)
@@ -88,23 +93,38 @@ class NewInvoice:
         return self.status != "draft"
 
 
-_WRITE: Final = text("""
-WITH drawn AS (
+#: Draws the next number: of the billing entity's series (B119), else of the project's (C8). Gives none for a draft.
+DRAWN: Final = """
+WITH drawn_of_project AS (
     INSERT INTO invoice_counters AS counter (project_id, next_number)
-    SELECT CAST(:project_id AS uuid), 2 WHERE CAST(:is_final AS boolean)
+    SELECT CAST(:project_id AS uuid), 2
+    WHERE CAST(:is_final AS boolean) AND CAST(:billing_entity_id AS uuid) IS NULL
     ON CONFLICT (project_id) DO UPDATE SET next_number = counter.next_number + 1
     RETURNING next_number - 1 AS drawn_number
-), made AS (
+), drawn_of_entity AS (
+    UPDATE billing_entities SET next_invoice_number = next_invoice_number + 1
+    WHERE id = CAST(:billing_entity_id AS uuid) AND CAST(:is_final AS boolean)
+    RETURNING coalesce(invoice_prefix, code) || '-' AS prefix, next_invoice_number - 1 AS drawn_number
+), drawn AS (
+    SELECT prefix || lpad(drawn_number::text, greatest(4, length(drawn_number::text)), '0') AS number
+    FROM (SELECT CAST(:number_prefix AS text) AS prefix, drawn_number FROM drawn_of_project
+          UNION ALL SELECT prefix, drawn_number FROM drawn_of_entity) AS either
+)"""
+
+_WRITE: Final = text(
+    DRAWN  # noqa: S608 - both parts are constants
+    + """, made AS (
     INSERT INTO invoices (
-        id, project_id, number, customer_id, subscription_id, kind, status, currency, period_start, period_end,
-        total_minor, billing_key, auto_collect, issued_at, due_at, paid_at, metadata
+        id, project_id, number, customer_id, subscription_id, billing_entity_id, kind, status, currency,
+        period_start, period_end, total_minor, settled_minor, prepaid_minor, billing_key, auto_collect,
+        issued_at, due_at, paid_at, metadata
     )
     SELECT CAST(:id AS uuid), CAST(:project_id AS uuid),
-        (SELECT CAST(:number_prefix AS text) || lpad(drawn_number::text, greatest(4, length(drawn_number::text)), '0')
-         FROM drawn),
-        CAST(:customer_id AS uuid), CAST(:subscription_id AS uuid), CAST(:kind AS text), CAST(:status AS text),
+        (SELECT number FROM drawn), CAST(:customer_id AS uuid), CAST(:subscription_id AS uuid),
+        CAST(:billing_entity_id AS uuid), CAST(:kind AS text), CAST(:status AS text),
         CAST(:currency AS text), CAST(:period_start AS timestamptz), CAST(:period_end AS timestamptz),
-        CAST(:total_minor AS bigint), CAST(:billing_key AS text), CAST(:auto_collect AS boolean),
+        CAST(:total_minor AS bigint), CAST(:prepaid_minor AS bigint), CAST(:prepaid_minor AS bigint),
+        CAST(:billing_key AS text), CAST(:auto_collect AS boolean),
         CAST(:issued_at AS timestamptz), CAST(:due_at AS timestamptz), CAST(:paid_at AS timestamptz),
         CAST(:metadata AS jsonb)
     RETURNING number
@@ -142,7 +162,8 @@ WITH drawn AS (
     WHERE id = CAST(:subscription_id AS uuid) AND CAST(:next_start AS timestamptz) IS NOT NULL
 )
 SELECT number FROM made
-""")
+"""
+)
 
 _TITLES: Final = {
     "created": "Invoice created",
@@ -177,12 +198,14 @@ def _parameters(invoice: NewInvoice) -> dict[str, Any]:
         "number_prefix": number_prefix(invoice.at),
         "customer_id": invoice.customer_id,
         "subscription_id": invoice.subscription_id,
+        "billing_entity_id": invoice.billing_entity_id,
         "kind": invoice.kind,
         "status": invoice.status,
         "currency": invoice.currency,
         "period_start": invoice.period_start,
         "period_end": invoice.period_end,
         "total_minor": invoice.total_minor,
+        "prepaid_minor": invoice.prepaid_minor,
         "billing_key": invoice.billing_key,
         "auto_collect": invoice.auto_collect,
         "issued_at": invoice.at if invoice.is_final else None,
@@ -190,7 +213,7 @@ def _parameters(invoice: NewInvoice) -> dict[str, Any]:
         "paid_at": invoice.at if invoice.status == "paid" else None,
         "metadata": _text(invoice.metadata),
         "lines": _text([_line(position, line) for position, line in enumerate(invoice.lines)]),
-        "audit": _text([{"id": new_id(), "action": action, "title": _TITLES[action]} for action in actions]),
+        "audit": _text([{"id": new_id(), "action": action, "title": _title(invoice, action)} for action in actions]),
         "audit_data": _text({"total_minor": invoice.total_minor, "currency": invoice.currency, "kind": invoice.kind}),
         "actor_type": invoice.actor.type,
         "actor_id": invoice.actor.id,
@@ -200,6 +223,10 @@ def _parameters(invoice: NewInvoice) -> dict[str, Any]:
         "next_start": next_start,
         "next_end": next_end,
     }
+
+
+def _title(invoice: NewInvoice, action: str) -> str:
+    return "Invoice paid from wallets" if action == "paid" and invoice.prepaid_minor else _TITLES[action]
 
 
 def number_prefix(at: datetime) -> str:

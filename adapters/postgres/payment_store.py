@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from models.identifiers import new_id, payment_key
 from models.tables import customers, invoices, payment_attempts
 
@@ -27,6 +28,7 @@ class Collectable:
     status: str
     number: str | None
     total_minor: int
+    due_minor: int
     currency: str
     subscription_id: UUID | None
     customer_id: UUID
@@ -34,6 +36,7 @@ class Collectable:
     customer_code_chosen: bool
     payment_provider: str | None
     customer_ref: str | None
+    method_ref: str | None
     payment_intent_id: str | None
     paid_at: datetime | None
 
@@ -45,10 +48,12 @@ async def lock_invoice(connection: AsyncConnection, invoice_id: UUID) -> Collect
             invoices,
             customers.c.code,
             customers.c.code_chosen,
-            customers.c.payment_provider,
+            PROVIDER,
             customers.c.payment_provider_customer_id,
+            DEFAULT_METHOD.c.provider_payment_method_id,
         )
         .join(customers, customers.c.id == invoices.c.customer_id)
+        .outerjoin(DEFAULT_METHOD, is_default_of(customers.c.id))
         .where(invoices.c.id == invoice_id)
         .with_for_update(of=invoices)
     )
@@ -60,6 +65,7 @@ async def lock_invoice(connection: AsyncConnection, invoice_id: UUID) -> Collect
         status=row.status,
         number=row.number,
         total_minor=row.total_minor,
+        due_minor=row.total_minor - row.settled_minor,
         currency=row.currency,
         subscription_id=row.subscription_id,
         customer_id=row.customer_id,
@@ -67,6 +73,7 @@ async def lock_invoice(connection: AsyncConnection, invoice_id: UUID) -> Collect
         customer_code_chosen=row.code_chosen,
         payment_provider=row.payment_provider,
         customer_ref=row.payment_provider_customer_id,
+        method_ref=row.provider_payment_method_id,
         payment_intent_id=row.payment_intent_id,
         paid_at=row.paid_at,
     )
@@ -79,10 +86,10 @@ _MAY_SEND: Final = (payment_attempts.c.created_at > func.clock_timestamp() - RES
 
 
 async def attempts_of(connection: AsyncConnection, invoice_id: UUID) -> list[Row[Any]]:
-    """Read an invoice's attempts, oldest first; `may_send` says that the provider still knows its key."""
+    """Read an invoice's attempts at a provider, oldest first; `may_send` says that the provider still knows its key."""
     statement = (
         select(payment_attempts, _MAY_SEND)
-        .where(payment_attempts.c.invoice_id == invoice_id)
+        .where(payment_attempts.c.invoice_id == invoice_id, payment_attempts.c.attempt_no.is_not(None))
         .order_by(payment_attempts.c.attempt_no)
     )
     return list((await connection.execute(statement)).all())
@@ -91,7 +98,10 @@ async def attempts_of(connection: AsyncConnection, invoice_id: UUID) -> list[Row
 async def start_attempt(
     connection: AsyncConnection, project_id: UUID, invoice: Collectable, *, attempt_no: int, provider: str, at: datetime
 ) -> Row[Any]:
-    """Insert an attempt; its key is a business fact: invoice and number (C7). `at` is the subscription's now."""
+    """Insert an attempt to take what is due; its key is a business fact: invoice and number (C7).
+
+    `at` is the subscription's now.
+    """
     values = {
         "id": new_id(),
         "project_id": project_id,
@@ -100,7 +110,8 @@ async def start_attempt(
         "status": "pending",
         "provider": provider,
         "idempotency_key": payment_key(invoice.invoice_id, attempt_no),
-        "amount_minor": invoice.total_minor,
+        "method_ref": invoice.method_ref,
+        "amount_minor": invoice.due_minor,
         "currency": invoice.currency,
         "started_at": at,
     }
@@ -141,16 +152,7 @@ async def finish_attempt(
     return bool(changed.rowcount)
 
 
-async def set_invoice_status(
-    connection: AsyncConnection,
-    invoice_id: UUID,
-    *,
-    status: str,
-    paid_at: datetime | None = None,
-    payment_intent_id: str | None = None,
-) -> None:
-    """Move an invoice to a status that the caller found legal; a payment leaves its id and instant."""
-    values: dict[str, Any] = {"status": status, "updated_at": func.clock_timestamp()}
-    if paid_at is not None:
-        values |= {"paid_at": paid_at, "payment_intent_id": payment_intent_id, "next_attempt_at": None}
+async def set_invoice_status(connection: AsyncConnection, invoice_id: UUID, *, status: str) -> None:
+    """Move an invoice to a status that the caller found legal, other than paid, which settling makes it."""
+    values = {"status": status, "updated_at": func.clock_timestamp()}
     await connection.execute(update(invoices).where(invoices.c.id == invoice_id).values(**values))

@@ -11,7 +11,14 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Response
 
-from adapters.postgres import clock_store, invoice_change_store, invoice_store, resolver
+from adapters.postgres import (
+    billing_entity_store,
+    clock_store,
+    invoice_change_store,
+    invoice_store,
+    manual_payment_store,
+    resolver,
+)
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoice_write_store import NewInvoice as InvoiceToWrite
@@ -75,7 +82,8 @@ async def create_one_off(body: NewOneOff, caller: CallerDep, database: DatabaseD
 async def draft_one_off(body: NewOneOff, caller: Caller, database: Database) -> dict[str, Any]:
     """Write a one-off draft and answer with its document.
 
-    Raises `Problem` 404 `customer_not_found`, 422 for a line without amount and price, or an absurd or negative total.
+    Raises `Problem` 404 `customer_not_found` or `billing_entity_not_found`, 422 for a line without amount and price, or
+    an absurd or negative total.
     """
     async with database.transaction(caller.scope) as connection:
         customer = await resolver.required(connection, caller.project_id, resolver.CUSTOMER, body.customer_id)
@@ -84,6 +92,8 @@ async def draft_one_off(body: NewOneOff, caller: Caller, database: Database) -> 
         if not 0 <= total(lines) <= LARGEST_MINOR:
             raise invalid("line_items", f"must add up to 0 to {LARGEST_MINOR} minor units")
         at = await clock_store.now(connection, customer.test_clock_id)
+        refs = {"billing_entity_id": body.billing_entity_id, "billing_entity_code": body.billing_entity_code}
+        issuer = await billing_entity_store.named(connection, caller.project_id, refs)
         identity = new_id()
         invoice = InvoiceToWrite(
             id=identity,
@@ -91,6 +101,7 @@ async def draft_one_off(body: NewOneOff, caller: Caller, database: Database) -> 
             actor=caller.actor,
             customer_id=customer.id,
             customer_shown=customer.code if customer.code_chosen else shown_id("customer", customer.id),
+            billing_entity_id=issuer or customer.billing_entity_id,
             kind=ONE_OFF,
             status="draft",
             currency=currency,
@@ -217,7 +228,7 @@ async def void_invoice(invoice_id: str, desk: DeskDep) -> Response:
 )
 async def mark_invoice_paid(invoice_id: str, desk: DeskDep) -> Response:
     """Note that the money came outside Durabill; nothing is charged (B111)."""
-    return reply(await _changed(invoice_id, invoice_change_store.mark_paid, desk))
+    return reply(await _changed(invoice_id, manual_payment_store.mark_paid, desk))
 
 
 @router.put(
@@ -248,7 +259,7 @@ def _change_to(status: str) -> _Change:
         case "finalized" | "issued":
             return invoice_change_store.finalize
         case "paid":
-            return invoice_change_store.mark_paid
+            return manual_payment_store.mark_paid
         case "voided":
             return invoice_change_store.void
     raise invalid("status", "can be set to finalized, paid or voided")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import Query, Request, Response
 
-from adapters.postgres import billing_store, invoice_store, payment_store, resolver
+from adapters.postgres import billing_store, invoice_store, resolver, settlement_store
 from adapters.postgres.database import Database
 from adapters.postgres.invoice_store import InvoiceFilter
 from adapters.postgres.rows import AsyncConnection, Row
@@ -27,6 +27,7 @@ from api.shapes.invoice_shapes import (
     SettlementDocument,
     invoice_document,
     preview_lines,
+    settlement_document,
 )
 from api.shapes.invoice_targets import Target, targets
 from billing.charges import Charge
@@ -259,21 +260,8 @@ async def _log(ref: str, caller: Caller, database: Database) -> list[dict[str, A
     summary="List what paid an invoice",
 )
 async def list_settlements(invoice_id: str, caller: CallerDep, database: DatabaseDep) -> Response:
-    """List the payments that settled an invoice; empty while it is open."""
+    """List the payments and wallet credits that settled an invoice, oldest first; their sum is what is paid (B114)."""
     async with database.transaction(caller.scope) as connection:
         row = await invoice_store.view(connection, caller.project_id, invoice_id)
-        attempts = await payment_store.attempts_of(connection, row.id)
-    return reply(
-        [
-            {
-                "id": attempt.id,
-                "invoice_id": shown_id("invoice", row.id),
-                "settlement_type": "payment",
-                "source_id": shown_id("payment", attempt.id),
-                "amount_cents": str(attempt.amount_minor),
-                "created_at": attempt.created_at,
-            }
-            for attempt in attempts
-            if attempt.status == "succeeded"
-        ]
-    )
+        found = await settlement_store.of_invoice(connection, row.id)
+    return reply([settlement_document(settlement) for settlement in found])

@@ -58,6 +58,7 @@ class InvoiceDocument(BaseModel):
     customer_uuid: UUID
     subscription_id: str | None
     subscription_uuid: UUID | None
+    billing_entity_id: str | None
     status: str = Field(examples=["issued"])
     invoice_type: str = Field(examples=["subscription"])
     kind: str = Field(description="period, on_demand, final or one_off")
@@ -70,7 +71,8 @@ class InvoiceDocument(BaseModel):
     subtotal_cents: str
     tax_amount_cents: str
     total_cents: str
-    prepaid_credit_amount_cents: str
+    prepaid_credit_amount_cents: str = Field(description="What wallets paid.")
+    amount_due_cents: str = Field(description="What is left to pay: the total less the settlements.")
     coupons_amount_cents: str
     progressive_billing_credit_amount_cents: str
     line_items: list[LineItemDocument]
@@ -222,6 +224,9 @@ def invoice_document(row: Row[Any], lines: Sequence[Row[Any]]) -> dict[str, Any]
         "customer_uuid": row.customer_id,
         "subscription_id": None if row.subscription_id is None else shown_id("subscription", row.subscription_id),
         "subscription_uuid": row.subscription_id,
+        "billing_entity_id": None
+        if row.billing_entity_id is None
+        else shown_id("billing_entity", row.billing_entity_id),
         "status": shown_status(row),
         "invoice_type": ONE_OFF if row.kind == ONE_OFF else "subscription",
         "kind": row.kind,
@@ -234,7 +239,8 @@ def invoice_document(row: Row[Any], lines: Sequence[Row[Any]]) -> dict[str, Any]
         "subtotal_cents": total,
         "tax_amount_cents": "0",
         "total_cents": total,
-        "prepaid_credit_amount_cents": "0",
+        "prepaid_credit_amount_cents": str(row.prepaid_minor),
+        "amount_due_cents": str(max(row.total_minor - row.settled_minor, 0)) if row.status != "voided" else "0",
         "coupons_amount_cents": "0",
         "progressive_billing_credit_amount_cents": "0",
         "line_items": [line_document(line, row.currency) for line in lines],
@@ -285,6 +291,19 @@ def unit_amount_cents(unit_amount: Decimal | None, amount_minor: int, quantity: 
     if unit_amount is not None:
         return _in_minor(unit_amount, currency)
     return plain(rounded_ratio(Fraction(amount_minor) / Fraction(quantity))) if quantity else "0"
+
+
+def settlement_document(row: Row[Any]) -> dict[str, Any]:
+    """Show what paid an invoice; less than 0 for what went back while it was open."""
+    kind = "payment" if row.type == "payment" else "wallet_transaction"
+    return {
+        "id": row.id,
+        "invoice_id": shown_id("invoice", row.invoice_id),
+        "settlement_type": row.type,
+        "source_id": shown_id(kind, row.source_id),
+        "amount_cents": str(row.amount_minor),
+        "created_at": row.created_at,
+    }
 
 
 _FEE_TYPES: Final = {"usage": "charge", "fee": "subscription", ONE_OFF: "add_on"}

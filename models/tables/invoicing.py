@@ -29,6 +29,8 @@ invoices = Table(
     Column("number", Text),
     Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
     Column("subscription_id", Uuid, ForeignKey("subscriptions.id")),
+    # Who issues it, and from whose series its number is drawn; NULL: the project's.
+    Column("billing_entity_id", Uuid, ForeignKey("billing_entities.id")),
     # period (by the timer), on_demand, final, one_off
     Column("kind", Text, nullable=False),
     Column("status", Text, nullable=False),
@@ -37,6 +39,9 @@ invoices = Table(
     Column("period_start", INSTANT),
     Column("period_end", INSTANT),
     Column("total_minor", BigInteger, nullable=False),
+    # What the rows of settlements add up to, and the part of it that came from wallets
+    Column("settled_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("prepaid_minor", BigInteger, nullable=False, server_default=text("0")),
     # The business fact that this invoice answers; a re-run finds it (C8).
     Column("billing_key", Text, nullable=False),
     Column("auto_collect", Boolean, nullable=False, server_default=text("false")),
@@ -52,10 +57,17 @@ invoices = Table(
     created(),
     updated(),
     CheckConstraint("status IN (" + ", ".join(repr(s) for s in INVOICE_STATUSES) + ")", name="status"),
+    CheckConstraint("settled_minor BETWEEN 0 AND greatest(total_minor, 0)", name="settled"),
+    CheckConstraint("prepaid_minor BETWEEN 0 AND settled_minor", name="prepaid"),
+    # Paid exactly when nothing is left to pay (B114).
+    CheckConstraint(
+        "status IN ('draft', 'voided') OR (status = 'paid') = (settled_minor >= total_minor)", name="paid_when_settled"
+    ),
     UniqueConstraint("project_id", "billing_key"),
     Index("uq_invoices_number", "project_id", "number", unique=True, postgresql_where=text("number IS NOT NULL")),
     Index("ix_invoices_customer_id", "customer_id"),
     Index("ix_invoices_subscription_id", "subscription_id", "period_start"),
+    Index("ix_invoices_billing_entity_id", "billing_entity_id", postgresql_where=text("billing_entity_id IS NOT NULL")),
     Index("ix_invoices_project_id", "project_id", "id"),
 )
 
@@ -88,6 +100,8 @@ invoice_lines = Table(
     created(),
     UniqueConstraint("invoice_id", "position"),
     Index("ix_invoice_lines_billed", "subscription_id", "period_start"),
+    # What a coupon took off, by its application
+    Index("ix_invoice_lines_discounts", "reference", postgresql_where=text("kind = 'discount'")),
 )
 
 invoice_counters = Table(
@@ -97,36 +111,52 @@ invoice_counters = Table(
     Column("next_number", BigInteger, nullable=False, server_default=text("1")),
 )
 
-ATTEMPT_STATUSES = ("pending", "succeeded", "declined", "requires_action", "unknown")
+ATTEMPT_STATUSES = ("pending", "succeeded", "declined", "requires_action", "unknown", "refunded")
 
+# Every payment: attempts at a provider, which are numbered, and money that came outside Durabill, which is not.
 payment_attempts = Table(
     "payment_attempts",
     metadata,
     identity(),
     project(),
     Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
-    Column("attempt_no", Integer, nullable=False),
+    Column("attempt_no", Integer),
     Column("status", Text, nullable=False),
     Column("provider", Text, nullable=False),
     Column("idempotency_key", Text, nullable=False),
+    # The saved method that is charged: the same one whenever the attempt is asked about again
+    Column("method_ref", Text),
     Column("amount_minor", BigInteger, nullable=False),
+    Column("refunded_minor", BigInteger, nullable=False, server_default=text("0")),
     Column("currency", Text, nullable=False),
     Column("provider_payment_id", Text),
     Column("failure_code", Text),
     Column("failure_message", Text),
+    # Of a payment that came outside: what the bank statement says, and until when it is waited for
+    Column("reference", Text),
+    Column("expires_at", INSTANT),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("started_at", INSTANT, nullable=False),
     Column("finished_at", INSTANT),
     created(),
     updated(),
     CheckConstraint("status IN (" + ", ".join(repr(s) for s in ATTEMPT_STATUSES) + ")", name="status"),
+    CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunded"),
+    CheckConstraint("attempt_no IS NOT NULL OR provider = 'manual'", name="numbered"),
     UniqueConstraint("invoice_id", "attempt_no"),
+    Index("ix_payment_attempts_project_id", "project_id", "id"),
     # An invoice is paid once, and no attempt is sent while another one's outcome is open (C7, B126).
-    Index("uq_payment_attempts_succeeded", "invoice_id", unique=True, postgresql_where=text("status = 'succeeded'")),
+    Index(
+        "uq_payment_attempts_succeeded",
+        "invoice_id",
+        unique=True,
+        postgresql_where=text("status = 'succeeded' AND attempt_no IS NOT NULL"),
+    ),
     Index(
         "uq_payment_attempts_open",
         "invoice_id",
         unique=True,
-        postgresql_where=text("status IN ('pending', 'unknown', 'requires_action')"),
+        postgresql_where=text("status IN ('pending', 'unknown', 'requires_action') AND attempt_no IS NOT NULL"),
     ),
 )
 

@@ -29,7 +29,9 @@ async def _invoice(connection: Connection, scope: ProjectScope, customer: Any, s
         "billing_key": str(invoice_id),
     }
     defaults = {"kind": "period", "currency": "usd", "total_minor": 1250}
-    await connection.execute(invoices.insert().values(**{**fixed, **defaults, **values, "status": status}))
+    row = {**fixed, **defaults, **values, "status": status}
+    row["settled_minor"] = row["total_minor"] if status == "paid" else 0
+    await connection.execute(invoices.insert().values(**row))
     return invoice_id
 
 

@@ -45,7 +45,8 @@ class Collection:
 
     async def set_status(self, status: str) -> None:
         """Put the invoice into a status."""
-        await self.world.change(invoices, self.invoice_id, status=status)
+        settled = (await self.invoice()).total_minor if status == "paid" else 0
+        await self.world.change(invoices, self.invoice_id, status=status, settled_minor=settled)
 
     async def ledger(self) -> list[Any]:
         """Read what the sandbox charged for this project."""

@@ -1,0 +1,78 @@
+"""Wallets of prepaid credits, and every movement of them."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+
+from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project, updated
+
+wallets = Table(
+    "wallets",
+    metadata,
+    identity(),
+    project(),
+    Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
+    Column("name", Text),
+    Column("code", Text),
+    Column("status", Text, nullable=False, server_default="active"),
+    # As the client wrote it (C13)
+    Column("currency", Text, nullable=False),
+    # Minor units that one credit is worth; never changes
+    Column("rate_amount", DECIMAL, nullable=False),
+    # Lower ones are drawn on first
+    Column("priority", Integer, nullable=False, server_default=text("1")),
+    Column("expires_at", INSTANT),
+    # The sum of the transactions, inbound less outbound
+    Column("credits_balance", DECIMAL, nullable=False, server_default=text("0")),
+    Column("consumed_credits", DECIMAL, nullable=False, server_default=text("0")),
+    Column("consumed_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("terminated_at", INSTANT),
+    created(),
+    updated(),
+    CheckConstraint("status IN ('active', 'terminated')", name="status"),
+    CheckConstraint("credits_balance >= 0", name="balance"),
+    CheckConstraint("rate_amount > 0", name="rate"),
+    CheckConstraint("priority BETWEEN 1 AND 50", name="priority"),
+    Index(
+        "uq_wallets_code",
+        "customer_id",
+        "code",
+        unique=True,
+        postgresql_where=text("code IS NOT NULL AND status = 'active'"),
+    ),
+    Index("ix_wallets_customer_id", "customer_id"),
+    Index("ix_wallets_project_id", "project_id", "id"),
+)
+
+wallet_transactions = Table(
+    "wallet_transactions",
+    metadata,
+    identity(),
+    project(),
+    Column("wallet_id", Uuid, ForeignKey("wallets.id"), nullable=False),
+    Column("direction", Text, nullable=False),
+    # granted, invoiced, transferred, returned (by a voided invoice)
+    Column("kind", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("credits", DECIMAL, nullable=False),
+    # What an invoice got or gave back; NULL otherwise: credits x rate_amount
+    Column("amount_minor", BigInteger),
+    Column("invoice_id", Uuid, ForeignKey("invoices.id")),
+    # In the customer's time
+    Column("moved_at", INSTANT, nullable=False),
+    created(),
+    CheckConstraint("direction IN ('inbound', 'outbound')", name="direction"),
+    CheckConstraint("kind IN ('granted', 'invoiced', 'transferred', 'returned')", name="kind"),
+    CheckConstraint("credits >= 0", name="credits"),
+    Index("ix_wallet_transactions_wallet_id", "wallet_id", "id"),
+    Index("ix_wallet_transactions_invoice_id", "invoice_id", postgresql_where=text("invoice_id IS NOT NULL")),
+)
