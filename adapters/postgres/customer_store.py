@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import billing_entity_store
 from adapters.postgres.audit_store import SYSTEM_ACTOR, Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged
@@ -18,7 +19,16 @@ from billing.money import to_major
 from billing.numbers import exact
 from models.identifiers import new_id, parse_id, shown_id
 from models.problems import conflict, not_found
-from models.tables import customers, invoices, organizations, payment_attempts, projects, subscriptions, test_clocks
+from models.tables import (
+    billing_entities,
+    customers,
+    invoices,
+    organizations,
+    payment_attempts,
+    projects,
+    subscriptions,
+    test_clocks,
+)
 
 ORDERABLE: Final = {
     "name": customers.c.name,
@@ -39,6 +49,8 @@ _ENDED: Final = ("canceled", "terminated")
 
 async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
     """Add a customer; `values` are columns of `customers`, without `code` the shown id becomes the code.
+
+    Payment term and grace period are those of its billing entity where they are not given.
 
     Raises `Problem` 409 `customer_exists` for an id or external id in use (B78).
     """
@@ -86,7 +98,8 @@ async def organization_customer(connection: AsyncConnection, scope: ProjectScope
 async def _insert(
     connection: AsyncConnection, project_id: UUID, customer_id: UUID, values: Mapping[str, Any]
 ) -> Row[Any] | None:
-    statement = insert(customers).values(id=customer_id, project_id=project_id, **values)
+    terms = await billing_entity_store.terms_for_customer(connection, project_id, values.get("billing_entity_id"))
+    statement = insert(customers).values(id=customer_id, project_id=project_id, **{**terms, **values})
     made = await connection.execute(statement.on_conflict_do_nothing().returning(customers))
     row: Row[Any] | None = made.one_or_none()
     return row
@@ -176,6 +189,31 @@ async def default_timezone(connection: AsyncConnection, project_id: UUID) -> str
         .where(projects.c.id == project_id)
     )
     return str(await connection.scalar(statement) or "UTC")
+
+
+@dataclass(frozen=True)
+class BilledBy:
+    """What applies to a customer that has not set it: its billing entity's code, and the billing time zone."""
+
+    code: str | None
+    timezone: str
+
+
+async def billed_by(
+    connection: AsyncConnection, project_id: UUID, rows: Sequence[Row[Any]]
+) -> Mapping[UUID | None, BilledBy]:
+    """Give what applies to customers by their billing entities, and under None what applies without one.
+
+    A time zone is the billing entity's, else the project's, else the organization's, else UTC.
+    """
+    default = await default_timezone(connection, project_id)
+    found: dict[UUID | None, BilledBy] = {None: BilledBy(None, default)}
+    ids = {row.billing_entity_id for row in rows} - {None}
+    if ids:
+        statement = select(billing_entities).where(billing_entities.c.id.in_(ids))
+        for row in (await connection.execute(statement)).all():
+            found[row.id] = BilledBy(row.code, row.timezone or default)
+    return found
 
 
 @dataclass(frozen=True)

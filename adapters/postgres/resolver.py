@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from models.identifiers import PREFIXES, parse_id
 from models.problems import not_found
-from models.tables import customers, features, metrics, plans, products, subscriptions
+from models.tables import billing_entities, customers, features, metrics, plans, products, subscriptions
 
 Found: TypeAlias = Row[Any]
 """A row as a store gives it."""
@@ -37,6 +37,7 @@ METRIC: Final = Kind("metric", metrics, codes=("key",), ingest_prefix="meter.")
 PRODUCT: Final = Kind("product", products, codes=("code",), ingest_prefix="item.")
 PLAN: Final = Kind("plan", plans, codes=("code",))
 FEATURE: Final = Kind("feature", features, codes=("code",))
+BILLING_ENTITY: Final = Kind("billing_entity", billing_entities, codes=("code",))
 CUSTOMER: Final = Kind("customer", customers, codes=("code",), other_names=("corporate_id", "domain"))
 SUBSCRIPTION: Final = Kind(
     "subscription", subscriptions, codes=("external_id",), other_names=("external_reference",), ingest_prefix="sub."

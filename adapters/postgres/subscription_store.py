@@ -14,14 +14,14 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, sele
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import clock_store, plan_store
+from adapters.postgres import clock_store, customer_store, plan_store
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.failures import violated_constraint
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.resolver import CUSTOMER, PLAN, SUBSCRIPTION, Kind, required, resolve_many
 from billing.period import Interval
 from models.problems import conflict, not_found
-from models.tables import audit_log, customers, organizations, plan_versions, plans, projects, subscriptions
+from models.tables import audit_log, customers, plan_versions, plans, subscriptions
 
 View = Row[Any]
 """A subscription's row together with the names of its customer and plan."""
@@ -172,13 +172,14 @@ async def named(connection: AsyncConnection, scope: ProjectScope, *, customer: s
     if sold.status != "active":
         raise conflict("plan_archived", f"The plan {sold.code!r} is archived and takes no new subscriptions.")
     version = await plan_store.current_version(connection, sold.id)
+    by = await customer_store.billed_by(connection, scope.project_id, [payer])
     return Named(
         organization_id=scope.organization_id,
         project_id=scope.project_id,
         customer_id=payer.id,
         test_clock_id=payer.test_clock_id,
         grace_days=payer.invoice_grace_period,
-        timezone=payer.timezone or await _default_timezone(connection, scope.project_id),
+        timezone=payer.timezone or by[payer.billing_entity_id].timezone,
         plan_id=sold.id,
         plan_code=sold.code,
         plan_version_id=version.version_id,
@@ -187,16 +188,6 @@ async def named(connection: AsyncConnection, scope: ProjectScope, *, customer: s
         trial_period_days=version.trial_period_days,
         now=await clock_store.now_held(connection, payer.test_clock_id),
     )
-
-
-async def _default_timezone(connection: AsyncConnection, project_id: UUID) -> str:
-    """Give the billing zone of a customer without one: the project's, else the organization's, else UTC."""
-    statement = (
-        select(func.coalesce(projects.c.timezone, organizations.c.timezone, "UTC"))
-        .select_from(projects.join(organizations, organizations.c.id == projects.c.organization_id))
-        .where(projects.c.id == project_id)
-    )
-    return await connection.scalar(statement) or "UTC"
 
 
 async def history(connection: AsyncConnection, subscription_id: UUID) -> Sequence[Row[Any]]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
 
-from adapters.postgres import customer_store
+from adapters.postgres import billing_entity_store, customer_store
 from adapters.postgres.resolver import CUSTOMER, required
 from api.deps import CallerDep, DatabaseDep
 from api.pagination import LISTED, PageDep, listed
@@ -16,6 +16,7 @@ from api.shapes.customers import (
     CustomerChange,
     HealthAnswer,
     changed_columns,
+    entity_refs,
     new_columns,
     shown_customer,
     shown_health,
@@ -45,15 +46,18 @@ ConditionsDep = Annotated[dict[str, str], Depends(_conditions)]
     summary="Create customer",
 )
 async def create_customer(body: CustomerBody, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Create a customer; 409 for an id in use (B78), 404 for an unknown test clock, 409 while that clock advances."""
+    """Create a customer; 409 for an id in use (B78), 404 for an unknown clock or entity, 409 while it advances."""
     columns = new_columns(body)
     async with database.transaction(caller.scope) as connection:
         if body.test_clock_id is not None:
             clock = await customer_store.usable_clock(connection, caller.project_id, body.test_clock_id)
             columns["test_clock_id"] = clock
+        entity = await billing_entity_store.named(connection, caller.project_id, entity_refs(body))
+        if entity is not None:
+            columns["billing_entity_id"] = entity
         row = await customer_store.create(connection, caller.scope, caller.actor, columns)
-        timezone = await customer_store.default_timezone(connection, caller.project_id)
-    return created(shown_customer(row, timezone))
+        by = await customer_store.billed_by(connection, caller.project_id, [row])
+    return created(shown_customer(row, by[row.billing_entity_id]))
 
 
 @router.get(
@@ -69,9 +73,9 @@ async def list_customers(
     """List customers, newest first; order by name, external_id, email, created_at or updated_at."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await customer_store.listed(connection, caller.project_id, page, conditions)
-        timezone = await customer_store.default_timezone(connection, caller.project_id)
+        by = await customer_store.billed_by(connection, caller.project_id, rows)
     last = rows[-1].id if rows else None
-    return listed(page, [shown_customer(row, timezone) for row in rows], total, request, last=last)
+    return listed(page, [shown_customer(row, by[row.billing_entity_id]) for row in rows], total, request, last=last)
 
 
 @router.get(
@@ -95,8 +99,8 @@ async def get_customer(customer_id: Ref, caller: CallerDep, database: DatabaseDe
     """Read a customer by its id, uuid, external id, corporate id or domain (B79)."""
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, CUSTOMER, customer_id)
-        timezone = await customer_store.default_timezone(connection, caller.project_id)
-    return reply(shown_customer(row, timezone))
+        by = await customer_store.billed_by(connection, caller.project_id, [row])
+    return reply(shown_customer(row, by[row.billing_entity_id]))
 
 
 @router.put(
@@ -110,9 +114,14 @@ async def update_customer(customer_id: Ref, body: CustomerChange, caller: Caller
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, CUSTOMER, customer_id)
         row = await customer_store.locked(connection, found)
-        changed = await customer_store.change(connection, caller.scope, caller.actor, row, changed_columns(body, row))
-        timezone = await customer_store.default_timezone(connection, caller.project_id)
-    return reply(shown_customer(changed, timezone))
+        columns = changed_columns(body, row)
+        if entity_refs(body):
+            columns["billing_entity_id"] = await billing_entity_store.named(
+                connection, caller.project_id, entity_refs(body)
+            )
+        changed = await customer_store.change(connection, caller.scope, caller.actor, row, columns)
+        by = await customer_store.billed_by(connection, caller.project_id, [changed])
+    return reply(shown_customer(changed, by[changed.billing_entity_id]))
 
 
 @router.delete("/customers/{customer_id}", status_code=204, operation_id="delete_customer", summary="Delete customer")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.postgres.customer_store import Health
+from adapters.postgres.customer_store import BilledBy, Health
 from adapters.postgres.resolver import Found
 from api.shapes.fields import (
     AnyCase,
@@ -26,7 +26,6 @@ from models.problems import invalid
 #: Words that are, or may become, routes beside `/customers/{id}` (C37).
 RESERVED: Final = frozenset({"current", "bulk", "search", "stats"})
 DEFAULT_CURRENCY: Final = "USD"
-DEFAULT_TIMEZONE: Final = "UTC"
 
 Days = Annotated[int, Field(ge=0, le=3650)]
 Provider = Annotated[Literal["stripe", "sandbox", "manual"], AnyCase]
@@ -64,6 +63,8 @@ class CustomerChange(BaseModel):
     billing_metadata: JsonObject | None = Field(default=None, description="BoxBilling's `metadata`.")
     invoice_grace_period: Days | None = Field(default=None, description="Days between a period's end and its invoice.")
     net_payment_term: Days | None = Field(default=None, description="Days in which an invoice is due.")
+    billing_entity_id: Ref | None = Field(default=None, description="Who issues its invoices, by id, uuid or code.")
+    billing_entity_code: Ref | None = Field(default=None, description="A synonym of `billing_entity_id`.")
     test_clock_id: Ref | None = None
 
 
@@ -137,6 +138,12 @@ def _given(body: CustomerChange) -> dict[str, Any]:
     return columns if metadata is None else {**columns, "metadata": metadata}
 
 
+def entity_refs(body: CustomerChange) -> dict[str, str | None]:
+    """Give what was sent about the billing entity, by field: null means none."""
+    sent = body.model_fields_set & {"billing_entity_id", "billing_entity_code"}
+    return {name: getattr(body, name) for name in sorted(sent)}
+
+
 class CustomerAnswer(BaseModel):
     """A customer as all three systems show it."""
 
@@ -167,7 +174,7 @@ def customer_id_of(row: Found) -> str:
     return str(row.code) if row.code_chosen else shown_id("customer", row.id)
 
 
-def shown_customer(row: Found, default_timezone: str = DEFAULT_TIMEZONE) -> dict[str, Any]:
+def shown_customer(row: Found, by: BilledBy) -> dict[str, Any]:
     """Show a customer; what it has not set is shown as what applies to it."""
     return {
         "id": customer_id_of(row),
@@ -176,7 +183,7 @@ def shown_customer(row: Found, default_timezone: str = DEFAULT_TIMEZONE) -> dict
         "name": row.name or row.code,
         "email": row.email,
         "currency": row.currency or DEFAULT_CURRENCY,
-        "timezone": row.timezone or default_timezone,
+        "timezone": row.timezone or by.timezone,
         "corporate_id": row.corporate_id,
         "domain": row.domain,
         "payment_provider": row.payment_provider,
@@ -185,8 +192,8 @@ def shown_customer(row: Found, default_timezone: str = DEFAULT_TIMEZONE) -> dict
         "billing_metadata": row.metadata,
         "invoice_grace_period": row.invoice_grace_period,
         "net_payment_term": row.net_payment_term,
-        "billing_entity_id": None,
-        "billing_entity_code": None,
+        "billing_entity_id": None if by.code is None else shown_id("billing_entity", row.billing_entity_id),
+        "billing_entity_code": by.code,
         "test_clock_id": None if row.test_clock_id is None else shown_id("test_clock", row.test_clock_id),
         "created_at": row.created_at,
         "updated_at": row.updated_at,

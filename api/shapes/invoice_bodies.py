@@ -74,6 +74,8 @@ class NewOneOff(BaseModel):
     currency: Currency | None = Field(default=None, description="The customer's, else USD.")
     line_items: list[NewLineItem] = Field(min_length=1, max_length=MOST_LINES)
     due_date: InstantField | None = None
+    billing_entity_id: Ref | None = Field(default=None, description="Who issues it; the customer's if not given.")
+    billing_entity_code: Ref | None = Field(default=None, description="A synonym of `billing_entity_id`.")
 
 
 class NewInvoice(BaseModel):

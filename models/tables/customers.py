@@ -42,6 +42,8 @@ customers = Table(
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("invoice_grace_period", Integer, nullable=False, server_default=text("0")),
     Column("net_payment_term", Integer, nullable=False, server_default=text("30")),
+    # Who issues the customer's invoices; NULL: the project itself.
+    Column("billing_entity_id", Uuid, ForeignKey("billing_entities.id")),
     Column("test_clock_id", Uuid, ForeignKey("test_clocks.id")),
     # The hidden customer that stands for the organization itself (conflicts C9).
     Column("is_organization", Boolean, nullable=False, server_default=text("false")),
@@ -52,6 +54,9 @@ customers = Table(
     updated(),
     Index("uq_customers_code", "project_id", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
     Index("uq_customers_organization", "project_id", unique=True, postgresql_where=text("is_organization")),
+    Index(
+        "ix_customers_billing_entity_id", "billing_entity_id", postgresql_where=text("billing_entity_id IS NOT NULL")
+    ),
     Index("ix_customers_test_clock_id", "test_clock_id", postgresql_where=text("test_clock_id IS NOT NULL")),
 )
 
