@@ -28,6 +28,8 @@ _TAGS = [
     {"name": "Features", "description": "What plans can grant: switches, limits, texts."},
     {"name": "Entitlements", "description": "What a plan grants of a feature; the plan shows them as one object."},
     {"name": "Customers", "description": "Who is billed."},
+    {"name": "Coupons", "description": "What takes a part off a customer's invoices."},
+    {"name": "Add-ons", "description": "One-time fees on a customer's next invoice."},
     {"name": "Billing Entities", "description": "Who issues invoices, each with a number series of its own."},
     {"name": "subscriptions", "description": "One durable workflow each: it accumulates usage, closes and collects."},
     {"name": "invoices", "description": "Closed by the subscription's timer or on demand, explained line by line."},

@@ -7,9 +7,11 @@ from fastapi import APIRouter
 
 from api.routes import (
     activity,
+    add_ons,
     api_keys,
     audit_logs,
     billing_entities,
+    coupons,
     customers,
     entitlements,
     events,
@@ -53,6 +55,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     invoices.router,
     fees.router,
     customers.router,
+    coupons.router,
+    add_ons.router,
     billing_entities.router,
     metrics.router,
     metrics.meters,
