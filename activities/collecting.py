@@ -42,6 +42,7 @@ class _Attempt:
     request: ChargeRequest
     status: str
     may_send: bool
+    resumed: bool
 
 
 class CollectingActivities:
@@ -75,6 +76,7 @@ class CollectingActivities:
             if invoice is None or refusal is not None:
                 return _known(message, attempts) or refusal or _missing(message)
             open_one = next((row for row in attempts if row.status in payment_store.OPEN), None)
+            resumed = open_one is not None
             if open_one is None:
                 known = _known(message, attempts)
                 if known is not None:
@@ -90,9 +92,9 @@ class CollectingActivities:
                     provider=str(invoice.payment_provider),
                     at=message.at,
                 )
-            return self._attempt(message, invoice, open_one)
+            return self._attempt(message, invoice, open_one, resumed=resumed)
 
-    def _attempt(self, message: CollectInvoice, invoice: Collectable, row: Row[Any]) -> _Attempt:
+    def _attempt(self, message: CollectInvoice, invoice: Collectable, row: Row[Any], *, resumed: bool) -> _Attempt:
         return _Attempt(
             id=row.id,
             provider=self._providers[row.provider],
@@ -110,6 +112,7 @@ class CollectingActivities:
             ),
             status=row.status,
             may_send=row.may_send,
+            resumed=resumed,
         )
 
     async def _record(self, message: CollectInvoice, attempt: _Attempt, outcome: Outcome) -> InvoiceCollected:
@@ -126,13 +129,18 @@ class CollectingActivities:
 
 
 async def _ask(attempt: _Attempt) -> Outcome:
-    """Send the attempt, or only look it up when its key may be forgotten or the customer has to act first."""
-    if attempt.may_send and attempt.status != "requires_action":
-        return await attempt.provider.charge(attempt.request)
-    found = await attempt.provider.find(attempt.request)
-    if found is None:
-        return Declined(code="never_received", message="The provider never received this attempt.")
-    return found
+    """Send the attempt; one that may have been sent before is looked up first, and sent again only if it never arrived.
+
+    What is refused today (no card is left, the customer changed) may have succeeded when it was sent. Nothing is sent
+    when the key may be forgotten or the customer has to act first (C7).
+    """
+    if attempt.resumed:
+        found = await attempt.provider.find(attempt.request)
+        if found is not None:
+            return found
+        if not attempt.may_send or attempt.status == "requires_action":
+            return Declined(code="never_received", message="The provider never received this attempt.")
+    return await attempt.provider.charge(attempt.request)
 
 
 def _not_collectable(message: CollectInvoice, invoice: Collectable | None) -> InvoiceCollected | None:

@@ -18,6 +18,8 @@ _TWO_DECIMALS_AT_STRIPE: Final = ("isk", "ugx")
 _NO_DECIMALS_AT_STRIPE: Final = ("mga",)
 _LAST_DIGIT_ZERO: Final = ("bhd", "jod", "kwd", "omr", "tnd")
 _CLOCK_SKEW: Final = timedelta(hours=1)
+# An attempt is sent for the last time 23 hours after its start.
+_LAST_SENT: Final = timedelta(hours=24)
 
 
 class NotChargeable(ValueError):
@@ -136,14 +138,24 @@ class StripePayments:
         return _outcome(canceled, request)
 
     async def _intent(self, request: ChargeRequest) -> "stripe.PaymentIntent | None":
-        if request.customer_ref is None:
-            return None
+        """Find the attempt's intent, of the customer or else of any: the customer may have been another one then."""
         since = int((request.started_at - _CLOCK_SKEW).timestamp())
-        page = await self._client.v1.payment_intents.list_async(
-            {"customer": request.customer_ref, "created": {"gte": since}, "limit": 100}
-        )
+        until = int((request.started_at + _LAST_SENT).timestamp())
+        created = {"gte": since, "lte": until}
+        for customer in [request.customer_ref, None] if request.customer_ref else [None]:
+            found = await self._listed(request.key, {"customer": customer} if customer else {}, created)
+            if found is not None:
+                return found
+        return None
+
+    async def _listed(
+        self, key: str, customer: dict[str, str], created: dict[str, int]
+    ) -> "stripe.PaymentIntent | None":
+        """Look through the intents of a time, of one customer or of all, for the one that carries the key."""
+        parameters: Any = {**customer, "created": created, "limit": 100}
+        page = await self._client.v1.payment_intents.list_async(parameters)
         async for intent in page.auto_paging_iter():
-            if KEY_METADATA in intent.metadata and intent.metadata[KEY_METADATA] == request.key:
+            if KEY_METADATA in intent.metadata and intent.metadata[KEY_METADATA] == key:
                 return intent
         return None
 

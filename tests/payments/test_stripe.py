@@ -276,3 +276,23 @@ async def test_every_request_has_a_shape_that_stripe_accepts(tmp_path_factory: p
             await proxy.stop()
     assert proxy.sent() == 2
     assert {one.status for one in proxy.seen} == {200}, proxy.seen
+
+
+@pytest.mark.parametrize("hours", [0, 25])
+@pytest.mark.parametrize("changed_to", ["nobody", "another"])
+async def test_an_unknown_charge_is_found_although_the_customer_was_changed(
+    stripe_collection: Collection, proxy: FaultProxy, hours: int, changed_to: str
+) -> None:
+    """An attempt was sent for the customer of then; asking about the customer of now would charge the invoice twice."""
+    proxy.faults.append("drop_answer")
+    assert (await stripe_collection.collect()).status == "pending"
+    other = None if changed_to == "nobody" else await _customer(proxy.url, None)
+    world = stripe_collection.world
+    await world.change(customers, world.customer_id, payment_provider_customer_id=other)
+    async with world.database.transaction(world.scope) as connection:
+        await connection.execute(
+            text("UPDATE payment_attempts SET created_at = created_at - make_interval(hours => :hours)"),
+            {"hours": hours},
+        )
+    assert (await stripe_collection.collect()).status == "paid"
+    assert proxy.sent() == 1
