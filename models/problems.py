@@ -1,8 +1,12 @@
 """Domain errors that the API renders as RFC 9457 problem documents."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+#: A key that was sent in place of an id must not appear in answers and logs.
+_API_KEY: Final = re.compile(r"\b((?:sk|uf)_(?:live|test)_|whsec_)\S+")
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Problem(Exception):
 
 def not_found(kind: str, reference: object) -> Problem:
     """Say that nothing of this kind has that id in the caller's project (404)."""
-    shown = str(reference)[:80]
+    shown = _API_KEY.sub(r"\1...", str(reference)[:80])
     return Problem(404, f"{kind}_not_found", f"No {kind.replace('_', ' ')} {shown!r} in this project.")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, func, insert, select
@@ -15,6 +15,9 @@ from adapters.postgres.paging import Page, paged
 from billing.numbers import plain
 from models.identifiers import new_id
 from models.tables import audit_log
+
+_SECRETS: Final = frozenset({"hmac_key", "secret", "secrets"})
+_HIDDEN: Final = "[hidden]"
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,19 @@ async def _write(
 
 
 def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """List the fields of ``after`` whose value differs from ``before``, as ``{"field": {"old", "new"}}``."""
+    """List the fields of ``after`` whose value differs from ``before``, as ``{"field": {"old", "new"}}``.
+
+    That a secret changed is noted, never the secret itself.
+    """
     return {
-        field: {"old": _storable(before.get(field)), "new": _storable(value)}
+        field: {"old": _noted(field, before.get(field)), "new": _noted(field, value)}
         for field, value in after.items()
         if before.get(field) != value
     }
+
+
+def _noted(field: str, value: Any) -> Any:
+    return _HIDDEN if field in _SECRETS and value is not None else _storable(value)
 
 
 def _storable(value: Any) -> Any:

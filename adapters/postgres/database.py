@@ -23,6 +23,12 @@ _JSON_ENCODER = msgspec.json.Encoder(decimal_format="number")
 _JSON_DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
 
+# Classes of SQLSTATE: the connection failed, resources are exhausted, an operator ends the server.
+_LOST = ("08", "53", "57P", "58")
+# Deadlock, serialization failure, lock not available, cancelled by a timeout: the same request may succeed later.
+_GAVE_WAY = ("40P01", "40001", "55P03", "57014")
+
+
 def _write_json(value: Any) -> str:
     return _JSON_ENCODER.encode(value).decode()
 
@@ -72,6 +78,8 @@ class Database:
             max_overflow=0,
             pool_timeout=10,
             pool_pre_ping=False,
+            # What a statement was given may be personal or secret; it stays out of errors and logs.
+            hide_parameters=True,
             json_serializer=_write_json,
             json_deserializer=_JSON_DECODER.decode,
         )
@@ -92,6 +100,8 @@ class Database:
             if is_connection_loss(error):
                 await self.engine.dispose(close=False)
                 raise unavailable("database_unavailable", "Postgres cannot be reached; try again.") from error
+            if _sqlstate(error) in _GAVE_WAY:
+                raise unavailable("database_busy", "Another request was in the way; try again.") from error
             raise
 
     async def close(self) -> None:
@@ -101,9 +111,18 @@ class Database:
 
 def is_connection_loss(error: BaseException) -> bool:
     """Tell a lost or refused connection from an error of the statement itself."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError)
-    return isinstance(error, OSError | psycopg.OperationalError)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    # What Postgres itself answered is a loss only if it says that the connection ends or cannot begin.
+    state = _sqlstate(error)
+    lost = state is None or state.startswith(_LOST)
+    return isinstance(cause, OSError) or (isinstance(cause, psycopg.OperationalError) and lost)
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return cause.sqlstate if isinstance(cause, psycopg.Error) else None
 
 
 async def driver(connection: AsyncConnection) -> "psycopg.AsyncConnection[Any]":

@@ -1,12 +1,15 @@
 """What Postgres refuses: the caller's mistake, or a lost connection."""
 
 import psycopg
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 
 def is_unstorable(error: BaseException) -> bool:
     """Tell a value that no column can hold (too large, a NUL character, text that is no UTF-8) from other errors."""
     if isinstance(error, DataError | psycopg.DataError):
+        return True
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, psycopg.errors.ProgramLimitExceeded):  # too long for an index
         return True
     return isinstance(error, UnicodeEncodeError)
 

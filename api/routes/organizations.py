@@ -9,7 +9,7 @@ from adapters.postgres import key_store, organization_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.key_store import NewKey
-from adapters.postgres.rows import AsyncConnection
+from adapters.postgres.rows import AsyncConnection, Row
 from api.deps import AnyCallerDep, Caller, CallerDep, DatabaseDep, Operator, OperatorDep
 from api.keys import note_key
 from api.pagination import LISTED, PageDep, listed
@@ -80,7 +80,7 @@ async def list_organizations(request: Request, who: AnyCallerDep, database: Data
     """Give the organizations that the caller may see."""
     async with database.transaction(SYSTEM if isinstance(who, Operator) else who.scope) as connection:
         rows, total = await organization_store.listing(connection, page)
-    return listed(page, [organization_document(row) for row in rows], total, request)
+    return listed(page, [_shown(row, who) for row in rows], total, request)
 
 
 @router.get(
@@ -93,7 +93,15 @@ async def get_current_organization(caller: CallerDep, database: DatabaseDep) -> 
     """Give the organization of the calling key (B9)."""
     async with database.transaction(caller.scope) as connection:
         row = await organization_store.get(connection, caller.organization_id)
-    return reply(organization_document(row))
+    return reply(_shown(row, caller))
+
+
+def _shown(row: Row[Any], who: Caller | Operator) -> dict[str, Any]:
+    """Show an organization; what signs its customers' requests is for those who may change it."""
+    document = organization_document(row)
+    if isinstance(who, Caller) and (who.kind == "ingest" or who.role not in ("ADMIN", "OWNER")):
+        document["hmac_key"] = None
+    return document
 
 
 async def _change(caller: Caller, database: Database, body: OrganizationChange) -> Response:
