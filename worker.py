@@ -75,6 +75,8 @@ def build_worker(client: Client, database: Database, configuration: Settings) ->
         interceptors=[ActivityEdge()],
         build_id=configuration.build_id,
         max_cached_workflows=configuration.max_cached_workflows,
+        # Tasks wait at the server, where their time limit does not run, rather than here for a local activity's slot.
+        max_concurrent_workflow_tasks=2 * steps_at_once,
         max_concurrent_activities=configuration.max_concurrent_activities,
         max_concurrent_local_activities=min(configuration.max_concurrent_local_activities, steps_at_once),
         graceful_shutdown_timeout=_GRACE,
