@@ -1,5 +1,6 @@
 """Closing: everything unbilled of a subscription becomes one invoice, in one transaction (C5, C8, design section 4)."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -7,11 +8,11 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from adapters.payments.port import collects_automatically
-from adapters.postgres import billing_store, invoice_store, wallet_move_store
+from adapters.postgres import billing_store, extra_store, invoice_store, wallet_move_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.billing_store import Bill, Terms
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.invoice_write_store import AlreadyBilled, NewInvoice, new_line, write_invoice
+from adapters.postgres.invoice_write_store import AlreadyBilled, NewInvoice, NewLine, new_line, write_invoice
 from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.wallet_move_store import NOTHING_DRAWN, Drawn
 from billing.invoice import AbsurdInvoice, InvoiceStatus, total
@@ -64,11 +65,15 @@ async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceC
         known = await invoice_store.by_billing_key(connection, message.billing_key)
         if known is not None:
             return known
+    beside = extra_store.extras(await extra_store.waiting(connection, terms, lock=True), bill, terms.subscription_id)
+    lines = [*(new_line(line, terms.subscription_id) for line in bill.lines), *beside.lines]
+    if not lines:
         await _move_period(connection, message)
         return InvoiceClosed(invoice_id=None, existing_invoice_id=bill.last_invoice_id, currency=bill.currency)
-    drawn = await _drawn(connection, message, terms, bill)
-    invoice = _invoice(message, terms, bill, prepaid_minor=drawn.total_minor)
-    assert invoice.total_minor == total(bill.lines), "an invoice's total is the sum of its lines (C2)"
+    drawn = await _drawn(connection, message, terms, bill, lines)
+    invoice = _invoice(message, terms, bill, lines, prepaid_minor=drawn.total_minor)
+    assert invoice.total_minor == total(bill.lines) + total(beside.lines), "the total is the sum of the lines (C2)"
+    await extra_store.use(connection, beside, invoice.id, at=message.at)
     number = await write_invoice(connection, invoice)
     if drawn.draws:
         await wallet_move_store.settle(connection, invoice.scope, invoice.actor, invoice.id, drawn=drawn, at=invoice.at)
@@ -84,11 +89,13 @@ async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceC
     )
 
 
-async def _drawn(connection: AsyncConnection, message: ClosePeriods, terms: Terms, bill: Bill) -> Drawn:
+async def _drawn(
+    connection: AsyncConnection, message: ClosePeriods, terms: Terms, bill: Bill, lines: Sequence[NewLine]
+) -> Drawn:
     """Say what the customer's wallets pay; customers without credits cost no statement (B133)."""
     if message.draft or not terms.has_wallet:
         return NOTHING_DRAWN
-    due = total(bill.lines)
+    due = total(lines)
     return await wallet_move_store.drawable(
         connection, terms.customer_id, due_minor=due, currency=bill.currency, at=message.at
     )
@@ -106,8 +113,10 @@ def _next_period(message: ClosePeriods) -> tuple[datetime, datetime] | None:
     return message.next_period_start, message.next_period_end
 
 
-def _invoice(message: ClosePeriods, terms: Terms, bill: Bill, *, prepaid_minor: int) -> NewInvoice:
-    status = _status(message, total(bill.lines) - prepaid_minor)
+def _invoice(
+    message: ClosePeriods, terms: Terms, bill: Bill, lines: Sequence[NewLine], *, prepaid_minor: int
+) -> NewInvoice:
+    status = _status(message, total(lines) - prepaid_minor)
     return NewInvoice(
         scope=ProjectScope(message.subscription.organization_id, message.subscription.project_id),
         actor=_actor(message.subscription),
@@ -118,7 +127,7 @@ def _invoice(message: ClosePeriods, terms: Terms, bill: Bill, *, prepaid_minor: 
         kind=message.kind,
         status=status,
         currency=bill.currency,
-        lines=[new_line(line, terms.subscription_id) for line in bill.lines],
+        lines=lines,
         billing_key=message.billing_key,
         at=message.at,
         due_at=message.at + timedelta(days=terms.net_payment_term_days),

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import and_, exists, func, select, update
+from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.coupon_store import IS_HELD
 from adapters.postgres.late_usage_store import periods_with_late_usage
 from adapters.postgres.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from adapters.postgres.plan_store import charges_of_version
@@ -22,7 +23,17 @@ from billing.period import BillingCycle, Period
 from billing.rating import ProposedLine, rate
 from billing.usage import Usage
 from models.problems import not_found
-from models.tables import customers, invoice_lines, invoices, plan_charges, plan_versions, subscriptions, wallets
+from models.tables import (
+    applied_add_ons,
+    applied_coupons,
+    customers,
+    invoice_lines,
+    invoices,
+    plan_charges,
+    plan_versions,
+    subscriptions,
+    wallets,
+)
 
 _MOST_CACHED_VERSIONS: Final = 2000
 
@@ -37,6 +48,7 @@ class Terms:
     customer_code_chosen: bool
     payment_provider: str | None
     has_wallet: bool
+    has_extras: bool
     net_payment_term_days: int
     billing_entity_id: UUID | None
     plan_version_id: UUID
@@ -95,6 +107,10 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
             customers.c.net_payment_term,
             customers.c.billing_entity_id,
             exists().where(wallets.c.customer_id == customers.c.id, wallets.c.credits_balance > 0).label("has_wallet"),
+            or_(
+                exists().where(applied_coupons.c.customer_id == customers.c.id, IS_HELD),
+                exists().where(applied_add_ons.c.customer_id == customers.c.id, applied_add_ons.c.invoice_id.is_(None)),
+            ).label("has_extras"),
         )
         .join(customers, customers.c.id == subscriptions.c.customer_id)
         .outerjoin(DEFAULT_METHOD, is_default_of(customers.c.id))
@@ -113,6 +129,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
         customer_code_chosen=row.code_chosen,
         payment_provider=row.payment_provider,
         has_wallet=row.has_wallet,
+        has_extras=row.has_extras,
         net_payment_term_days=row.net_payment_term,
         billing_entity_id=row.billing_entity_id,
         plan_version_id=row.plan_version_id,

@@ -13,7 +13,7 @@ from sqlalchemy import Row, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payments.port import collects_automatically
-from adapters.postgres import audit_store, outbox_store, payment_store, wallet_move_store
+from adapters.postgres import audit_store, extra_store, outbox_store, payment_store, wallet_move_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.invoice_write_store import DRAWN, number_prefix, webhook_message, webhook_order
@@ -167,13 +167,15 @@ async def notify(connection: AsyncConnection, scope: ProjectScope, row: Row[Any]
 async def void(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str | None:
     """Void a draft or an open invoice: it bills nothing any more. `row` is the locked view.
 
-    What wallets paid goes back to them. Raises `Problem` 409 `illegal_transition` for a paid or voided one,
-    `payment_pending` while a charge's outcome is unknown, `invoice_partly_paid` when money was received.
+    What wallets paid goes back to them; uses of coupons and fees of add-ons wait for the next invoice again. Raises
+    `Problem` 409 `illegal_transition` for a paid or voided one, `payment_pending` while a charge's outcome is unknown,
+    `invoice_partly_paid` when money was received.
     """
     status = next_status(row, "void")
     await no_open_attempt(connection, row.id)
     if row.settled_minor > row.prepaid_minor:
         raise conflict("invoice_partly_paid", "Refund what was paid of this invoice before it is voided.")
+    await extra_store.give_back(connection, row.id)
     if row.prepaid_minor:
         await wallet_move_store.give_back(connection, scope, actor, row.id, row.customer_now)
     nothing = {"next_attempt_at": None, "settled_minor": 0, "prepaid_minor": 0}
@@ -189,6 +191,7 @@ async def delete_draft(connection: AsyncConnection, scope: ProjectScope, actor: 
     """
     if row.status != "draft":
         raise conflict("invoice_is_final", "Only drafts can be deleted; void an issued invoice.", status=row.status)
+    await extra_store.give_back(connection, row.id)
     await connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
     await connection.execute(delete(invoices).where(invoices.c.id == row.id))
     await audit(connection, scope, actor, row, "deleted")

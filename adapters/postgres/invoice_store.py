@@ -227,7 +227,9 @@ class FeeFilter:
         return found
 
 
-_KINDS_OF_FEE_TYPE: Final = {"charge": ("usage",), "subscription": ("fee",), "add_on": ("one_off",)}
+_KINDS_OF_FEE_TYPE: Final = {"charge": ("usage",), "subscription": ("fee",), "add_on": ("one_off", "add_on")}
+# A discount is a line of an invoice, but nobody's fee.
+_IS_FEE: Final = invoice_lines.c.kind != "discount"
 
 
 def _payment_status_is(wanted: str) -> ColumnElement[bool]:
@@ -264,7 +266,7 @@ async def fees(
     connection: AsyncConnection, project_id: UUID, wanted: FeeFilter, page: Page
 ) -> tuple[Sequence[Row[Any]], int]:
     """List fees, newest first, and count all that the filter matches (B118)."""
-    conditions = [invoice_lines.c.project_id == project_id, *wanted.conditions()]
+    conditions = [invoice_lines.c.project_id == project_id, _IS_FEE, *wanted.conditions()]
     counted = select(func.count()).select_from(
         invoice_lines.join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
     )
@@ -279,7 +281,7 @@ async def fee(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[An
     found = parse_id(ref)
     if found is None:
         raise not_found("fee", ref)
-    statement = _fees().where(invoice_lines.c.project_id == project_id, invoice_lines.c.id == found)
+    statement = _fees().where(invoice_lines.c.project_id == project_id, _IS_FEE, invoice_lines.c.id == found)
     row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("fee", ref)

@@ -8,9 +8,11 @@ from uuid import UUID
 
 from fastapi import Query, Request, Response
 
-from adapters.postgres import billing_store, invoice_store, resolver, settlement_store
+from adapters.postgres import billing_store, extra_store, invoice_store, resolver, settlement_store
 from adapters.postgres.database import Database
+from adapters.postgres.extra_store import Waiting
 from adapters.postgres.invoice_store import InvoiceFilter
+from adapters.postgres.invoice_write_store import NewLine
 from adapters.postgres.rows import AsyncConnection, Row
 from adapters.postgres.subscription_store import wanted_id
 from api.commands import Commands
@@ -20,6 +22,7 @@ from api.responses import created, reply
 from api.routes.invoice_actions import draft_one_off
 from api.routing import resource_router
 from api.shapes.invoice_bodies import InvoiceQuery, NewInvoice, NewOneOff, PreviewRequest, statuses
+from api.shapes.invoice_extras import discounted, preview_extras
 from api.shapes.invoice_shapes import (
     InvoiceDocument,
     InvoiceEvent,
@@ -136,6 +139,8 @@ async def preview_invoice(body: PreviewRequest, caller: CallerDep, database: Dat
 
 async def _preview(connection: AsyncConnection, wanted: Sequence[Target], body: PreviewRequest) -> dict[str, Any]:
     lines: list[InvoiceLine] = []
+    beside: list[NewLine] = []
+    waiting: Waiting | None = None
     currencies: set[str] = set()
     charges: dict[UUID, Charge] = {}
     starts: list[datetime] = []
@@ -150,14 +155,21 @@ async def _preview(connection: AsyncConnection, wanted: Sequence[Target], body: 
             raise Problem(422, "absurd_invoice", f"The invoice would be absurd: {error}.") from error
         version = await billing_store.version_of(connection, terms.plan_version_id)
         charges |= {charge.id: charge for charge in version.charges}
+        # Every target is a subscription of the same customer: what one invoice uses, the next one has not.
+        if waiting is None:
+            waiting = await extra_store.waiting(connection, terms, lock=False)
+        extras = extra_store.extras(waiting, bill, terms.subscription_id)
+        waiting = extra_store.left_over(waiting, extras)
         lines += bill.lines
+        beside += extras.lines
         currencies.add(bill.currency)
         starts.append(bill.period.start)
     if len({currency.upper() for currency in currencies}) > 1:
         raise invalid("customer_id", "has subscriptions in several currencies; name one by subscription_id")
     currency = min(currencies)
     items, fees = preview_lines(lines, charges, currency)
-    amount = total(lines)
+    more_items, more_fees = preview_extras(beside)
+    amount, discount = total(lines) + total(beside), discounted(beside)
     return {
         "customer_id": body.customer_id,
         "subscription_id": body.subscription_id,
@@ -166,13 +178,13 @@ async def _preview(connection: AsyncConnection, wanted: Sequence[Target], body: 
         "total_amount": amount,
         "period_start": min(starts),
         "period_end": inclusive_end(max(target.end for target in wanted)),
-        "subtotal_cents": str(amount),
+        "subtotal_cents": str(amount + discount),
         "tax_amount_cents": "0",
-        "coupons_amount_cents": "0",
+        "coupons_amount_cents": str(discount),
         "prepaid_credit_amount_cents": "0",
         "total_cents": str(amount),
-        "fees": fees,
-        "line_items": items,
+        "fees": [*fees, *more_fees],
+        "line_items": [*items, *more_items],
     }
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from adapters.postgres.rows import Row
 from api.shapes.fields import ExactNumber
+from api.shapes.invoice_extras import discounted
 from billing.charges import Charge
 from billing.invoice import InvoiceLine
 from billing.money import exponent
@@ -37,7 +38,7 @@ class LineItemDocument(BaseModel):
     unit_price: str | None = Field(description="Of a one-off line, in minor units.")
     total_quantity: ExactNumber = Field(description="Of the whole period, when this line was billed.")
     events_count: int
-    type: str = Field(examples=["usage"], description="usage, fee or one_off")
+    type: str = Field(examples=["usage"], description="usage, fee, add_on, discount or one_off")
     reason: str = Field(description="period, or adjustment of a period that was invoiced before.")
     charge_id: str | None
     subscription_id: str | None
@@ -215,6 +216,7 @@ def invoice_document(row: Row[Any], lines: Sequence[Row[Any]]) -> dict[str, Any]
     """Show an invoice with its lines."""
     start, end = row.period_start, row.period_end
     total = str(row.total_minor)
+    discount = discounted(lines)
     shown_end = None if end is None else inclusive_end(end)
     return {
         "id": shown_id("invoice", row.id),
@@ -236,12 +238,12 @@ def invoice_document(row: Row[Any], lines: Sequence[Row[Any]]) -> dict[str, Any]
         "period_end": shown_end,
         "billing_period_start": start or row.created_at,
         "billing_period_end": shown_end or row.created_at,
-        "subtotal_cents": total,
+        "subtotal_cents": str(row.total_minor + discount),
         "tax_amount_cents": "0",
         "total_cents": total,
         "prepaid_credit_amount_cents": str(row.prepaid_minor),
         "amount_due_cents": str(max(row.total_minor - row.settled_minor, 0)) if row.status != "voided" else "0",
-        "coupons_amount_cents": "0",
+        "coupons_amount_cents": str(discount),
         "progressive_billing_credit_amount_cents": "0",
         "line_items": [line_document(line, row.currency) for line in lines],
         "attempt_count": row.attempt_count,
@@ -306,7 +308,7 @@ def settlement_document(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-_FEE_TYPES: Final = {"usage": "charge", "fee": "subscription", ONE_OFF: "add_on"}
+_FEE_TYPES: Final = {"usage": "charge", "fee": "subscription", ONE_OFF: "add_on", "add_on": "add_on"}
 
 
 def fee_document(row: Row[Any]) -> dict[str, Any]:

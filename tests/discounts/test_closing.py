@@ -1,0 +1,212 @@
+"""The close with coupons and add-ons: what they change of an invoice, once (B121, B122, R17)."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import event, select
+
+from activities.closing import ClosingActivities
+from adapters.postgres import add_on_store, coupon_store, invoice_change_store, invoice_store
+from adapters.postgres.audit_store import SYSTEM_ACTOR
+from adapters.postgres.database import Database, ProjectScope
+from models.identifiers import new_id
+from models.tables import applied_add_ons, applied_coupons, customers, invoice_lines, invoices, subscriptions
+from tests.support.billing_world import APRIL, JUNE, MAY, World
+
+TEN_PERCENT = {"coupon_type": "percentage", "percentage_rate": Decimal(10)}
+FIVE_OFF = {"coupon_type": "fixed_amount", "amount_cents": Decimal(500), "amount_currency": "USD"}
+USAGE = "API Calls — tiered usage (1,200,000 calls)"
+NO_USAGE = ("API Calls — tiered usage (0 calls)", 0)
+FEE = ("Growth base fee", 4900)
+
+
+async def give(world: World, code: str = "TEN", **terms: Any) -> UUID:
+    """Give the customer a coupon, for ever if not said otherwise."""
+    values = {"code": code, "name": code, "frequency": "forever", **(terms or TEN_PERCENT)}
+    async with world.database.transaction(world.scope) as connection:
+        row = await coupon_store.create(connection, world.scope, SYSTEM_ACTOR, values)
+        customer = (await connection.execute(select(customers).where(customers.c.id == world.customer_id))).one()
+        wanted = coupon_store.Application(customer=customer, at=APRIL, terms={})
+        return UUID(str((await coupon_store.apply(connection, world.scope, SYSTEM_ACTOR, row, wanted)).id))
+
+
+async def charge(world: World, code: str = "setup", amount: str = "2500", currency: str = "USD") -> None:
+    """Apply an add-on to the customer."""
+    values = {"code": code, "name": "Set-up", "amount_cents": Decimal(amount), "amount_currency": currency}
+    async with world.database.transaction(world.scope) as connection:
+        row = await add_on_store.create(connection, world.scope, SYSTEM_ACTOR, values)
+        customer = (await connection.execute(select(customers).where(customers.c.id == world.customer_id))).one()
+        wanted = add_on_store.Application(customer, row.amount_cents, row.amount_currency)
+        await add_on_store.apply(connection, world.scope, SYSTEM_ACTOR, row, wanted)
+
+
+async def held(world: World) -> list[tuple[int | None, bool]]:
+    """Give what is left of the customer's coupons, and whether each is used up."""
+    return [(row.uses_left, row.used_up_at is not None) for row in await world.rows(applied_coupons)]
+
+
+async def undo(world: World, invoice_id: UUID | None, how: str) -> None:
+    """Void an invoice, or delete a draft."""
+    async with world.database.transaction(world.scope) as connection:
+        row = await invoice_store.view(connection, world.scope.project_id, str(invoice_id), lock=True)
+        if how == "void":
+            await invoice_change_store.void(connection, world.scope, SYSTEM_ACTOR, row)
+        else:
+            await invoice_change_store.delete_draft(connection, world.scope, SYSTEM_ACTOR, row)
+
+
+async def test_b121_ten_percent_off(world: World, closing: ClosingActivities) -> None:
+    await give(world)
+    await world.use(1_200_000)
+    closed = await closing.close_periods(world.close("period"))
+    assert await world.lines(closed.invoice_id) == [(USAGE, 10000), FEE, ("Coupon TEN (10 % off)", -1490)]
+    assert (closed.total_minor, closed.status) == (13410, "issued")
+    *charged, line = await world.rows(invoice_lines)
+    assert (line.kind, line.period_start, line.period_end) == ("discount", APRIL, MAY)
+    assert line.steps == [
+        {"line": charged[0].reference, "amount_cents": "-1000"},
+        {"line": charged[1].reference, "amount_cents": "-490"},
+    ]
+
+
+async def test_discounts_are_not_billed_again(world: World, closing: ClosingActivities) -> None:
+    await give(world)
+    await world.use(200_000)
+    first = await closing.close_periods(world.close())
+    assert first.total_minor == 1000 + 4900 - 590
+    nothing = await closing.close_periods(world.close(key="again"))
+    assert (nothing.invoice_id, nothing.existing_invoice_id) == (None, first.invoice_id)
+    await world.use(1_000_000)
+    late = await closing.close_periods(world.close(key="later"))
+    assert await world.lines(late.invoice_id) == [(f"{USAGE}, adjustment", 9000), ("Coupon TEN (10 % off)", -900)]
+
+
+async def test_percentages_before_fixed_amounts(world: World, closing: ClosingActivities) -> None:
+    await give(world, "FIVE", **FIVE_OFF)
+    await give(world)
+    closed = await closing.close_periods(world.close())
+    # 49.00: 4.90 off, then 5.00.
+    assert await world.lines(closed.invoice_id) == [
+        NO_USAGE,
+        FEE,
+        ("Coupon TEN (10 % off)", -490),
+        ("Coupon FIVE", -500),
+    ]
+
+
+async def test_a_coupon_for_one_invoice_is_used_once(world: World, closing: ClosingActivities) -> None:
+    await give(world, **FIVE_OFF, frequency="once")
+    first = await closing.close_periods(world.close("period"))
+    again = await closing.close_periods(world.close("period"))
+    second = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert (first.total_minor, again.invoice_id, second.total_minor) == (4400, first.invoice_id, 4900)
+    assert await held(world) == [(0, True)]
+
+
+async def test_a_recurring_coupon_is_counted_down(world: World, closing: ClosingActivities) -> None:
+    await give(world, **TEN_PERCENT, frequency="recurring", frequency_duration=2)
+    await closing.close_periods(world.close("period"))
+    assert await held(world) == [(1, False)]
+    await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert await held(world) == [(0, True)]
+
+
+async def test_two_runs_at_once_use_a_coupon_once(world: World, closing: ClosingActivities) -> None:
+    await give(world, **FIVE_OFF, frequency="recurring", frequency_duration=5)
+    await charge(world)
+    runs = await asyncio.gather(*(closing.close_periods(world.close()) for _ in range(4)))
+    assert {run.total_minor for run in runs} == {4900 + 2500 - 500}
+    assert await held(world) == [(4, False)]
+
+
+async def test_two_subscriptions_at_once_use_a_coupon_once(world: World, closing: ClosingActivities) -> None:
+    (row,) = await world.rows(subscriptions)
+    other = new_id()
+    async with world.database.transaction(world.scope) as connection:
+        await connection.execute(subscriptions.insert().values({**row._mapping, "id": other}))
+    await give(world, **FIVE_OFF, frequency="once")
+    await charge(world)
+    both = [world.close(), world.close(key="other")]
+    both[1] = both[1].model_copy(update={"subscription": world.ref.model_copy(update={"subscription_id": other})})
+    made = await asyncio.gather(*(closing.close_periods(message) for message in both))
+    assert sum(one.total_minor for one in made) == 2 * 4900 - 500 + 2500
+    assert await held(world) == [(0, True)]
+
+
+async def test_a_voided_invoice_gives_back_what_it_used(world: World, closing: ClosingActivities) -> None:
+    await give(world, **FIVE_OFF, frequency="once")
+    await charge(world)
+    first = await closing.close_periods(world.close())
+    await undo(world, first.invoice_id, "void")
+    assert await held(world) == [(1, False)]
+    second = await closing.close_periods(world.close(key="second", draft=True))
+    assert second.total_minor == first.total_minor == 4900 + 2500 - 500
+    await undo(world, second.invoice_id, "delete")
+    third = await closing.close_periods(world.close(key="third"))
+    assert third.total_minor == first.total_minor
+    assert await held(world) == [(0, True)]
+
+
+async def test_everything_off_is_paid_at_once(world: World, closing: ClosingActivities) -> None:
+    await world.change(customers, world.customer_id, payment_provider="stripe")
+    await give(world, coupon_type="percentage", percentage_rate=Decimal(100))
+    closed = await closing.close_periods(world.close("period"))
+    assert (closed.total_minor, closed.status, closed.collect) == (0, "paid", False)
+
+
+async def test_nothing_to_discount_uses_nothing(
+    database: Database, tenant: ProjectScope, closing: ClosingActivities
+) -> None:
+    world = await World(database, tenant).build(fee="0")
+    await give(world, **TEN_PERCENT, frequency="once")
+    closed = await closing.close_periods(world.close("period"))
+    assert (closed.total_minor, await held(world)) == (0, [(1, False)])
+
+
+async def test_other_currencies_wait(database: Database, tenant: ProjectScope, closing: ClosingActivities) -> None:
+    world = await World(database, tenant).build(fee="49", currency="eur")
+    await give(world, **FIVE_OFF, frequency="once")
+    await charge(world)
+    await charge(world, "extra", "100.5", "EUR")
+    closed = await closing.close_periods(world.close())
+    assert closed.total_minor == 4900 + 101
+    assert await held(world) == [(1, False)]
+
+
+async def test_b122_an_add_on_is_a_fee_on_the_next_invoice_without_discount(
+    world: World, closing: ClosingActivities
+) -> None:
+    await give(world)
+    await charge(world)
+    closed = await closing.close_periods(world.close("period"))
+    expected = [NO_USAGE, FEE, ("Set-up", 2500), ("Coupon TEN (10 % off)", -490)]
+    assert await world.lines(closed.invoice_id) == expected
+    (applied,) = await world.rows(applied_add_ons)
+    assert applied.invoice_id == closed.invoice_id
+    following = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert following.total_minor == 4900 - 490
+
+
+async def test_an_add_on_alone_makes_an_invoice(world: World, closing: ClosingActivities) -> None:
+    await closing.close_periods(world.close())
+    await charge(world)
+    closed = await closing.close_periods(world.close(key="fee"))
+    assert await world.lines(closed.invoice_id) == [("Set-up", 2500)]
+    assert (await closing.close_periods(world.close(key="fee"))).invoice_id == closed.invoice_id
+    assert (await closing.close_periods(world.close(key="more"))).invoice_id is None
+    assert len(await world.rows(invoices)) == 2
+
+
+async def test_a_customer_without_them_pays_no_statement(
+    world: World, closing: ClosingActivities, database: Database
+) -> None:
+    seen: list[str] = []
+    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *args: seen.append(args[2]))
+    await closing.close_periods(world.close("period", start=APRIL, end=MAY))
+    plain = len(seen)
+    # The plan version is known by now; what remains is the price of coupons.
+    seen.clear()
+    await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert len(seen) <= min(plain, 4), seen
