@@ -19,10 +19,10 @@ from api.commands import Commands
 from api.compat import COMPAT_ROUTERS
 from api.ingest_route import FastLane
 from api.limits import BodyLimit, CleanPath, RequestId
-from api.routes import ROUTERS, UNVERSIONED
+from api.routes import ROUTERS, UNVERSIONED, UNVERSIONED_TOO
 from models.problems import Problem
 from settings import Settings, settings
-from web import pages
+from web import pages, portal
 
 _FORGET_EVERY_SECONDS = 3600
 _LOGGERS = ("durabill", "api", "adapters", "temporalio")
@@ -68,7 +68,7 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
     )
     app.state.settings = configuration
     errors.install(app)
-    for router in UNVERSIONED:
+    for router in (*UNVERSIONED, *UNVERSIONED_TOO):
         app.include_router(router)
     for router in ROUTERS:
         app.include_router(router, prefix="/v1")
@@ -77,7 +77,10 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
     # The same routes; listed once in OpenAPI (conflicts C1).
     for router in ROUTERS:
         app.include_router(router, prefix="/api/v1", include_in_schema=False)
+    for router in UNVERSIONED_TOO:
+        app.include_router(router, prefix="/v1", include_in_schema=False)
     app.include_router(pages.router)
+    app.include_router(portal.router)
     openapi.install(app)
     # The last one added is the outermost.
     app.add_middleware(FastLane, mounts=[("/v1", ROUTERS), ("/api/v1", ROUTERS), ("/api", COMPAT_ROUTERS)])

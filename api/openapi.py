@@ -36,10 +36,12 @@ _TAGS = [
     {"name": "fees", "description": "The lines of invoices (BoxBilling)."},
     {"name": "test clocks", "description": "Time that you advance, on the real engine."},
     {"name": "Webhooks", "description": "What is told to you, signed and retried."},
+    {"name": "Integrations", "description": "Third-party systems, and what things are called there."},
     {"name": "Organizations", "description": "Tenants. The bootstrap key creates them; their own keys use them."},
     {"name": "Projects", "description": "Isolated environments of an organization, live or test."},
     {"name": "API keys", "description": "Shown once, stored hashed, restricted to projects, rotated and revoked."},
     {"name": "Audit Logs", "description": "One entry for every change."},
+    {"name": "Portal", "description": "What one customer sees of itself, with a token that opens nothing else."},
     {"name": "UsageFlow", "description": "The camelCase surface under /api."},
     {"name": "Operations", "description": "Is it up?"},
 ]

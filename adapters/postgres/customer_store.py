@@ -120,6 +120,13 @@ async def listed(
     return (await connection.execute(statement)).all(), int(total or 0)
 
 
+async def by_id(connection: AsyncConnection, customer_id: UUID) -> Row[Any] | None:
+    """Read a customer by its uuid; None for one that is deleted or of another project than the transaction's."""
+    statement = select(customers).where(customers.c.id == customer_id, customers.c.deleted_at.is_(None))
+    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    return row
+
+
 async def locked(connection: AsyncConnection, row: Row[Any]) -> Row[Any]:
     """Read a customer again and keep others from changing it; raises `Problem` 404 if it was deleted meanwhile."""
     statement = select(customers).where(customers.c.id == row.id, customers.c.deleted_at.is_(None)).with_for_update()

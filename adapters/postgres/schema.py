@@ -15,7 +15,12 @@ _PROJECT = "nullif(current_setting('durabill.project_id', true), '')::uuid"
 _ORGANIZATION = "nullif(current_setting('durabill.organization_id', true), '')::uuid"
 
 #: Tables that belong to an organization rather than to one project: the column that says to which.
-_ORGANIZATION_TABLES = {"organizations": "id", "projects": "organization_id", "api_keys": "organization_id"}
+_ORGANIZATION_TABLES = {
+    "organizations": "id",
+    "projects": "organization_id",
+    "api_keys": "organization_id",
+    "members": "organization_id",
+}
 #: Tables that only the system role touches.
 _SYSTEM_TABLES = ("sandbox_charges",)
 

@@ -18,12 +18,15 @@ from api.routes import (
     features,
     fees,
     health,
+    integrations,
     invoice_actions,
     invoices,
     metrics,
     organizations,
     plan_simulation,
     plans,
+    portal,
+    portal_access,
     products,
     projects,
     root,
@@ -54,6 +57,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     invoice_actions.router,
     invoices.router,
     fees.router,
+    portal_access.customers,
+    integrations.customers,
     customers.router,
     coupons.router,
     add_ons.router,
@@ -67,9 +72,13 @@ ROUTERS: tuple[APIRouter, ...] = (
     plan_simulation.router,
     features.router,
     entitlements.router,
+    integrations.router,
     webhook_hooks.router,
     webhook_endpoints.router,
 )
 
 #: Mounted without a prefix.
 UNVERSIONED: tuple[APIRouter, ...] = (health.router, root.router)
+
+#: Mounted without a prefix and, unlisted in OpenAPI, at /v1 as well (conflicts C1).
+UNVERSIONED_TOO: tuple[APIRouter, ...] = (portal_access.router, portal.router)

@@ -75,7 +75,8 @@ class ProjectedUsageResponse(CurrentUsageResponse):
     method: str = Field(examples=["linear"])
 
 
-def _document(usage: PeriodUsage) -> dict[str, Any]:
+def usage_document(usage: PeriodUsage) -> dict[str, Any]:
+    """Show the priced usage of a period, charge by charge."""
     return {
         "from_datetime": usage.period.start,
         "to_datetime": usage.period.end,
@@ -119,7 +120,7 @@ async def get_subscription_current_usage(subscription_id: _Ref, caller: CallerDe
         usage = await usage_report_store.usage_in(connection, of, of.current)
     return reply(
         {
-            **_document(usage),
+            **usage_document(usage),
             "subscription_id": subscription_id,
             "subscription_uuid": of.row.id,
             "current_usage_amount_cents": str(usage.amount_minor),
@@ -143,7 +144,7 @@ async def get_customer_current_usage(
         of = await usage_report_store.subscribed_of_customer(
             connection, caller.project_id, external_id, subscription_id
         )
-        return reply(_document(await usage_report_store.usage_in(connection, of, of.current)))
+        return reply(usage_document(await usage_report_store.usage_in(connection, of, of.current)))
 
 
 @router.get(
@@ -161,7 +162,7 @@ async def get_customer_projected_usage(
             connection, caller.project_id, external_id, subscription_id
         )
         usage = await usage_report_store.projected(connection, of)
-    return reply({**_document(usage), "method": "linear"})
+    return reply({**usage_document(usage), "method": "linear"})
 
 
 @router.get(
@@ -183,7 +184,7 @@ async def get_customer_past_usage(
             connection, caller.project_id, external_id, external_subscription_id
         )
         found = await usage_report_store.past(connection, of, periods_count)
-    return reply([_document(usage) for usage in found])
+    return reply([usage_document(usage) for usage in found])
 
 
 class UsageTrendPoint(BaseModel):

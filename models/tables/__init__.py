@@ -8,7 +8,14 @@ from models.tables.coupons import applied_coupons, coupons
 from models.tables.customers import customers, subscriptions, test_clocks
 from models.tables.delivery import outbox
 from models.tables.entitlements import entitlements, features
+from models.tables.integrations import (
+    integration_customers,
+    integration_mappings,
+    integration_syncs,
+    integrations,
+)
 from models.tables.invoicing import invoice_counters, invoice_lines, invoices, payment_attempts, sandbox_charges
+from models.tables.members import members
 from models.tables.settlement import payment_methods, refunds, settlements
 from models.tables.tenancy import api_keys, audit_log, idempotency_keys, organizations, projects
 from models.tables.usage import events, usage_marks, usage_rollups
@@ -16,11 +23,11 @@ from models.tables.wallets import wallet_transactions, wallets
 from models.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
 
 __all__ = [
-    "add_ons", "applied_add_ons", "applied_coupons", "coupons",
-    "api_keys", "audit_log", "billing_entities", "customers", "entitlements", "events", "features",
-    "idempotency_keys", "invoice_counters", "invoice_lines", "invoices", "metadata", "metric_filters", "metrics",
-    "organizations", "outbox", "payment_attempts", "payment_methods", "plan_charges", "plan_versions", "plans",
-    "products", "projects", "refunds", "sandbox_charges", "settlements", "subscriptions", "test_clocks", "usage_marks",
-    "usage_rollups", "wallet_transactions", "wallets", "webhook_attempts", "webhook_deliveries",
-    "webhook_endpoints", "webhook_messages",
+    "add_ons", "api_keys", "applied_add_ons", "applied_coupons", "audit_log", "billing_entities", "coupons",
+    "customers", "entitlements", "events", "features", "idempotency_keys", "integration_customers",
+    "integration_mappings", "integration_syncs", "integrations", "invoice_counters", "invoice_lines", "invoices",
+    "members", "metadata", "metric_filters", "metrics", "organizations", "outbox", "payment_attempts",
+    "payment_methods", "plan_charges", "plan_versions", "plans", "products", "projects", "refunds", "sandbox_charges",
+    "settlements", "subscriptions", "test_clocks", "usage_marks", "usage_rollups", "wallet_transactions", "wallets",
+    "webhook_attempts", "webhook_deliveries", "webhook_endpoints", "webhook_messages",
 ]  # fmt: skip

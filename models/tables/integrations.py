@@ -1,0 +1,81 @@
+"""Third-party systems of a project: what its customers and objects are called there, and what was tried."""
+
+from sqlalchemy import Column, ForeignKey, Index, Table, Text, UniqueConstraint, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from models.tables.base import INSTANT, created, identity, metadata, project, updated
+
+integrations = Table(
+    "integrations",
+    metadata,
+    identity(),
+    project(),
+    Column("integration_type", Text, nullable=False),
+    Column("provider_type", Text, nullable=False),
+    Column("name", Text),
+    Column("status", Text, nullable=False, server_default="active"),
+    # As the client sent them; answers mask what is secret.
+    Column("settings", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("last_sync_at", INSTANT),
+    Column("error_details", JSONB),
+    Column("deleted_at", INSTANT),
+    created(),
+    updated(),
+    Index(
+        "uq_integrations_provider_type",
+        "project_id",
+        "provider_type",
+        unique=True,
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
+)
+
+integration_customers = Table(
+    "integration_customers",
+    metadata,
+    identity(),
+    project(),
+    Column("integration_id", Uuid, ForeignKey("integrations.id"), nullable=False),
+    Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
+    Column("external_customer_id", Text, nullable=False),
+    Column("settings", JSONB),
+    created(),
+    updated(),
+    UniqueConstraint("integration_id", "customer_id"),
+    Index("ix_integration_customers_customer_id", "customer_id"),
+)
+
+integration_mappings = Table(
+    "integration_mappings",
+    metadata,
+    identity(),
+    project(),
+    Column("integration_id", Uuid, ForeignKey("integrations.id"), nullable=False),
+    Column("mappable_type", Text, nullable=False),
+    Column("mappable_id", Uuid, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("external_data", JSONB),
+    Column("last_synced_at", INSTANT),
+    created(),
+    updated(),
+    UniqueConstraint("integration_id", "mappable_type", "mappable_id"),
+)
+
+integration_syncs = Table(
+    "integration_syncs",
+    metadata,
+    identity(),
+    project(),
+    Column("integration_id", Uuid, ForeignKey("integrations.id"), nullable=False),
+    Column("resource_type", Text, nullable=False),
+    Column("resource_id", Uuid),
+    Column("external_id", Text),
+    Column("action", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("error_message", Text),
+    Column("details", JSONB),
+    Column("started_at", INSTANT, nullable=False),
+    Column("completed_at", INSTANT),
+    created(),
+    Index("ix_integration_syncs_integration_id", "integration_id", "id"),
+)
