@@ -71,6 +71,10 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("STRIPE_API_KEY", "DURABILL_STRIPE_API_KEY")
     )
     stripe_api_base: str | None = None
+    manual_webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Signs what is told of payments of the provider manual; without it nothing is believed.",
+    )
 
     # Limits
     max_body_bytes: int = Field(default=5_000_000, ge=10_000)

@@ -4,7 +4,7 @@ A credit is worth `rate_amount` minor units of the wallet's currency. Credits ma
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from fractions import Fraction
 from typing import Final
@@ -97,20 +97,19 @@ class Forecast(BaseModel):
 
     average_daily: ExactDecimal
     days_remaining: int | None
-    depleted_on: date | None
 
 
-def forecast(*, balance: Decimal, consumed: Decimal, days: int, today: date) -> Forecast:
+def forecast(*, balance: Decimal, consumed: int, days: int) -> Forecast:
     """Project a balance by what was consumed on average in the last `days` days, both in minor units.
 
     The average is rounded to two decimals for display (half to even); the days are computed from
     the exact one: 100 left, 30 used in 30 days -> 100 days.
     """
     if consumed <= 0:
-        return Forecast(average_daily=Decimal(0), days_remaining=None, depleted_on=None)
+        return Forecast(average_daily=Decimal(0), days_remaining=None)
     average = Fraction(consumed) / days
     remaining = int(Fraction(balance) / average)
     shown = Decimal(round(average * 100)) / 100
     if remaining > _FURTHEST_DAYS:
-        return Forecast(average_daily=shown, days_remaining=None, depleted_on=None)
-    return Forecast(average_daily=shown, days_remaining=remaining, depleted_on=today + timedelta(days=remaining))
+        return Forecast(average_daily=shown, days_remaining=None)
+    return Forecast(average_daily=shown, days_remaining=remaining)

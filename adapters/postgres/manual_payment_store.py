@@ -205,8 +205,8 @@ async def refund(
     scope: ProjectScope,
     actor: Actor,
     row: Row[Any],
-    payment: Row[Any],
     *,
+    payment: Row[Any],
     amount_minor: int | None,
     reason: str | None,
 ) -> None:

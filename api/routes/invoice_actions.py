@@ -286,23 +286,26 @@ async def delete_invoice(invoice_id: str, caller: CallerDep, database: DatabaseD
 )
 async def charge_invoice(invoice_id: str, desk: DeskDep) -> Response:
     """Take the money now, once: of ten parallel charges one succeeds, the others are 409 (B124-B127)."""
+    return charged(await collected(invoice_id, desk))
+
+
+async def collected(invoice_ref: str, desk: Desk) -> InvoiceCollected:
+    """Have the invoice's workflow collect it now. Raises `Problem` 404, 409 for what is not open, 503."""
     caller = desk.caller
     async with desk.database.transaction(caller.scope) as connection:
-        row = await invoice_store.view(connection, caller.project_id, invoice_id)
+        row = await invoice_store.view(connection, caller.project_id, invoice_ref)
     if row.status not in invoice_store.OPEN_STATUSES:
         raise _not_chargeable(row.status)
     command = ChargeInvoice(request_id=uuid.uuid4().hex, invoice_id=row.id)
     if row.subscription_id is None:
-        collected = await desk.commands.charge_one_off(command)
-    else:
-        ref = SubscriptionRef(
-            organization_id=caller.organization_id, project_id=caller.project_id, subscription_id=row.subscription_id
-        )
-        collected = await desk.commands.charge(ref, command)
-    return _charged(collected)
+        return await desk.commands.charge_one_off(command)
+    ref = SubscriptionRef(
+        organization_id=caller.organization_id, project_id=caller.project_id, subscription_id=row.subscription_id
+    )
+    return await desk.commands.charge(ref, command)
 
 
-def _charged(collected: InvoiceCollected) -> Response:
+def charged(collected: InvoiceCollected) -> Response:
     """Answer with what the provider said. Raises `Problem` 402 for a decline, 409 for what cannot be charged."""
     shown = shown_id("invoice", collected.invoice_id)
     document = {
