@@ -207,6 +207,23 @@ async def set_due_date(
     await audit(connection, scope, actor, row, "updated", changes={"due_date": {"old": row.due_at, "new": due_at}})
 
 
+async def describe_line(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], *, line: Row[Any], description: str
+) -> None:
+    """Give a line of a draft, whose locked view is `row`, other words; its amounts are never edited (B101).
+
+    Raises `Problem` 409 `invoice_issued`: what was issued is a permanent record.
+    """
+    if row.status != "draft":
+        raise conflict("invoice_issued", f"The invoice is {row.status}; only a draft's lines can be described anew.")
+    changes = audit_store.changes_between({"description": line.description}, {"description": description})
+    if not changes:
+        return
+    statement = update(invoice_lines).where(invoice_lines.c.id == line.id)
+    await connection.execute(statement.values(description=description))
+    await audit(connection, scope, actor, row, "updated", changes=changes, data={"line": line.position})
+
+
 async def _set(connection: AsyncConnection, invoice_id: UUID, **values: Any) -> None:
     statement = update(invoices).where(invoices.c.id == invoice_id)
     await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))

@@ -1,20 +1,22 @@
 """Fees: the lines of invoices, listed by themselves (conflicts C32, B118)."""
 
-from typing import Annotated
+from decimal import Decimal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Request, Response
 
-from adapters.postgres import invoice_store, resolver
+from adapters.postgres import invoice_change_store, invoice_store, resolver
 from adapters.postgres.invoice_store import FeeFilter
 from adapters.postgres.subscription_store import wanted_id
 from api.deps import CallerDep, DatabaseDep
 from api.pagination import LISTED, PageDep, listed
 from api.responses import reply
 from api.routing import resource_router
-from api.shapes.invoice_bodies import FeeQuery
+from api.shapes.invoice_bodies import FeeChange, FeeQuery
 from api.shapes.invoice_shapes import FeeDocument, fee_document
 from models.identifiers import parse_id
+from models.problems import invalid
 
 router = resource_router("fees")
 
@@ -43,3 +45,30 @@ async def get_fee(fee_id: str, caller: CallerDep, database: DatabaseDep) -> Resp
     """Read one fee by its id or uuid."""
     async with database.transaction(caller.scope) as connection:
         return reply(fee_document(await invoice_store.fee(connection, caller.project_id, fee_id)))
+
+
+@router.put("/fees/{fee_id}", response_model=FeeDocument, operation_id="update_fee", summary="Describe a fee anew")
+async def update_fee(fee_id: str, body: FeeChange, caller: CallerDep, database: DatabaseDep) -> Response:
+    """Change the description of a draft's fee; 409 once the invoice is issued, a permanent record (B101).
+
+    Amounts and payment status follow the invoice: other values than the fee has are 422.
+    """
+    async with database.transaction(caller.scope) as connection:
+        found = await invoice_store.fee(connection, caller.project_id, fee_id)
+        invoice = await invoice_store.view(connection, caller.project_id, str(found.invoice_id), lock=True)
+        row = await invoice_store.fee(connection, caller.project_id, fee_id)
+        _refuse_money(body, fee_document(row))
+        if body.description is not None:
+            await invoice_change_store.describe_line(
+                connection, caller.scope, caller.actor, invoice, line=row, description=body.description
+            )
+        return reply(fee_document(await invoice_store.fee(connection, caller.project_id, fee_id)))
+
+
+def _refuse_money(body: FeeChange, shown: dict[str, Any]) -> None:
+    if body.payment_status is not None and body.payment_status != shown["payment_status"]:
+        raise invalid("payment_status", "follows the invoice: record a payment, or void or refund it", "immutable")
+    for name in ("taxes_amount_cents", "total_amount_cents"):
+        amount = getattr(body, name)
+        if amount is not None and amount != Decimal(shown[name]):
+            raise invalid(name, "is what was billed; make a credit note or another invoice", "immutable")

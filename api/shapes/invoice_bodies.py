@@ -139,6 +139,17 @@ class FeeQuery(BaseModel):
     payment_status: Literal["pending", "succeeded", "failed", "refunded"] | None = None
 
 
+class FeeChange(BaseModel):
+    """PUT: other words for a draft's fee; money is not edited, so what is sent of it must be what the fee has."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"description": "Consulting in May"}]})
+
+    description: str | None = Field(default=None, min_length=1, max_length=1000)
+    payment_status: Literal["pending", "succeeded", "failed", "refunded"] | None = None
+    taxes_amount_cents: Quantity | None = None
+    total_amount_cents: Quantity | None = None
+
+
 class InvoiceChange(BaseModel):
     """PUT: a due date, or a status that the invoice may go to."""
 
