@@ -1,7 +1,8 @@
 """Group commit for ingestion: concurrent requests of a project share transactions; each is answered after its commit.
 
-While the flushes of a project are under way, what arrives waits and goes with the next one; so a lone request is stored
-at once, and a busy project pays for one commit per dozens of requests. Waiting is bounded: then 429 with Retry-After.
+While a flush of a project is under way, what arrives waits and goes with the next one; so a lone request is stored at
+once, and a busy project pays for one commit per dozens of requests. Large batches do not wait for each other: what is
+worth a transaction of its own starts another flush. Waiting is bounded: then 429 with Retry-After.
 """
 
 import asyncio
@@ -20,6 +21,10 @@ _MOST_EVENTS_OF_A_FLUSH: Final = 1000
 _FLUSHES_OF_A_PROJECT: Final = 3
 _FLUSHES: Final = 8
 _RETRY_AFTER_SECONDS: Final = 1
+#: So many waiting events are worth another flush beside those under way.
+_WORTH_A_FLUSH: Final = 200
+#: After a flush of several requests the clients that it answered get a moment to send their next one.
+_LINGER_SECONDS: Final = 0.001
 
 
 @dataclass
@@ -28,6 +33,7 @@ class _Lane:
 
     scope: ProjectScope
     waiting: deque[tuple[Submission, asyncio.Future[Outcome]]] = field(default_factory=deque)
+    events: int = 0
     flushes: int = 0
 
 
@@ -59,8 +65,9 @@ class IngestQueue:
             lane = self._lanes[scope] = _Lane(scope)
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         lane.waiting.append((submission, answer))
+        lane.events += len(submission.events)
         self._waiting_events += len(submission.events)
-        if lane.flushes < _FLUSHES_OF_A_PROJECT:
+        if not lane.flushes or (lane.flushes < _FLUSHES_OF_A_PROJECT and lane.events >= _WORTH_A_FLUSH):
             lane.flushes += 1
             task = asyncio.create_task(self._drain(lane))
             self._tasks.add(task)
@@ -75,6 +82,8 @@ class IngestQueue:
                     batch = self._take(lane)
                     if batch:
                         await self._flush(lane.scope, batch)
+                if len(batch) > 1:
+                    await asyncio.sleep(_LINGER_SECONDS)
         finally:
             lane.flushes -= 1
             if not lane.flushes and not lane.waiting:
@@ -89,6 +98,7 @@ class IngestQueue:
             if batch and size + length > _MOST_EVENTS_OF_A_FLUSH:
                 break
             entry = lane.waiting.popleft()
+            lane.events -= length
             self._waiting_events -= length
             if not entry[1].cancelled():
                 batch.append(entry)
