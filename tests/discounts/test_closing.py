@@ -15,8 +15,8 @@ from models.identifiers import new_id
 from models.tables import applied_add_ons, applied_coupons, customers, invoice_lines, invoices, subscriptions
 from tests.support.billing_world import APRIL, JUNE, MAY, World
 
-TEN_PERCENT = {"coupon_type": "percentage", "percentage_rate": Decimal(10)}
-FIVE_OFF = {"coupon_type": "fixed_amount", "amount_cents": Decimal(500), "amount_currency": "USD"}
+TEN_PERCENT: dict[str, Any] = {"coupon_type": "percentage", "percentage_rate": Decimal(10)}
+FIVE_OFF: dict[str, Any] = {"coupon_type": "fixed_amount", "amount_cents": Decimal(500), "amount_currency": "USD"}
 USAGE = "API Calls — tiered usage (1,200,000 calls)"
 NO_USAGE = ("API Calls — tiered usage (0 calls)", 0)
 FEE = ("Growth base fee", 4900)
