@@ -63,6 +63,13 @@ async def test_b28_base_price_included_usage_overage_and_tiers_are_all_billed(cl
         "usage_tiers": [{"metric_key": "storage", "tiers": tiers}],
     }
     await subscribe(client, plan)
+    shown = (await client.get("/v1/plans/p")).json()
+    assert shown["billing_period"] == "monthly"
+    prices = {(c.get("metric_key"), c["pricing_model"]): c for c in shown["charges"]}
+    assert float(shown["base_price"]) == 49
+    overage = prices["compute", "included_overage"]
+    assert (overage["included_units"], float(overage["overage_unit_price"])) == (100, 0.01)
+    assert [float(tier["unit_price"]) for tier in prices["storage", "tiered"]["tiers"]] == [2, 1]
     await use(client, "compute", {"value": 250})
     await use(client, "storage", {"value": 15})
     assert await billed(client) == [

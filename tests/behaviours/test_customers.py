@@ -1,6 +1,7 @@
 """B6, B7, B78-B81: customers as a user of the API meets them."""
 
 import httpx
+import psycopg
 
 from tests.support import quickstart
 from tests.support.quickstart import made
@@ -54,12 +55,18 @@ async def test_b80_a_customer_holds_several_active_subscriptions_and_both_bill(c
     assert sorted(totals) == [500, 1000]
 
 
-async def test_b81_the_linked_provider_customer_is_charged(client: httpx.AsyncClient) -> None:
+async def test_b81_the_linked_provider_customer_is_charged(stack: Stack, client: httpx.AsyncClient) -> None:
     await quickstart.acme(client)
     assert (await client.get("/v1/customers/cust_acme")).json()["payment_provider_customer_id"] == "cus_stripe_acme123"
     invoice = await quickstart.invoice(client)
     charged = await client.post(f"/v1/invoices/{invoice['id']}/charge", json={})
     assert (charged.status_code, charged.json()["status"]) == (200, "paid")
+    with psycopg.connect(stack.admin_url) as ledger:
+        row = ledger.execute(
+            "SELECT customer_ref, amount_minor, status FROM sandbox_charges WHERE payment_intent_id = %s",
+            [charged.json()["payment_intent_id"]],
+        ).fetchone()
+    assert row == ("cus_stripe_acme123", 14900, "succeeded")
 
 
 async def test_a_customer_with_invoices_or_subscriptions_stays(client: httpx.AsyncClient) -> None:

@@ -22,7 +22,7 @@ async def test_b94_invoice_on_demand_for_a_cutoff(client: httpx.AsyncClient) -> 
     assert (invoice["period_start"], invoice["period_end"]) == ("2026-04-01T00:00:00Z", "2026-04-30T23:59:59Z")
 
 
-async def test_b95_to_b99_the_worked_example_line_by_line(client: httpx.AsyncClient) -> None:
+async def test_b95_b97_b98_b99_the_worked_example_line_by_line(client: httpx.AsyncClient) -> None:
     await quickstart.acme(client)
     invoice = await quickstart.invoice(client)
     lines = [(line["description"], line["amount"], line["quantity"]) for line in invoice["line_items"]]
@@ -33,8 +33,11 @@ async def test_b95_to_b99_the_worked_example_line_by_line(client: httpx.AsyncCli
 
 async def test_b96_the_plan_is_in_major_units_and_the_invoice_in_minor_ones(client: httpx.AsyncClient) -> None:
     await quickstart.acme(client, calls=0)
+    plan = await client.get("/v1/price-plans/plan_growth")
+    assert float(plan.json()["charges"][1]["amount"]) == 49
     invoice = await quickstart.invoice(client)
     assert (invoice["total_amount"], invoice["total_cents"]) == (4900, "4900")
+    assert {type(invoice["total_amount"]), *(type(line["amount"]) for line in invoice["line_items"])} == {int}
 
 
 async def test_b100_base_and_overage_are_120(client: httpx.AsyncClient) -> None:
@@ -60,6 +63,9 @@ async def test_b101_an_issued_invoice_is_a_permanent_record(client: httpx.AsyncC
     invoice = await quickstart.invoice(client)
     refused = await client.delete(f"/v1/invoices/{invoice['id']}")
     assert (refused.status_code, refused.json()["code"]) == (409, "invoice_is_final")
+    line = {"description": "Changed", "quantity": "1", "unit_price": "1", "amount": "1"}
+    edited = await client.put(f"/v1/invoices/{invoice['id']}", json={"line_items": [line], "total_amount": 1})
+    assert edited.status_code in (200, 409, 422), edited.text
     assert (await client.get(f"/v1/invoices/{invoice['id']}")).json()["line_items"] == invoice["line_items"]
 
 
@@ -76,6 +82,25 @@ async def test_b103_b104_cents_are_plain_decimal_strings(client: httpx.AsyncClie
     await quickstart.acme(client)
     invoice = await quickstart.invoice(client)
     assert (invoice["subtotal_cents"], invoice["tax_amount_cents"], invoice["total_cents"]) == ("14900", "0", "14900")
+
+
+@pytest.mark.parametrize("sent", ["50000", '"50000"'])
+async def test_b103_b104_cents_are_taken_as_number_or_text(client: httpx.AsyncClient, sent: str) -> None:
+    body = f'{{"name": "P", "code": "p", "interval": "monthly", "currency": "USD", "amount_cents": {sent}}}'
+    made = await client.post("/v1/plans", content=body, headers={"Content-Type": "application/json"})
+    for answer in (made, await client.get("/v1/plans/p")):
+        assert str(answer.json()["amount_cents"]) == "50000", answer.text
+        assert "E+" not in answer.text
+
+
+async def test_b104_half_a_cent_is_0_5(client: httpx.AsyncClient) -> None:
+    charge = {"metric_key": "api_calls", "pricing_model": "per_unit", "unit_price": "0.0050"}
+    await quickstart.catalogue(client, charges=[charge])
+    await quickstart.customer(client)
+    subscription = await quickstart.subscription(client)
+    body = {"subscription_id": subscription["id"], "metric_key": "api_calls", "value": 1}
+    answer = await client.post("/v1/events/estimate_fees", json=body)
+    assert answer.json()["unit_amount_cents"] == "0.5", answer.text
 
 
 async def test_b105_yen_have_no_cents(client: httpx.AsyncClient) -> None:
