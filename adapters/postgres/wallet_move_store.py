@@ -52,7 +52,7 @@ async def move(connection: AsyncConnection, scope: ProjectScope, actor: Actor, w
     balance = wallet.credits_balance + (change.credits if change.inbound else -change.credits)
     if balance < 0:
         raise conflict("insufficient_credits", f"The wallet holds {plain(wallet.credits_balance)} credits.")
-    if change.inbound and balance > LARGEST_CREDITS:
+    if change.inbound and change.kind != "returned" and balance > LARGEST_CREDITS:
         raise conflict("too_many_credits", f"A wallet holds {LARGEST_CREDITS} credits at most.")
     identity = new_id()
     await connection.execute(insert(wallet_transactions).values(_row(identity, scope, wallet, change)))

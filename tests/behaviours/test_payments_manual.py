@@ -1,11 +1,15 @@
 """Payments outside Durabill and saved methods over HTTP, on the whole stack: B111, B128-B131."""
 
+import hashlib
+import hmac
+import json
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.support import quickstart
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.stack
 PAGES = {"success_url": "https://example.org/ok", "cancel_url": "https://example.org/no"}
@@ -57,6 +61,23 @@ async def test_b130_an_unsigned_notice_is_not_believed(client: httpx.AsyncClient
     body = {"status": "succeeded", "metadata": {"payment_id": "pay_01jbq4m8d0e7s9t5v2x3y4z5a6"}}
     refused = await client.post("/v1/payments/webhook/manual", json=body, headers={"X-Webhook-Signature": "00"})
     assert (refused.status_code, refused.json()["code"]) == (401, "bad_signature")
+
+
+async def test_b130_a_signed_notice_pays_once(client: httpx.AsyncClient, stack: Stack) -> None:
+    invoice = await _invoice(client)
+    body = {"invoice_id": invoice["id"], **PAGES, "provider": "manual"}
+    waiting = await quickstart.made(client, "/v1/payments/checkout", body)
+    notice = json.dumps({"status": "succeeded", "metadata": {"payment_id": waiting["payment_id"]}}).encode()
+    signature = hmac.new(stack.bootstrap_key.encode(), notice, hashlib.sha256).hexdigest()
+    headers = {"X-Webhook-Signature": signature, "Content-Type": "application/json"}
+    answers = []
+    async with httpx.AsyncClient(base_url=stack.url, timeout=60) as provider:
+        for _ in range(2):
+            answer = await provider.post("/v1/payments/webhook/manual", content=notice, headers=headers)
+            answers.append((answer.status_code, answer.json()["changed"]))
+    assert answers == [(200, True), (200, False)]
+    assert (await client.get(f"/v1/invoices/{invoice['id']}")).json()["status"] == "paid"
+    assert len((await client.get(f"/v1/invoices/{invoice['id']}/settlements")).json()) == 1
 
 
 async def test_b128_attempts_at_a_provider_are_listed_and_tried_again(client: httpx.AsyncClient) -> None:

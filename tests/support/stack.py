@@ -53,6 +53,7 @@ class Stack:
             "DURABILL_HOME": str(self.directory),
             "DURABILL_PORT": str(self.port),
             "DURABILL_SESSION_SECRET": self.bootstrap_key,
+            "DURABILL_MANUAL_WEBHOOK_SECRET": self.bootstrap_key,
             "DURABILL_WEBHOOK_ALLOW_PRIVATE": "true",
             "DURABILL_WEBHOOK_TIMEOUT_SECONDS": "5",
             "DURABILL_WEBHOOK_FIRST_RETRY_SECONDS": "0.2",
