@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Row, case, cast, exists, false, func, insert, select, update
+from sqlalchemy import BigInteger, Row, case, cast, exists, false, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,20 +34,25 @@ async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
     """
     if values.get("is_default"):
         await _end_default(connection, scope.project_id)
-    statement = insert(billing_entities).values(id=new_id(), project_id=scope.project_id, **values)
+    statement = (
+        insert(billing_entities)
+        .values(id=new_id(), project_id=scope.project_id, **values)
+        .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=_LIVING)
+        .returning(billing_entities)
+    )
     try:
-        row: Row[Any] = (await connection.execute(statement.returning(billing_entities))).one()
+        row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     except IntegrityError as error:
-        raise _taken(error, values.get("code")) from error
+        raise _taken(error) from error
+    if row is None:
+        raise conflict("billing_entity_exists", f"This project has a billing entity {values['code']!r} already.")
     await _refuse_taken_numbers(connection, row)
     await _note(connection, scope, actor, row, "created")
     return row
 
 
-def _taken(error: IntegrityError, code: object) -> Problem:
+def _taken(error: IntegrityError) -> Problem:
     match violated_constraint(error):
-        case "uq_billing_entities_code":
-            return conflict("billing_entity_exists", f"This project has a billing entity {code!r} already.")
         case "uq_billing_entities_prefix":
             return conflict("invoice_prefix_in_use", "Another billing entity of this project numbers with this prefix.")
         case "uq_billing_entities_default":
@@ -159,7 +165,7 @@ async def change(
     try:
         changed: Row[Any] = (await connection.execute(statement.returning(billing_entities))).one()
     except IntegrityError as error:
-        raise _taken(error, row.code) from error
+        raise _taken(error) from error
     if changes.keys() & {"invoice_prefix", "next_invoice_number"}:
         await _refuse_taken_numbers(connection, changed)
     await _note(connection, scope, actor, row, "updated", changes=changes)
