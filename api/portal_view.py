@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from adapters.postgres import (
+    clock_store,
     customer_store,
     entitlement_store,
     invoice_store,
@@ -184,13 +185,16 @@ def _limit(row: Row[Any], quantity: Decimal | None) -> dict[str, Any]:
 async def _quick_actions(connection: AsyncConnection, customer: Row[Any], running: Sequence[Held]) -> dict[str, Any]:
     """Add up what is open in the customer's currency; in the one with most open invoices if nothing is open in it."""
     open_by_currency = {each.currency: each for each in await portal_store.outstanding(connection, customer.id)}
+    now = await clock_store.now(connection, customer.test_clock_id)
+    balances = await portal_store.wallet_balances(connection, customer.id, now)
     own = (customer.currency or DEFAULT_CURRENCY).upper()
     found = open_by_currency.get(own) or next(iter(open_by_currency.values()), None)
+    currency = own if found is None else found.currency
     return {
         "outstanding_invoice_count": 0 if found is None else found.invoices,
         "outstanding_amount_cents": 0 if found is None else found.amount_minor,
-        "has_wallet": False,
-        "wallet_balance_cents": 0,
+        "has_wallet": bool(balances),
+        "wallet_balance_cents": balances.get(currency, 0),
         "has_active_subscription": any(each.row.status in _ACTIVE for each in running),
-        "currency": own if found is None else found.currency,
+        "currency": currency,
     }

@@ -176,6 +176,11 @@ async def test_b171_the_summary_adds_up(client: httpx.AsyncClient) -> None:
     actions = summary["quick_actions"]
     assert (actions["outstanding_invoice_count"], actions["outstanding_amount_cents"]) == (1, 14900)
     assert actions["has_active_subscription"]
+    assert (actions["has_wallet"], actions["wallet_balance_cents"]) == (False, 0)
+    wallet = {"customer_id": "cust_acme", "currency": "USD", "initial_granted_credits": "12.5", "rate_amount": "3"}
+    await made(client, "/v1/wallets", wallet)
+    actions = (await _read(client, await _token(client), "/portal/dashboard_summary"))["quick_actions"]
+    assert (actions["has_wallet"], actions["wallet_balance_cents"]) == (True, 37)
 
 
 async def test_b171_a_customer_changes_its_own_profile(client: httpx.AsyncClient) -> None:
