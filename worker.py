@@ -6,6 +6,7 @@ one of them leads. SIGTERM and SIGINT let running steps finish first.
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -40,6 +41,7 @@ _GRACE: Final = timedelta(seconds=15)
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 #: Connections that the relay and its leadership need for themselves.
 _RELAY_CONNECTIONS: Final = 3
+_TASKS_PER_PROCESSOR: Final = 8
 _T = TypeVar("_T")
 
 
@@ -75,8 +77,8 @@ def build_worker(client: Client, database: Database, configuration: Settings) ->
         interceptors=[ActivityEdge()],
         build_id=configuration.build_id,
         max_cached_workflows=configuration.max_cached_workflows,
-        # Tasks wait at the server, where their time limit does not run, rather than here for a local activity's slot.
-        max_concurrent_workflow_tasks=2 * steps_at_once,
+        # Tasks wait at the server, where their time limit does not run, rather than here for a processor or a slot.
+        max_concurrent_workflow_tasks=min(2 * steps_at_once, _TASKS_PER_PROCESSOR * (os.cpu_count() or 1)),
         max_concurrent_activities=configuration.max_concurrent_activities,
         max_concurrent_local_activities=min(configuration.max_concurrent_local_activities, steps_at_once),
         graceful_shutdown_timeout=_GRACE,
