@@ -6,6 +6,7 @@ them: if the replay test fails on one, the change needs `workflow.patched` first
 
 import asyncio
 import json
+import re
 import tempfile
 import uuid
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.replay.scenarios import SCENARIOS
 from tests.support.subscribing import Catalogue
 from tests.workflows.conftest import Office
 
+_PROCESS_AT_MACHINE: Final = re.compile(r"[0-9]+@[^:]*")
 HISTORIES: Final = Path(__file__).resolve().parent / "histories"
 DATABASE: Final = "recording"
 
@@ -62,11 +64,12 @@ def write(name: str, history: WorkflowHistory) -> None:
 
 
 def anonymous(value: Any) -> Any:
-    """Leave out who recorded a history, and where: names of processes and machines, and stack traces with their paths."""
+    """Leave out who recorded a history, and where: names of machines, and stack traces with their paths."""
     match value:
         case dict():
-            kept = {key: anonymous(item) for key, item in value.items() if key != "stackTrace"}
-            return {**kept, "identity": "recorder"} if "identity" in kept else kept
+            return {key: anonymous(item) for key, item in value.items() if key != "stackTrace"}
+        case str():
+            return _PROCESS_AT_MACHINE.sub("recorder", value)
         case list():
             return [anonymous(item) for item in value]
     return value
