@@ -30,7 +30,9 @@ _KeyId = Annotated[str, Path(max_length=100, description="The key's id, not the 
 class _Named(BaseModel):
     """Which key."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore", json_schema_extra={"examples": [{"id": "01a1fe3d-d22e-7446-b1eb-dfa8112619b2"}]}
+    )
     id: Annotated[str, Field(max_length=100)] | None = None
 
 

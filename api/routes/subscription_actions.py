@@ -96,7 +96,9 @@ class Migration(BaseModel):
 class Bulk(BaseModel):
     """Subscriptions to act on, by any of their names."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore", json_schema_extra={"examples": [{"subscription_ids": ["sub_01jbq4m8d0e7s9t5v2x3y4z5a6"]}]}
+    )
 
     subscription_ids: list[Reference] = Field(min_length=1, max_length=1000)
 

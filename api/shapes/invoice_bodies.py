@@ -164,6 +164,8 @@ class InvoiceChange(BaseModel):
 class BulkInvoices(BaseModel):
     """Invoices to act on, by id or number."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore", json_schema_extra={"examples": [{"invoice_ids": ["inv_01jbq4m8d0e7s9t5v2x3y4z5a6"]}]}
+    )
 
     invoice_ids: list[Ref] = Field(min_length=1, max_length=1000)

@@ -121,7 +121,7 @@ class NewSubscription(BaseModel):
 class SubscriptionChange(BaseModel):
     """PATCH and PUT: what is given changes, the rest stays (conflicts C18)."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"status": "paused"}]})
 
     status: str | None = Field(default=None, max_length=32, description="paused, active, canceled or terminated")
     action: str | None = Field(default=None, max_length=32, description="pause, resume, activate, cancel or terminate")
@@ -141,6 +141,10 @@ class SubscriptionChange(BaseModel):
 
 class CollectionChange(SubscriptionChange):
     """PATCH of the collection: the same with the subscription's id in the body (conflicts C18)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"id": "sub_01jbq4m8d0e7s9t5v2x3y4z5a6", "status": "paused"}]}
+    )
 
     id: Reference | None = None
 

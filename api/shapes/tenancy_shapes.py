@@ -46,7 +46,9 @@ Instant = Annotated[datetime, AfterValidator(_zoned)]
 class OrganizationChange(BaseModel):
     """What may be changed of an organization; a field that is left out stays as it is."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore", json_schema_extra={"examples": [{"name": "CloudAI", "timezone": "Europe/Berlin"}]}
+    )
 
     name: Name | None = None
     default_currency: Currency | None = None

@@ -117,13 +117,27 @@ def _batch(most: int, *shapes: dict[str, Any]) -> dict[str, Any]:
     return {"oneOf": [{"type": "object", "required": ["events"], "properties": {"events": events}}, events]}
 
 
-def _body(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def _body(schema: dict[str, Any], **examples: Any) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": schema}
+    if examples:
+        content["examples"] = {name: {"value": value} for name, value in examples.items()}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-SINGLE_BODY: Final = _body({"oneOf": [ABAXUS_EVENT, BOXBILLING_EVENT]})
-BATCH_BODY: Final = _body(_batch(1000, ABAXUS_EVENT, BOXBILLING_EVENT))
-USAGE_BODY: Final = _body(_batch(1000, _INGEST_KEYS, _USAGE_EVENT))
+SINGLE_BODY: Final = _body(
+    {"oneOf": [ABAXUS_EVENT, BOXBILLING_EVENT]}, abaxus=ABAXUS_EVENT["example"], boxbilling=BOXBILLING_EVENT["example"]
+)
+BATCH_BODY: Final = _body(
+    _batch(1000, ABAXUS_EVENT, BOXBILLING_EVENT),
+    abaxus={"events": [ABAXUS_EVENT["example"]]},
+    boxbilling={"events": [BOXBILLING_EVENT["example"]]},
+    bare_list=[ABAXUS_EVENT["example"]],
+)
+USAGE_BODY: Final = _body(
+    _batch(1000, _INGEST_KEYS, _USAGE_EVENT),
+    ingest_keys=[_INGEST_KEYS["example"]],
+    ids={"events": [_USAGE_EVENT["example"]]},
+)
 TRACK_BODY: Final = {
     **_body(TRACK),
     "parameters": [
