@@ -3,13 +3,14 @@
 import argparse
 import asyncio
 
-from bench import closing, ingestion
+import bench.closing
+import bench.ingestion
 from bench.report import Row, show
 
 
 async def measure(quick: bool) -> list[Row]:
     """Run the benchmarks one after the other, so that they do not share the processors."""
-    return [*await ingestion.run(quick=quick), *await closing.run(quick=quick)]
+    return [*await bench.ingestion.run(quick=quick), *await bench.closing.run(quick=quick)]
 
 
 def main() -> None:

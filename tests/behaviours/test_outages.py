@@ -1,6 +1,7 @@
 """Postgres or Temporal go away and come back: what was acknowledged stays, what cannot be done now says so (503)."""
 
 import asyncio
+import functools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ async def test_without_temporal_usage_and_reads_go_on_commands_say_503_and_every
             return (await client.post(f"/v1/subscriptions/{name}/pause")).status_code
 
         for name in (subscription, made_meanwhile):
-            await eventually(lambda name=name: paused(name), seconds=60, until=lambda code: code == 200)
+            await eventually(functools.partial(paused, name), seconds=60, until=lambda code: code == 200)
         for customer, total in (("cust_p", 1000), ("cust_q", 100)):
             answer = await client.post("/v1/invoices", json={"customer_id": customer})
             assert (answer.status_code, answer.json().get("total_amount")) == (201, total), answer.text
