@@ -59,13 +59,27 @@ def extra_router() -> APIRouter | None:
     return None
 
 
+_APPLICATIONS: list[tuple[APIRouter | None, FastAPI]] = []
+
+
+def application(extra: APIRouter | None) -> FastAPI:
+    """Build the application once: working out its hundreds of routes takes longer than most tests."""
+    for router, built in _APPLICATIONS:
+        if router is extra:
+            return built
+    app = create_app(settings_for("postgresql://nobody@127.0.0.1:9/nothing"))
+    if extra is not None:
+        for prefix in ("/v1", "/api/v1"):
+            app.include_router(extra, prefix=prefix)
+    _APPLICATIONS.append((extra, app))
+    return app
+
+
 @pytest.fixture
 async def service(fresh_database: FreshDatabase, extra_router: APIRouter | None) -> AsyncIterator[Service]:
     """A started application with its own empty database, and without a Temporal server."""
-    app = create_app(settings_for(fresh_database.url))
-    if extra_router is not None:
-        for prefix in ("/v1", "/api/v1"):
-            app.include_router(extra_router, prefix=prefix)
+    app = application(extra_router)
+    app.state.settings, app.state.ingest_queue = settings_for(fresh_database.url), None
     async with app.router.lifespan_context(app), client_of(app) as http:
         yield Service(app, http)
 
