@@ -15,7 +15,7 @@ from billing.period import BillingCycle, Interval
 from billing.subscription import SubscriptionState, TestClock
 from models.identifiers import new_id, subscription_workflow_id
 from models.messages.base import SubscriptionRef
-from models.tables import customers, metrics, plan_charges, plan_versions, plans, subscriptions
+from models.tables import customers, metrics, plan_charges, plan_versions, plans, subscriptions, usage_marks
 
 
 @dataclass
@@ -111,6 +111,11 @@ class Catalogue:
         """Read rows of a table, oldest first."""
         async with self.database.transaction(self.scope) as connection:
             return list((await connection.execute(select(table).where(*conditions).order_by(table.c.id))).all())
+
+    async def marks(self) -> list[Any]:
+        """Read the usage marks."""
+        async with self.database.transaction(self.scope) as connection:
+            return list((await connection.execute(select(usage_marks))).all())
 
     async def row(self, table: Any, identity: UUID) -> Any:
         """Read one row."""
