@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import driver
+from adapters.postgres.database import ProjectScope, driver
 from adapters.postgres.ingest_events import FUTURE_SECONDS, TRACK, IngestEvent, Presented, Submission
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
 from billing.aggregations import Aggregation, aggregation
@@ -131,6 +131,24 @@ class Lookup:
     def charges(self, held: Held, metric: Metric) -> bool:
         """Tell whether the subscription's plan version charges the metric."""
         return metric.id in _charged_metrics.get(held.plan_version_id, frozenset())
+
+    def accepts(self, presented: Presented | None, scope: ProjectScope) -> bool:
+        """Check a key as authentication does, on the row that this transaction sees; None was checked a moment ago."""
+        if presented is None:
+            return True
+        row = self.keys.get(presented.key_hash.hex())
+        if row is None:
+            return False
+        _, _, _, _, role, projects, _, _, _, active, organization, usable = row
+        wanted = presented.requested_project or active
+        allowed = not projects or str(scope.project_id) in projects.split(",")
+        return bool(
+            usable
+            and role != "VIEWER"
+            and organization == scope.organization_id
+            and wanted == scope.project_id
+            and allowed
+        )
 
 
 @dataclass

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customer_store import lazily_created
 from adapters.postgres.database import Database, ProjectScope, driver
-from adapters.postgres.ingest_events import IngestEvent, Outcome, Presented, Stored, Submission
+from adapters.postgres.ingest_events import IngestEvent, Outcome, Stored, Submission
 from adapters.postgres.ingest_lookup import Held, Lookup, look_up, wall_now
 from adapters.postgres.ingest_rows import Rows, Shared
 from adapters.postgres.ingest_targets import Target, customer_of, target_of, value_of
@@ -100,12 +100,15 @@ class _TryAgain(Exception):
 
 async def _tried(connection: AsyncConnection, scope: ProjectScope, submissions: Sequence[Submission]) -> list[Outcome]:
     try:
-        return await _ingest(connection, scope, submissions)
+        return await ingest_within(connection, scope, submissions)
     except _RETRIED as error:
         raise _TryAgain from error
 
 
-async def _ingest(connection: AsyncConnection, scope: ProjectScope, submissions: Sequence[Submission]) -> list[Outcome]:
+async def ingest_within(
+    connection: AsyncConnection, scope: ProjectScope, submissions: Sequence[Submission]
+) -> list[Outcome]:
+    """Store events as ``ingest`` does, in a transaction of the caller's, which commits them with what else it did."""
     found = await look_up(connection, scope.project_id, submissions)
     flush = _Flush(scope, found)
     outcomes = [flush.take(submission) for submission in submissions]
@@ -131,7 +134,7 @@ class _Flush:
 
     def take(self, submission: Submission) -> Outcome:
         """Add the events of a request, or refuse them all."""
-        if submission.presented is not None and not self._is_good(submission.presented):
+        if not self.found.accepts(submission.presented, self.scope):
             return Outcome(key_changed=True)
         targets = self._targets_of(submission)
         problem = _time_problem(submission.events, targets)
@@ -178,19 +181,6 @@ class _Flush:
                 target = known[name] = target_of(event, source, self.found, self.wall)
             targets.append(target)
         return targets
-
-    def _is_good(self, presented: Presented) -> bool:
-        """Check a key as authentication does, on the row that this transaction sees."""
-        row = self.found.keys.get(presented.key_hash.hex())
-        if row is None:
-            return False
-        _, _, _, _, role, projects, _, _, _, active, organization, usable = row
-        wanted = presented.requested_project or active
-        own = self.scope.project_id
-        allowed = not projects or str(own) in projects.split(",")
-        return bool(
-            usable and role != "VIEWER" and organization == self.scope.organization_id and wanted == own and allowed
-        )
 
 
 def _shared(event: IngestEvent, source: str, target: Target, held: Held | None, reason: str | None) -> Shared:
