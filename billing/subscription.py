@@ -11,7 +11,7 @@ matters only for asking again about unknown payment outcomes (C11).
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -173,15 +173,16 @@ class SubscriptionState(BaseModel):
         return next((invoice for invoice in self.invoices if invoice.invoice_id == invoice_id), None)
 
 
-class Wake(BaseModel):
-    """What is due next, and when: `at` is in the subscription's time, for `payment_resolve` in wall time."""
+class Wake(NamedTuple):
+    """What is due next, and when: `at` is in the subscription's time, for `payment_resolve` in wall time.
 
-    model_config = ConfigDict(frozen=True)
+    It never leaves the workflow that asks, and is made anew for each look, so it is a bare tuple.
+    """
 
     kind: WakeKind
-    at: Instant | None = None
+    at: datetime | None = None
     invoice_id: UUID | None = None
-    period_start: Instant | None = None
+    period_start: datetime | None = None
 
 
 NOTHING: Final = Wake(kind="nothing")

@@ -9,13 +9,15 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import bindparam, exists, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.coupon_store import IS_HELD
-from adapters.postgres.late_usage_store import periods_with_late_usage
+from adapters.postgres.database import driver
+from adapters.postgres.late_usage_store import LATE_PERIODS
 from adapters.postgres.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from adapters.postgres.plan_store import charges_of_version
+from adapters.postgres.prepared import Prepared
 from adapters.postgres.usage_store import usages
 from billing.charges import Charge
 from billing.invoice import BilledLine, InvoiceLine, assemble
@@ -27,9 +29,6 @@ from models.tables import (
     applied_add_ons,
     applied_coupons,
     customers,
-    invoice_lines,
-    invoices,
-    plan_charges,
     plan_versions,
     subscriptions,
     wallets,
@@ -93,32 +92,47 @@ class Bill:
 _versions: dict[UUID, PricedVersion] = {}
 
 
+_OF_SUBSCRIPTION: Final = (
+    "id",
+    "customer_id",
+    "plan_version_id",
+    "interval",
+    "anchor",
+    "timezone",
+    "alignment",
+    "starts_at",
+    "trial_ends_at",
+    "ended_at",
+)
+_TERMS: Final = (
+    select(
+        *(subscriptions.c[name] for name in _OF_SUBSCRIPTION),
+        customers.c.code,
+        customers.c.code_chosen,
+        PROVIDER,
+        customers.c.net_payment_term,
+        customers.c.billing_entity_id,
+        exists().where(wallets.c.customer_id == customers.c.id, wallets.c.credits_balance > 0).label("has_wallet"),
+        or_(
+            exists().where(applied_coupons.c.customer_id == customers.c.id, IS_HELD),
+            exists().where(applied_add_ons.c.customer_id == customers.c.id, applied_add_ons.c.invoice_id.is_(None)),
+        ).label("has_extras"),
+    )
+    .join(customers, customers.c.id == subscriptions.c.customer_id)
+    .outerjoin(DEFAULT_METHOD, is_default_of(customers.c.id))
+    .where(subscriptions.c.id == bindparam("subscription"))
+)
+_READ_TERMS: Final = Prepared(_TERMS)
+_LOCK_TERMS: Final = Prepared(_TERMS.with_for_update(of=subscriptions, key_share=True))
+
+
 async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: bool) -> Terms:
     """Read a subscription's terms; `lock` keeps another close of it waiting until this transaction ends.
 
     Raises `Problem` 404 `subscription_not_found`.
     """
-    statement = (
-        select(
-            subscriptions,
-            customers.c.code,
-            customers.c.code_chosen,
-            PROVIDER,
-            customers.c.net_payment_term,
-            customers.c.billing_entity_id,
-            exists().where(wallets.c.customer_id == customers.c.id, wallets.c.credits_balance > 0).label("has_wallet"),
-            or_(
-                exists().where(applied_coupons.c.customer_id == customers.c.id, IS_HELD),
-                exists().where(applied_add_ons.c.customer_id == customers.c.id, applied_add_ons.c.invoice_id.is_(None)),
-            ).label("has_extras"),
-        )
-        .join(customers, customers.c.id == subscriptions.c.customer_id)
-        .outerjoin(DEFAULT_METHOD, is_default_of(customers.c.id))
-        .where(subscriptions.c.id == subscription_id)
-    )
-    if lock:
-        statement = statement.with_for_update(of=subscriptions, key_share=True)
-    row = (await connection.execute(statement)).one_or_none()
+    asked = _LOCK_TERMS if lock else _READ_TERMS
+    row = await (await asked.run(await driver(connection), {"subscription": subscription_id})).fetchone()
     if row is None:
         raise not_found("subscription", subscription_id)
     begins = _billing_begins(row)
@@ -174,34 +188,25 @@ async def version_of(connection: AsyncConnection, plan_version_id: UUID) -> Pric
     return found
 
 
-async def billed_since(connection: AsyncConnection, subscription_id: UUID, start: datetime) -> Billed:
-    """Read what was billed for the periods that start at or after `start`; voided invoices bill nothing.
+_BILLED: Final = Prepared(
+    text(f"""
+    SELECT l.charge_id, l.period_start, l.amount_minor, l.quantity, l.events_count, i.id, i.period_end,
+           c.plan_version_id
+    FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id JOIN plan_charges c ON c.id = l.charge_id
+    WHERE l.subscription_id = :subscription AND i.status <> 'voided'
+      AND (l.period_start >= :start OR l.period_start IN ({LATE_PERIODS}))
+    ORDER BY i.period_end, i.id
+    """)  # noqa: S608 - both parts are constants
+)
 
-    Must come after the lock of `terms_of`, so that it sees what the last close wrote.
+
+async def billed_since(connection: AsyncConnection, subscription_id: UUID, start: datetime) -> Billed:
+    """Read what was billed for the periods that start at or after `start`, and for earlier ones with late usage.
+
+    Voided invoices bill nothing. Must come after the lock of `terms_of`, so that it sees what the last close wrote.
     """
-    statement = (
-        select(
-            invoice_lines.c.charge_id,
-            invoice_lines.c.period_start,
-            invoice_lines.c.amount_minor,
-            invoice_lines.c.quantity,
-            invoice_lines.c.events_count,
-            invoices.c.id,
-            invoices.c.period_end,
-            plan_charges.c.plan_version_id,
-        )
-        .join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
-        .join(plan_charges, plan_charges.c.id == invoice_lines.c.charge_id)
-        .where(
-            and_(
-                invoice_lines.c.subscription_id == subscription_id,
-                invoice_lines.c.period_start >= start,
-                invoices.c.status != "voided",
-            )
-        )
-        .order_by(invoices.c.period_end, invoices.c.id)
-    )
-    rows = (await connection.execute(statement)).all()
+    parameters = {"subscription": subscription_id, "start": start}
+    rows = await (await _BILLED.run(await driver(connection), parameters)).fetchall()
     return Billed(
         lines=tuple(
             BilledLine(
@@ -241,10 +246,11 @@ async def bill(
     ended_at = end if ends_subscription else terms.ended_at
     until = end if ended_at is None else min(end, ended_at)
     periods = terms.cycle.periods_between(max(start, terms.billing_begins_at), until)
-    if periods and start > terms.billing_begins_at:
-        late = await periods_with_late_usage(connection, terms.subscription_id, before=periods[0].start)
+    first = periods[0].start if periods else start
+    before = await billed_since(connection, terms.subscription_id, first)
+    if periods:
+        late = sorted(begin for begin in before.versions if begin < first)
         periods = (*(terms.cycle.period_containing(begin) for begin in late), *periods)
-    before = await billed_since(connection, terms.subscription_id, periods[0].start if periods else start)
     proposed: list[ProposedLine] = []
     for period in periods:
         version = await version_of(connection, before.versions.get(period.start, pinned))

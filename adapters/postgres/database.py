@@ -10,7 +10,6 @@ from uuid import UUID
 
 import msgspec
 import psycopg
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -33,9 +32,10 @@ def _write_json(value: Any) -> str:
     return _JSON_ENCODER.encode(value).decode()
 
 
-_SET_SCOPE = text(
-    "SELECT set_config('role', :role, true), set_config('durabill.project_id', :project, true), "
-    "set_config('durabill.organization_id', :organization, true)"
+# Run on the driver itself: it begins every transaction.
+_SET_SCOPE = (
+    b"SELECT set_config('role', %(role)s, true), set_config('durabill.project_id', %(project)s, true), "
+    b"set_config('durabill.organization_id', %(organization)s, true)"
 )
 
 
@@ -92,7 +92,7 @@ class Database:
         """
         try:
             async with self.engine.begin() as connection:
-                await connection.execute(_SET_SCOPE, _settings_of(scope))
+                await (await driver(connection)).execute(_SET_SCOPE, _settings_of(scope), prepare=True)
                 yield connection
         except PoolTimeoutError as error:
             raise unavailable("database_busy", "All database connections are in use; try again.") from error

@@ -12,13 +12,13 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from psycopg.errors import UniqueViolation
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.audit_store import Actor
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.failures import violated_constraint
+from adapters.postgres.database import ProjectScope, driver
+from adapters.postgres.prepared import Prepared
 from billing.invoice import InvoiceLine, InvoiceStatus, total
 from billing.money import to_major
 from billing.numbers import json_number, plain
@@ -111,9 +111,10 @@ WITH drawn_of_project AS (
           UNION ALL SELECT prefix, drawn_number FROM drawn_of_entity) AS either
 )"""
 
-_WRITE: Final = text(
-    DRAWN  # noqa: S608 - both parts are constants
-    + """, made AS (
+_WRITE: Final = Prepared(
+    text(
+        DRAWN  # noqa: S608 - both parts are constants
+        + """, made AS (
     INSERT INTO invoices (
         id, project_id, number, customer_id, subscription_id, billing_entity_id, kind, status, currency,
         period_start, period_end, total_minor, settled_minor, prepaid_minor, billing_key, auto_collect,
@@ -163,6 +164,7 @@ _WRITE: Final = text(
 )
 SELECT number FROM made
 """
+    )
 )
 
 _TITLES: Final = {
@@ -179,11 +181,12 @@ async def write_invoice(connection: AsyncConnection, invoice: NewInvoice) -> str
     """
     # A draft's number is drawn at finalisation; an issued one's here, last before the commit.
     try:
-        number: str | None = await connection.scalar(_WRITE, _parameters(invoice))
-    except IntegrityError as error:
-        if violated_constraint(error) == _BILLING_KEY:
+        written = await _WRITE.run(await driver(connection), _parameters(invoice))
+    except UniqueViolation as error:
+        if error.diag.constraint_name == _BILLING_KEY:
             raise AlreadyBilled(invoice.billing_key) from error
         raise
+    (number,) = await written.fetchone() or (None,)
     return number
 
 

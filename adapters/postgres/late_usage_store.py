@@ -1,19 +1,16 @@
 """Which closed periods have usage that no invoice has: it came after they were closed (C5, B108)."""
 
-from datetime import datetime
 from typing import Final
-from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from adapters.postgres.database import driver
-
-# Counts events as billing_store does quantities: from the rollups for whole UTC days, from the events at the edges.
-_CHANGED: Final = """
+#: The starts of the periods of `:subscription` before `:start` that were billed to their end and have other events.
+#: What was never billed, or only up to a cutoff, is not late: nobody has asked for it yet (C23, C25). Counts events
+#: as closes do quantities: from the rollups for whole UTC days, from the events at the edges. A charge that counts
+#: only some of its metric's events gives its periods every time; their difference is then nothing.
+LATE_PERIODS: Final = """
     WITH billed AS (
         SELECT l.charge_id, l.metric_id, l.period_start, max(l.period_end) AS period_end, sum(l.events_count) AS events
         FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id
-        WHERE l.subscription_id = %(subscription)s AND l.period_start < %(before)s AND l.metric_id IS NOT NULL
+        WHERE l.subscription_id = :subscription AND l.period_start < :start AND l.metric_id IS NOT NULL
           AND i.status <> 'voided'
         GROUP BY 1, 2, 3 HAVING max(i.period_end) >= max(l.period_end)
     ), cut AS (
@@ -21,32 +18,18 @@ _CHANGED: Final = """
                date_trunc('day', period_start + interval '1 day' - interval '1 microsecond', 'UTC') AS head
         FROM billed b
     )
-    SELECT DISTINCT c.period_start FROM cut c
+    SELECT c.period_start FROM cut c
     WHERE c.events <> (
         SELECT coalesce(sum(r.event_count), 0) FROM usage_rollups r
-        WHERE r.subscription_id = %(subscription)s AND r.metric_id = c.metric_id
+        WHERE r.subscription_id = :subscription AND r.metric_id = c.metric_id
           AND r.day >= (c.head AT TIME ZONE 'UTC')::date AND r.day < (c.tail AT TIME ZONE 'UTC')::date
     ) + (
         SELECT count(*) FROM events e
-        WHERE e.status = 'counted' AND e.subscription_id = %(subscription)s AND e.metric_id = c.metric_id
+        WHERE e.status = 'counted' AND e.subscription_id = :subscription AND e.metric_id = c.metric_id
           AND e.occurred_at >= c.period_start AND e.occurred_at < least(c.head, c.period_end)
     ) + (
         SELECT count(*) FROM events e
-        WHERE e.status = 'counted' AND e.subscription_id = %(subscription)s AND e.metric_id = c.metric_id
+        WHERE e.status = 'counted' AND e.subscription_id = :subscription AND e.metric_id = c.metric_id
           AND e.occurred_at >= greatest(c.tail, least(c.head, c.period_end)) AND e.occurred_at < c.period_end
     )
-    ORDER BY c.period_start
 """
-
-
-async def periods_with_late_usage(
-    connection: AsyncConnection, subscription_id: UUID, *, before: datetime
-) -> list[datetime]:
-    """Give the starts of the periods before an instant that were billed to their end and have other events now.
-
-    What was never billed, or only up to a cutoff, is not late: nobody has asked for it yet (C23, C25). A charge that
-    counts only some of its metric's events gives its periods every time; their difference is then nothing.
-    """
-    raw = await driver(connection)
-    cursor = await raw.execute(_CHANGED, {"subscription": subscription_id, "before": before}, prepare=True)
-    return [row[0] for row in await cursor.fetchall()]
