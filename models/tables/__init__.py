@@ -1,9 +1,17 @@
 """The database schema as SQLAlchemy tables: shapes without methods."""
 
 from models.tables.add_ons import add_ons, applied_add_ons
+from models.tables.alerts import (
+    usage_alert_triggers,
+    usage_alerts,
+    usage_lines,
+    usage_threshold_crossings,
+    usage_thresholds,
+)
 from models.tables.base import metadata
 from models.tables.billing_entities import billing_entities
 from models.tables.catalogue import metric_filters, metrics, plan_charges, plan_versions, plans, products
+from models.tables.corrections import event_reprocessings, served_versions, usage_checks, usage_corrections
 from models.tables.coupons import applied_coupons, coupons
 from models.tables.customers import customers, subscriptions, test_clocks
 from models.tables.delivery import outbox
@@ -15,19 +23,23 @@ from models.tables.integrations import (
     integrations,
 )
 from models.tables.invoicing import invoice_counters, invoice_lines, invoices, payment_attempts, sandbox_charges
+from models.tables.limits import usage_limits, usage_reservations
 from models.tables.members import members
+from models.tables.notifications import notifications
 from models.tables.settlement import payment_methods, refunds, settlements
 from models.tables.tenancy import api_keys, audit_log, idempotency_keys, organizations, projects
-from models.tables.usage import events, usage_marks, usage_rollups
+from models.tables.usage import event_keys, events, usage_marks, usage_rollups
 from models.tables.wallets import wallet_transactions, wallets
 from models.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
 
 __all__ = [
     "add_ons", "api_keys", "applied_add_ons", "applied_coupons", "audit_log", "billing_entities", "coupons",
-    "customers", "entitlements", "events", "features", "idempotency_keys", "integration_customers",
+    "customers", "entitlements", "event_keys", "events", "features", "idempotency_keys", "integration_customers",
     "integration_mappings", "integration_syncs", "integrations", "invoice_counters", "invoice_lines", "invoices",
-    "members", "metadata", "metric_filters", "metrics", "organizations", "outbox", "payment_attempts",
-    "payment_methods", "plan_charges", "plan_versions", "plans", "products", "projects", "refunds", "sandbox_charges",
-    "settlements", "subscriptions", "test_clocks", "usage_marks", "usage_rollups", "wallet_transactions", "wallets",
-    "webhook_attempts", "webhook_deliveries", "webhook_endpoints", "webhook_messages",
+    "members", "metadata", "metric_filters", "metrics", "notifications", "organizations", "outbox", "payment_attempts",
+    "payment_methods", "plan_charges", "plan_versions", "plans", "products", "projects", "refunds", "sandbox_charges", "served_versions",
+    "settlements", "subscriptions", "test_clocks", "usage_alert_triggers", "usage_alerts", "usage_checks", "usage_corrections", "usage_limits",
+    "usage_lines", "usage_marks", "usage_reservations", "usage_rollups", "usage_threshold_crossings",
+    "usage_thresholds", "wallet_transactions", "wallets", "webhook_attempts", "webhook_deliveries",
+    "webhook_endpoints", "webhook_messages",
 ]  # fmt: skip
