@@ -30,6 +30,9 @@ metrics = Table(
     # The event property that is aggregated; NULL means the event's value.
     Column("field_name", Text),
     Column("expression", Text),
+    # Of the aggregation percentile alone: above 0, at most 100.
+    Column("percentile", DECIMAL),
+    # Whether what came before a period is carried into it: BoxBilling's `recurring`, our `carry_over`.
     Column("recurring", Boolean, nullable=False, server_default=text("false")),
     Column("rounding_function", Text),
     Column("rounding_precision", Integer),
@@ -38,6 +41,8 @@ metrics = Table(
     Column("deleted_at", INSTANT),
     created(),
     updated(),
+    # NUMERIC compares NaN as larger than every number.
+    CheckConstraint("percentile > 0 AND percentile <= 100", name="percentile"),
     Index("uq_metrics_key", "project_id", "key", unique=True, postgresql_where=text("deleted_at IS NULL")),
 )
 
@@ -120,7 +125,10 @@ plan_charges = Table(
     Column("model", JSONB, nullable=False),
     # The shape the creator sent (pricing_model, charge_model, properties), echoed in answers.
     Column("supplied", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    # The combinations of property values that are priced apart, each with its own model.
     Column("filters", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    # The event properties whose values get an invoice line each.
+    Column("group_by", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     created(),
     UniqueConstraint("plan_version_id", "position"),
     Index("ix_plan_charges_metric_id", "metric_id"),

@@ -78,11 +78,13 @@ invoice_lines = Table(
     project(),
     Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
     Column("position", Integer, nullable=False),
-    # Stable name of what is billed: "{charge}:{period start}"
+    # Stable name of what is billed: "{charge}:{period start}", and of which group
     Column("reference", Text, nullable=False),
     Column("subscription_id", Uuid),
     Column("charge_id", Uuid),
     Column("metric_id", Uuid),
+    # Of a charge with group_by: the property values whose events this line bills, {"region": "eu"}
+    Column("group_key", JSONB),
     Column("kind", Text, nullable=False),
     Column("description", Text, nullable=False),
     # What this line bills, and the whole period's quantity when it was billed
