@@ -28,6 +28,10 @@ PREFIXES: Final = {
     "customer": "cus",
     "subscription": "sub",
     "event": "evt",
+    "correction": "corr",
+    "backfill": "bkf",
+    "reprocessing": "rep",
+    "usage_check": "chk",
     "invoice": "inv",
     "invoice_line": "line",
     "payment": "pay",
@@ -35,6 +39,8 @@ PREFIXES: Final = {
     "wallet": "wal",
     "wallet_transaction": "wtx",
     "test_clock": "clock",
+    "usage_limit": "lim",
+    "reservation": "resv",
     "audit": "log",
 }
 

@@ -1,0 +1,94 @@
+"""Corrections of events, checks of the rollups, reprocessing runs, and the plan versions of earlier periods."""
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Table, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project
+
+# One row for each event that was changed after it was counted: what it was and what it became. Append-only, but for
+# the two columns that say which close has looked at it.
+usage_corrections = Table(
+    "usage_corrections",
+    metadata,
+    identity(),
+    project(),
+    Column("kind", Text, nullable=False),
+    # The rows of one backfill share it.
+    Column("backfill_id", Uuid),
+    Column("event_id", Uuid, nullable=False),
+    Column("idempotency_key", Text, nullable=False),
+    Column("subscription_id", Uuid),
+    Column("metric_id", Uuid),
+    Column("occurred_at", INSTANT, nullable=False),
+    Column("old_value", DECIMAL),
+    Column("new_value", DECIMAL),
+    Column("old_properties", JSONB),
+    Column("new_properties", JSONB),
+    Column("reason", Text),
+    Column("actor_type", Text, nullable=False),
+    Column("actor_id", Text),
+    # Set by the first close that saw the correction; NULL: its period must be looked at again.
+    Column("settled_at", INSTANT),
+    # The invoice of that close; NULL if it had nothing to bill.
+    Column("settled_by", Uuid, ForeignKey("invoices.id", ondelete="SET NULL")),
+    created(),
+    CheckConstraint("kind IN ('amended', 'voided', 'added')", name="kind"),
+    Index("ix_usage_corrections_pending", "subscription_id", postgresql_where=text("settled_at IS NULL")),
+    Index("ix_usage_corrections_project_id", "project_id", "id"),
+    Index("ix_usage_corrections_event_id", "event_id"),
+    Index("ix_usage_corrections_settled_by", "settled_by", postgresql_where=text("settled_by IS NOT NULL")),
+)
+
+# A check of a project's rollups against its events, under way or done.
+usage_checks = Table(
+    "usage_checks",
+    metadata,
+    identity(),
+    project(),
+    Column("status", Text, nullable=False, server_default="running"),
+    Column("checked", BigInteger, nullable=False, server_default=text("0")),
+    Column("differences", BigInteger, nullable=False, server_default=text("0")),
+    # The first differences, as they are shown
+    Column("details", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("started_by", Text, nullable=False),
+    Column("finished_at", INSTANT),
+    created(),
+    CheckConstraint("status IN ('running', 'clean', 'different')", name="status"),
+    Index("ix_usage_checks_project_id", "project_id", "id"),
+)
+
+# A run that counts the skipped events of a window, a few hundred in each transaction.
+event_reprocessings = Table(
+    "event_reprocessings",
+    metadata,
+    identity(),
+    project(),
+    Column("status", Text, nullable=False, server_default="running"),
+    # Half-open, of event time
+    Column("window_start", INSTANT, nullable=False),
+    Column("window_end", INSTANT, nullable=False),
+    Column("metric_ref", Text),
+    Column("customer_ref", Text),
+    Column("total", BigInteger, nullable=False, server_default=text("0")),
+    Column("seen", BigInteger, nullable=False, server_default=text("0")),
+    Column("counted", BigInteger, nullable=False, server_default=text("0")),
+    # The last event that was looked at
+    Column("last_event_id", Uuid),
+    Column("actor_type", Text, nullable=False),
+    Column("actor_id", Text),
+    Column("finished_at", INSTANT),
+    created(),
+    CheckConstraint("status IN ('running', 'done')", name="status"),
+    Index("ix_event_reprocessings_project_id", "project_id", "id"),
+)
+
+# Which plan version served the periods before a plan change: those that start before `until`.
+served_versions = Table(
+    "served_versions",
+    metadata,
+    Column("subscription_id", Uuid, primary_key=True),
+    Column("until", INSTANT, primary_key=True),
+    project(),
+    Column("plan_version_id", Uuid, nullable=False),
+    created(),
+)
