@@ -17,13 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import Database
-from adapters.postgres.outbox_store import WEBHOOK
 from models.tables import outbox, usage_marks
 
 #: Any number that no other program of this database uses for its advisory locks.
 _LEADER: Final = 0x_D0_4A_B1_11
 _KEPT: Final = timedelta(days=7)
 _LONGEST_PAUSE_SECONDS: Final = 15
+#: In the words of the index; webhooks are delivered by adapters/webhooks.
+_WAITING: Final = text("outbox.delivered_at IS NULL AND outbox.parked_at IS NULL AND outbox.topic <> 'webhook'")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ async def due_rows(connection: AsyncConnection, *, limit: int) -> list[DueRow]:
     older = outbox.alias("older")
     blocked = select(literal(1)).where(
         older.c.ordering_key == outbox.c.ordering_key,
-        older.c.delivered_at.is_(None),
+        text("older.delivered_at IS NULL AND older.parked_at IS NULL AND older.topic <> 'webhook'"),
         older.c.id < outbox.c.id,
         older.c.next_attempt_at > func.clock_timestamp(),
     )
@@ -97,9 +98,7 @@ async def _undelivered(connection: AsyncConnection, condition: ColumnElement[boo
         outbox.c.payload,
         outbox.c.attempts,
     )
-    # Webhooks are delivered by adapters/webhooks.
-    waiting = and_(outbox.c.delivered_at.is_(None), outbox.c.topic != WEBHOOK, condition)
-    statement = select(*columns).where(waiting).order_by(outbox.c.id).limit(limit)
+    statement = select(*columns).where(_WAITING, condition).order_by(outbox.c.id).limit(limit)
     return [DueRow(*row) for row in (await connection.execute(statement)).all()]
 
 
@@ -130,7 +129,7 @@ async def hurry(connection: AsyncConnection) -> None:
     """Make every row that waits for a later attempt due now: what kept them from being delivered is over."""
     await connection.execute(
         update(outbox)
-        .where(outbox.c.delivered_at.is_(None), outbox.c.next_attempt_at > func.clock_timestamp())
+        .where(_WAITING, outbox.c.next_attempt_at > func.clock_timestamp())
         .values(next_attempt_at=func.clock_timestamp())
     )
 

@@ -97,6 +97,7 @@ def _message(row: Any) -> dict[str, Any]:
     return {
         "id": payload["id"],
         "project_id": row.project_id,
+        "outbox_id": row.id,
         "sequence": row.id,
         "ordering_key": row.ordering_key,
         "type": payload["type"],

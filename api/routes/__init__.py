@@ -22,6 +22,7 @@ from api.routes import (
     invoice_actions,
     invoices,
     metrics,
+    notifications,
     organizations,
     payment_methods,
     payment_notices,
@@ -81,6 +82,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     features.router,
     entitlements.router,
     integrations.router,
+    notifications.router,
     webhook_hooks.router,
     webhook_endpoints.router,
 )

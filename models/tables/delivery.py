@@ -5,6 +5,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from models.tables.base import INSTANT, created, metadata, project
 
+#: What makes a row of the outbox one that is to be delivered.
+WAITING = "delivered_at IS NULL AND parked_at IS NULL"
+
 outbox = Table(
     "outbox",
     metadata,
@@ -19,7 +22,12 @@ outbox = Table(
     Column("next_attempt_at", INSTANT, nullable=False, server_default=text("clock_timestamp()")),
     Column("last_error", Text),
     Column("delivered_at", INSTANT),
+    # Nobody can read the row (last_error says why): it waits for an operator, and the others go on.
+    Column("parked_at", INSTANT),
     created(),
-    Index("ix_outbox_undelivered", "id", postgresql_where=text("delivered_at IS NULL")),
-    Index("ix_outbox_ordering", "ordering_key", "id", postgresql_where=text("delivered_at IS NULL")),
+    # Each waiting row is in one of these; queries say the same conditions in the same words.
+    Index("ix_outbox_workflows", "id", postgresql_where=text(f"{WAITING} AND topic <> 'webhook'")),
+    Index("ix_outbox_webhooks", "id", postgresql_where=text(f"{WAITING} AND topic = 'webhook'")),
+    Index("ix_outbox_ordering", "ordering_key", "id", postgresql_where=text(f"{WAITING} AND topic <> 'webhook'")),
+    Index("ix_outbox_parked", "id", postgresql_where=text("parked_at IS NOT NULL")),
 )

@@ -27,10 +27,15 @@ webhook_endpoints = Table(
     Column("url", Text, nullable=False),
     # Empty means every type.
     Column("events", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
-    # Every secret signs each delivery, so that a receiver can change over; the newest is the first.
+    # The newest is the first; the one before it signs as well until old_secret_until: receivers can change over.
     Column("secrets", ARRAY(Text), nullable=False),
+    Column("old_secret_until", INSTANT),
     Column("signature_algo", Text, nullable=False, server_default="hmac"),
     Column("status", Text, nullable=False, server_default="active"),
+    # The first failed attempt since something was last accepted.
+    Column("failing_since", INSTANT),
+    # Why Durabill disabled it; NULL if it is active, or somebody disabled it on purpose.
+    Column("disabled_reason", Text),
     Column("deleted_at", INSTANT),
     created(),
     updated(),
@@ -45,15 +50,18 @@ webhook_messages = Table(
     # msg_...: the same on every attempt to every endpoint (C9).
     Column("id", Text, primary_key=True),
     project(),
-    # The outbox row that it was made of: made once, and grows with what happened to one object.
-    Column("sequence", BigInteger, nullable=False),
-    # Messages of one key go to an endpoint one after the other.
+    # The outbox row that it was made of, so that it is made once.
+    Column("outbox_id", BigInteger, nullable=False),
+    # Messages of one key (one resource) go to an endpoint one after the other; sequence counts them from 1.
     Column("ordering_key", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
     Column("type", Text, nullable=False),
     # What is sent: {id, type, created_at, sequence, data}
     Column("payload", JSONB, nullable=False),
     created(),
-    UniqueConstraint("sequence"),
+    UniqueConstraint("outbox_id"),
+    UniqueConstraint("project_id", "ordering_key", "sequence"),
+    Index("ix_webhook_messages_created", "project_id", "created_at"),
 )
 
 webhook_deliveries = Table(
@@ -63,10 +71,12 @@ webhook_deliveries = Table(
     project(),
     Column("message_id", Text, ForeignKey("webhook_messages.id"), nullable=False),
     Column("endpoint_id", Uuid, ForeignKey("webhook_endpoints.id"), nullable=False),
-    # pending (not tried yet), succeeded, failed (the last attempt did; next_attempt_at says whether another follows)
+    # pending (the relay sends it), succeeded, failed (the last attempt did; next_attempt_at says if another follows)
     Column("status", Text, nullable=False, server_default="pending"),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    # NULL: no attempt follows by itself.
+    # Those of the schedule, without the ones that somebody asked for.
+    Column("scheduled_attempts", Integer, nullable=False, server_default=text("0")),
+    # When the relay (while pending) or the delivery's workflow (after a failure) sends it; NULL: nobody does.
     Column("next_attempt_at", INSTANT),
     Column("last_attempt_at", INSTANT),
     Column("last_http_status", Integer),
@@ -81,9 +91,10 @@ webhook_deliveries = Table(
         "endpoint_id",
         "next_attempt_at",
         "id",
-        postgresql_where=text("next_attempt_at IS NOT NULL"),
+        postgresql_where=text("status = 'pending' AND next_attempt_at IS NOT NULL"),
     ),
     Index("ix_webhook_deliveries_project_id", "project_id", "id"),
+    Index("ix_webhook_deliveries_failing", "endpoint_id", postgresql_where=text("status = 'failed'")),
 )
 
 webhook_attempts = Table(
