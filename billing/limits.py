@@ -1,0 +1,94 @@
+"""Hard limits: what of a cap is used, reserved and left, and what usage would cost if its reservations were used.
+
+The durable side locks the caps of a subscription, reads these figures and decides here; see docs/limits.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from billing.aggregating import number_of
+from billing.charges import Charge, Dynamic
+from billing.numbers import ExactDecimal, Quantity, exact
+from billing.period import Period
+from billing.rating import rate
+from billing.usage import NO_USAGE, Usage
+
+
+class Held(BaseModel):
+    """Quantity of a metric that is reserved, by `count` reservations whose events will have these properties."""
+
+    model_config = ConfigDict(frozen=True)
+
+    metric_id: UUID
+    quantity: Quantity
+    count: int = 1
+    properties: Mapping[str, object] = {}
+
+
+class Standing(BaseModel):
+    """How a cap stands in the current period: units of a metric, or minor units of a currency for spend."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cap: ExactDecimal
+    used: ExactDecimal
+    reserved: ExactDecimal
+
+    @property
+    def left(self) -> Decimal:
+        """What may still be reserved; 0 when plain usage went past the cap, which is recorded all the same."""
+        with exact():
+            return max(self.cap - self.used - self.reserved, Decimal(0))
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is used and reserved stays within the cap, which is inclusive."""
+        with exact():
+            return self.used + self.reserved <= self.cap
+
+
+def spend(
+    charges: Sequence[Charge], usages: Mapping[UUID, Usage], held: Sequence[Held], *, period: Period, currency: str
+) -> int:
+    """Price a period's usage as an invoice would, with what is reserved on top; minor units, fixed fees left out.
+
+    `usages` is keyed by charge id. Each line is rounded once (R2), so this is what the usage lines of the period's
+    invoice come to when every reservation is committed as it was made. Raises `UnknownCurrency`.
+    """
+    metered = [charge for charge in charges if charge.metered]
+    raised = {charge.id: _with(charge, usages.get(charge.id, NO_USAGE), held) for charge in metered}
+    lines = rate(metered, raised, period=period, full_period=period, currency=currency)
+    return sum(line.amount_minor for line in lines)
+
+
+def _with(charge: Charge, usage: Usage, held: Sequence[Held]) -> Usage:
+    """Add to a charge's usage the reservations that it would price."""
+    own = [
+        each
+        for each in held
+        if each.metric_id == charge.metric_id and (charge.scope is None or charge.scope.holds(each.properties))
+    ]
+    if not own:
+        return usage
+    with exact():
+        return usage.model_copy(
+            update={
+                "quantity": usage.quantity + sum((each.quantity for each in own), Decimal(0)),
+                "events": usage.events + sum(each.count for each in own),
+                "priced": usage.priced + sum((_priced(charge, each) for each in own), Decimal(0)),
+            }
+        )
+
+
+def _priced(charge: Charge, each: Held) -> Decimal:
+    """Give price x quantity of reservations whose events carry their own price; 0 for every other charge."""
+    if not isinstance(charge.model, Dynamic):
+        return Decimal(0)
+    unit_price = number_of(each.properties.get(charge.model.price_field))
+    if unit_price is None:
+        return Decimal(0)
+    named = number_of(each.properties.get(charge.model.quantity_field))
+    return unit_price * (each.quantity if named is None else named * each.count)

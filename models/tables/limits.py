@@ -1,0 +1,53 @@
+"""Hard limits of subscriptions, and the quantities that are reserved under them."""
+
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Text, UniqueConstraint, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project, updated
+
+usage_limits = Table(
+    "usage_limits",
+    metadata,
+    identity(),
+    project(),
+    Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), nullable=False),
+    # The capped metric; NULL caps the spend of the subscription's usage.
+    Column("metric_id", Uuid, ForeignKey("metrics.id")),
+    # Inclusive: units of the metric, or minor units of the plan's currency.
+    Column("cap", DECIMAL, nullable=False),
+    created(),
+    updated(),
+    CheckConstraint("cap >= 0 AND cap < 'Infinity'", name="cap"),
+    UniqueConstraint("subscription_id", "metric_id", postgresql_nulls_not_distinct=True),
+    Index("ix_usage_limits_metric_id", "metric_id", postgresql_where=text("metric_id IS NOT NULL")),
+)
+
+usage_reservations = Table(
+    "usage_reservations",
+    metadata,
+    identity(),
+    project(),
+    Column("subscription_id", Uuid, nullable=False),
+    Column("metric_id", Uuid, nullable=False),
+    Column("quantity", DECIMAL, nullable=False),
+    # What the event of the usage will carry; filters and dynamic prices read them.
+    Column("properties", JSONB),
+    # An open one that is past its expiry counts for nothing and can no longer be committed.
+    Column("status", Text, nullable=False, server_default=text("'open'")),
+    Column("expires_at", INSTANT, nullable=False),
+    Column("committed_quantity", DECIMAL),
+    Column("event_id", Uuid),
+    Column("settled_at", INSTANT),
+    created(),
+    CheckConstraint("quantity > 0 AND quantity < 'Infinity'", name="quantity"),
+    CheckConstraint("status IN ('open', 'committed', 'released')", name="status"),
+    CheckConstraint("(status = 'committed') = (committed_quantity IS NOT NULL)", name="committed"),
+    Index("ix_usage_reservations_subscription_id", "subscription_id", "id"),
+    # What a check adds up: only what is open, from now on.
+    Index(
+        "ix_usage_reservations_open",
+        "subscription_id",
+        "expires_at",
+        postgresql_where=text("status = 'open'"),
+    ),
+)
