@@ -19,7 +19,7 @@ from adapters.postgres.paging import Page, paged
 from billing.numbers import plain
 from models.identifiers import parse_id
 from models.problems import not_found
-from models.tables import customers, events, metrics, subscriptions
+from models.tables import customers, event_keys, events, metrics, subscriptions
 
 COUNTED: Final = "counted"
 SKIPPED: Final = "skipped"
@@ -27,7 +27,7 @@ SKIPPED: Final = "skipped"
 _FOLD_ONE: Final = f"""
 WITH inserted AS (
     SELECT subscription_id, metric_id, occurred_at, value, status FROM events
-    WHERE project_id = %(project)s AND idempotency_key = %(key)s
+    WHERE project_id = %(project)s AND id = %(id)s
 ), {FOLD}
 SELECT count(*) FROM inserted
 """  # noqa: S608
@@ -101,7 +101,10 @@ async def listed(
 async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
     """Find an event by its shown id, uuid or idempotency key. Raises ``Problem`` 404 ``event_not_found``."""
     own = parse_id(ref)
-    same_key = events.c.idempotency_key == ref
+    keyed = select(event_keys.c.event_id).where(
+        event_keys.c.project_id == project_id, event_keys.c.idempotency_key == ref
+    )
+    same_key = events.c.id == keyed.scalar_subquery()
     condition = same_key if own is None else or_(events.c.id == own, same_key)
     statement = _read().where(events.c.project_id == project_id, condition)
     if own is not None:
@@ -146,7 +149,7 @@ async def reprocess(connection: AsyncConnection, scope: ProjectScope, actor: Act
     Raises ``Problem`` 404 ``event_not_found``.
     """
     found = await find(connection, scope.project_id, ref)
-    same = and_(events.c.project_id == scope.project_id, events.c.idempotency_key == found.idempotency_key)
+    same = and_(events.c.project_id == scope.project_id, events.c.id == found.id)
     stored = (await connection.execute(select(events).where(same).with_for_update())).one()
     if stored.status != SKIPPED:
         return Reprocessed(found, 1 if stored.subscription_id is not None else 0)
@@ -178,7 +181,7 @@ async def reprocess(connection: AsyncConnection, scope: ProjectScope, actor: Act
     await connection.execute(update(events).where(same).values(changed))
     if reason is None:
         raw = await driver(connection)
-        await raw.execute(_FOLD_ONE, {"project": scope.project_id, "key": stored.idempotency_key})
+        await raw.execute(_FOLD_ONE, {"project": scope.project_id, "id": stored.id})
         await record(
             connection,
             scope,

@@ -54,10 +54,10 @@ class Submission:
 
 @dataclass(frozen=True)
 class Stored:
-    """The event that already had the idempotency key."""
+    """The event that already had the idempotency key; ``row`` is None if its month is detached."""
 
     id: UUID
-    row: Mapping[str, Any]
+    row: Mapping[str, Any] | None
     same_content: bool
 
 

@@ -5,11 +5,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
-
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
-_SPECIAL: Final = ('"', "\\")
-
 #: What many events of a flush share: references and what they resolved to.
 Shared = tuple[str, str | None, str | None, str | None, str, UUID | None, UUID | None, UUID | None, str | None]
 
@@ -24,7 +19,9 @@ class Rows:
         self.times: list[datetime] = []
         self.given: list[bool] = []
         self.shared_of: list[int] = []
-        self.properties: list[dict[str, Any] | None] = []
+        #: As JSON texts
+        self.properties: list[str | None] = []
+        self.fingerprints: list[int] = []
         self.shared: dict[Shared, int] = {}
         self._listed: list[Shared] = []
 
@@ -46,10 +43,11 @@ class Rows:
         columns = list(zip(*self.shared, strict=True)) if self.shared else [()] * 9
         properties = None
         if any(each is not None for each in self.properties):
-            properties = _texts([None if each is None else _ENCODER.encode(each).decode() for each in self.properties])
+            properties = _texts(self.properties)
         return {
             "keys": _texts(self.keys),
             "ids": _bare(self.ids),
+            "fingerprints": _bare([str(fingerprint) for fingerprint in self.fingerprints]),
             "values": _bare(["NULL" if value is None else value for value in self.values]),
             "times": _bare([at.isoformat() for at in self.times]),
             "given": None if all(self.given) else _bare(["t" if given else "f" for given in self.given]),

@@ -13,9 +13,11 @@ import psycopg
 from psycopg.rows import dict_row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import event_months
 from adapters.postgres.customer_store import lazily_created
 from adapters.postgres.database import Database, ProjectScope, driver
 from adapters.postgres.ingest_events import IngestEvent, Outcome, Stored, Submission
+from adapters.postgres.ingest_fingerprint import canonical, fingerprint_of, references_of, written
 from adapters.postgres.ingest_lookup import Held, Lookup, look_up, wall_now
 from adapters.postgres.ingest_rows import Rows, Shared
 from adapters.postgres.ingest_targets import Target, customer_of, target_of, value_of
@@ -25,24 +27,30 @@ from models.problems import FieldError, Problem, unavailable
 # The order of locks is the same in every ingest transaction (customers by code, events by key, rollups by key, marks by
 # subscription), so that two of them cannot wait for each other.
 _STORE: Final = """
-WITH inserted AS (
+WITH sent AS MATERIALIZED (
+    SELECT * FROM unnest(%(keys)s::text[], %(ids)s::uuid[], %(fingerprints)s::bigint[], %(values)s::numeric[],
+                         %(times)s::timestamptz[], %(given)s::bool[], %(shared_of)s::int[], %(properties)s::jsonb[])
+         WITH ORDINALITY AS e (key, id, fingerprint, value, occurred_at, given, shared, properties, place)
+), keyed AS (
+    INSERT INTO event_keys (project_id, event_id, occurred_at, fingerprint, occurred_at_given, idempotency_key)
+    SELECT %(project)s, e.id, e.occurred_at, e.fingerprint, coalesce(e.given, true), e.key FROM sent e
+    ORDER BY e.key COLLATE "C", e.place
+    ON CONFLICT (project_id, idempotency_key) DO NOTHING
+    RETURNING event_id
+), inserted AS (
     INSERT INTO events (project_id, idempotency_key, id, metric_ref, customer_ref, subscription_ref, product_item_ref,
                         value, properties, occurred_at, occurred_at_given, source, metric_id, customer_id,
                         subscription_id, status, skip_reason, received_at)
     SELECT %(project)s, e.key, e.id, s.metric_ref, s.customer_ref, s.subscription_ref, s.item_ref,
            e.value, e.properties, e.occurred_at, coalesce(e.given, true), s.source, s.metric_id, s.customer_id,
            s.subscription_id, CASE WHEN s.reason IS NULL THEN 'counted' ELSE 'skipped' END, s.reason, %(received_at)s
-    FROM unnest(%(keys)s::text[], %(ids)s::uuid[], %(values)s::numeric[], %(times)s::timestamptz[],
-                %(given)s::bool[], %(shared_of)s::int[], %(properties)s::jsonb[])
-         WITH ORDINALITY AS e (key, id, value, occurred_at, given, shared, properties, place)
+    FROM keyed k JOIN sent e ON e.id = k.event_id
     JOIN unnest(%(metric_refs)s::text[], %(customer_refs)s::text[], %(subscription_refs)s::text[],
                 %(item_refs)s::text[], %(sources)s::text[], %(metric_ids)s::uuid[], %(customer_ids)s::uuid[],
                 %(subscription_ids)s::uuid[], %(reasons)s::text[])
          WITH ORDINALITY AS s (metric_ref, customer_ref, subscription_ref, item_ref, source, metric_id, customer_id,
                                subscription_id, reason, number)
          ON s.number = e.shared + 1
-    ORDER BY e.key COLLATE "C", e.place
-    ON CONFLICT (project_id, idempotency_key) DO NOTHING
     RETURNING subscription_id, metric_id, occurred_at, value, status
 ), {fold}
 SELECT count(*) FROM inserted
@@ -66,9 +74,12 @@ rolled AS (
 )"""
 
 _ALREADY: Final = """
-    SELECT q.place, e.* FROM unnest(%(keys)s::text[], %(ids)s::uuid[]) WITH ORDINALITY AS q (key, id, place)
-    JOIN events e ON e.project_id = %(project)s AND e.idempotency_key = q.key
-    WHERE e.id <> q.id
+    SELECT e.*, q.place, k.event_id AS key_event, k.occurred_at AS key_time, k.occurred_at_given AS key_given,
+           k.fingerprint
+    FROM unnest(%(keys)s::text[], %(ids)s::uuid[]) WITH ORDINALITY AS q (key, id, place)
+    JOIN event_keys k ON k.project_id = %(project)s AND k.idempotency_key = q.key
+    LEFT JOIN events e ON e.project_id = k.project_id AND e.id = k.event_id AND e.occurred_at = k.occurred_at
+    WHERE k.event_id <> q.id
 """
 
 _STATEMENT: Final = _STORE.format(fold=FOLD)
@@ -103,6 +114,11 @@ async def _tried(connection: AsyncConnection, scope: ProjectScope, submissions: 
         return await ingest_within(connection, scope, submissions)
     except _RETRIED as error:
         raise _TryAgain from error
+    except psycopg.errors.CheckViolation as error:
+        if error.diag.constraint_name is not None:
+            raise
+        event_months.forget(connection)  # no partition: its month was made by a transaction that was rolled back
+        raise _TryAgain from error
 
 
 async def ingest_within(
@@ -115,6 +131,7 @@ async def ingest_within(
     if flush.new_customers:
         await _create_customers(connection, scope.project_id, flush)
     if len(flush.rows):
+        await event_months.ensure(connection, flush.rows.times)
         await _store(connection, flush, submissions, outcomes)
     return outcomes
 
@@ -130,6 +147,7 @@ class _Flush:
         self.wall = wall_now()
         self._targets: dict[tuple[str, str | None, str | None, str], Target] = {}
         self._numbers: dict[tuple[int, int, str | None, str | None], int] = {}
+        self._references: dict[int, str] = {}
         self._first_id = new_id().int & ~_ROOM
 
     def take(self, submission: Submission) -> Outcome:
@@ -160,13 +178,21 @@ class _Flush:
             rows.values.append(value)
             rows.times.append(at)
             rows.given.append(event.occurred_at is not None)
-            rows.properties.append(event.properties)
             # Targets and subscriptions live as long as the flush, so that their identity names them.
             name = (id(target), id(held), reason, event.item_ref)
             shared = self._numbers.get(name)
             if shared is None:
                 shared = self._numbers[name] = rows.share(_shared(event, submission.source, target, held, reason))
             rows.shared_of.append(shared)
+            text, content = None, ""
+            if event.properties is not None:
+                text = written(event.properties)
+                content = canonical(event.properties, text)
+            rows.properties.append(text)
+            references = self._references.get(shared)
+            if references is None:
+                references = self._references[shared] = references_of(event)
+            rows.fingerprints.append(fingerprint_of(references, event.value, content))
             if target.creates_customer and event.customer_ref is not None:
                 self.new_customers.add(event.customer_ref)
         return outcome
@@ -248,19 +274,28 @@ async def _store(
             stored = already.get(outcome.first + position)
             if stored is None:
                 continue
-            same = _is_same(submission.events[position], outcome.value_at(position), stored)
-            outcome.already[position] = Stored(stored["id"], stored, same)
+            place = outcome.first + position
+            row = None if stored["id"] is None else stored
+            event, value = submission.events[position], outcome.value_at(position)
+            same = _is_same(event, flush.rows.fingerprints[place], value, stored)
+            outcome.already[position] = Stored(stored["key_event"], row, same)
             outcome.skipped.pop(position, None)
 
 
-def _is_same(event: IngestEvent, value: str | None, row: Mapping[str, Any]) -> bool:
-    """Tell whether an event says what the stored one of its key said (C3); a time that was left out is equal."""
+def _is_same(event: IngestEvent, fingerprint: int, value: str | None, row: Mapping[str, Any]) -> bool:
+    """Tell whether an event says what the first one of its key said (C3); a time that was left out is equal.
+
+    A key from before fingerprints is compared with its event, or, once that is detached, taken for the same.
+    """
+    if event.occurred_at is not None and row["key_given"] and event.occurred_at != row["key_time"]:
+        return False
+    if row["fingerprint"] is not None or row["id"] is None:
+        return row["fingerprint"] in (fingerprint, None)
     return (
         event.metric_ref == row["metric_ref"]
         and event.customer_ref == row["customer_ref"]
         and event.subscription_ref == row["subscription_ref"]
         and event.item_ref == row["product_item_ref"]
-        and (event.occurred_at is None or not row["occurred_at_given"] or event.occurred_at == row["occurred_at"])
         and row["value"] in {None if text is None else Decimal(text) for text in (event.value, value)}
         and (event.properties or {}) == (row["properties"] or {})
     )

@@ -155,9 +155,8 @@ def batch_document(outcome: Outcome) -> dict[str, Any]:
 def fresh_document(event: IngestEvent, outcome: Outcome, place: int) -> dict[str, Any]:
     """Show one event of a request from what was just stored, without asking Postgres for it."""
     stored = outcome.already.get(place)
-    if stored is not None:
-        row = stored.row
-        return event_document({**row, "customer_code": None, "metric_key": None})
+    if stored is not None and stored.row is not None:
+        return event_document({**stored.row, "customer_code": None, "metric_key": None})
     value = outcome.value_at(place)
     reason = outcome.skipped.get(place)
     return event_document(

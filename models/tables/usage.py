@@ -1,16 +1,32 @@
-"""Raw events, their rollups, and the marks that tell the relay which subscriptions have new usage."""
+"""Raw events by month, their keys, their rollups, and the marks that say which subscriptions have new usage."""
 
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Date, Index, Numeric, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from models.tables.base import DECIMAL, INSTANT, metadata, project
 
+# The identity of an event is (project, idempotency key), for ever (C3): it stays when the event's month is detached.
+event_keys = Table(
+    "event_keys",
+    metadata,
+    Column("project_id", Uuid, primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    # Where the event lies: the time that chose its month.
+    Column("occurred_at", INSTANT, nullable=False),
+    # Of what was sent, but for the time (ingest_fingerprint.py); NULL where only the event itself can be compared.
+    Column("fingerprint", BigInteger),
+    # False when the client sent no time, so that a retry is not taken for another event.
+    Column("occurred_at_given", Boolean, nullable=False, server_default=text("true")),
+    Column("idempotency_key", Text, primary_key=True),
+)
+
+# One partition for each month of event time (UTC), in the schema event_months, where no role may look: every access
+# goes through this table and its row-level security. Rows are inserted with their event_keys row, never alone.
 events = Table(
     "events",
     metadata,
-    # The identity of an event is (project, idempotency key), for ever (C3).
-    Column("project_id", Uuid, primary_key=True),
-    Column("idempotency_key", Text, primary_key=True),
+    Column("project_id", Uuid, nullable=False),
+    Column("idempotency_key", Text, nullable=False),
     # A UUID version 7: sorts by arrival.
     Column("id", Uuid, nullable=False),
     # What the client sent
@@ -33,7 +49,7 @@ events = Table(
     Column("skip_reason", Text),
     Column("received_at", INSTANT, nullable=False, server_default=text("clock_timestamp()")),
     CheckConstraint("status IN ('counted', 'skipped', 'voided')", name="status"),
-    # Not unique: uniqueness is the key's, and this one serves look-up and lists, newest first.
+    # Not unique: uniqueness is event_keys', and this one serves look-up and lists, newest first.
     Index("ix_events_id", "project_id", "id"),
     Index(
         "ix_events_usage",
@@ -42,6 +58,10 @@ events = Table(
         "occurred_at",
         postgresql_where=text("status = 'counted'"),
     ),
+    # A customer's events, newest first, and what is left to be reprocessed
+    Index("ix_events_customer_id", "customer_id", "id"),
+    Index("ix_events_skipped", "project_id", "occurred_at", postgresql_where=text("status = 'skipped'")),
+    postgresql_partition_by="RANGE (occurred_at)",
 )
 
 usage_rollups = Table(
