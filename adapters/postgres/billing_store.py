@@ -18,6 +18,7 @@ from adapters.postgres.late_usage_store import LATE_PERIODS
 from adapters.postgres.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from adapters.postgres.plan_store import charges_of_version
 from adapters.postgres.prepared import Prepared
+from adapters.postgres.served_version_store import ServedVersions, served
 from adapters.postgres.usage_store import usages
 from billing.charges import Charge
 from billing.invoice import BilledLine, InvoiceLine, assemble
@@ -30,7 +31,9 @@ from models.tables import (
     applied_coupons,
     customers,
     plan_versions,
+    served_versions,
     subscriptions,
+    usage_corrections,
     wallets,
 )
 
@@ -48,6 +51,8 @@ class Terms:
     payment_provider: str | None
     has_wallet: bool
     has_extras: bool
+    has_corrections: bool
+    changed_plans: bool
     net_payment_term_days: int
     billing_entity_id: UUID | None
     plan_version_id: UUID
@@ -117,6 +122,10 @@ _TERMS: Final = (
             exists().where(applied_coupons.c.customer_id == customers.c.id, IS_HELD),
             exists().where(applied_add_ons.c.customer_id == customers.c.id, applied_add_ons.c.invoice_id.is_(None)),
         ).label("has_extras"),
+        exists()
+        .where(usage_corrections.c.subscription_id == subscriptions.c.id, usage_corrections.c.settled_at.is_(None))
+        .label("has_corrections"),
+        exists().where(served_versions.c.subscription_id == subscriptions.c.id).label("changed_plans"),
     )
     .join(customers, customers.c.id == subscriptions.c.customer_id)
     .outerjoin(DEFAULT_METHOD, is_default_of(customers.c.id))
@@ -144,6 +153,8 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
         payment_provider=row.payment_provider,
         has_wallet=row.has_wallet,
         has_extras=row.has_extras,
+        has_corrections=row.has_corrections,
+        changed_plans=row.changed_plans,
         net_payment_term_days=row.net_payment_term,
         billing_entity_id=row.billing_entity_id,
         plan_version_id=row.plan_version_id,
@@ -238,8 +249,8 @@ async def bill(
     Each period is rated by itself: tiers restart, one flat fee each, in full for a period whose start lies in the
     window (C25). The last period counts usage up to `end`; its later usage is the difference on the next invoice. When
     the subscription has ended, or ends with this bill, its last period is cut there and a flat fee is prorated (R14).
-    A period that was billed under another plan version stays under it. Earlier periods whose usage changed after they
-    were closed come first (C5, B108). Raises `AbsurdInvoice`.
+    A period that was billed or served under another plan version stays under it. Earlier periods whose usage changed
+    after they were closed come first (C5, B108). Raises `AbsurdInvoice`.
     """
     pinned = plan_version_id or terms.plan_version_id
     current = await version_of(connection, pinned)
@@ -248,12 +259,16 @@ async def bill(
     periods = terms.cycle.periods_between(max(start, terms.billing_begins_at), until)
     first = periods[0].start if periods else start
     before = await billed_since(connection, terms.subscription_id, first)
-    if periods:
+    if periods or terms.ended_at is not None:
         late = sorted(begin for begin in before.versions if begin < first)
         periods = (*(terms.cycle.period_containing(begin) for begin in late), *periods)
+    # A close that was told its version bills the period it was told it for.
+    earlier = ServedVersions()
+    if terms.changed_plans and plan_version_id is None:
+        earlier = await served(connection, terms.subscription_id)
     proposed: list[ProposedLine] = []
     for period in periods:
-        version = await version_of(connection, before.versions.get(period.start, pinned))
+        version = await version_of(connection, before.versions.get(period.start) or earlier.of(period.start) or pinned)
         assert version.currency.upper() == current.currency.upper(), "an invoice has one currency"
         active = period if ended_at is None or ended_at >= period.end else Period(start=period.start, end=ended_at)
         through = until if until < active.end else None

@@ -1,8 +1,9 @@
-"""Which closed periods have usage that no invoice has: it came after they were closed (C5, B108)."""
+"""Which closed periods have usage that no invoice has: it came, or was corrected, after they were closed (C5, B108)."""
 
 from typing import Final
 
-#: The starts of the periods of `:subscription` before `:start` that were billed to their end and have other events.
+#: The starts of the periods of `:subscription` before `:start` that were billed to their end and have other events now,
+#: or events that were corrected since: a correction that no close has looked at yet is pending (correction_store.py).
 #: What was never billed, or only up to a cutoff, is not late: nobody has asked for it yet (C23, C25). Counts events
 #: as closes do quantities: from the rollups for whole UTC days, from the events at the edges. A charge that counts
 #: only some of its metric's events gives its periods every time; their difference is then nothing.
@@ -31,5 +32,10 @@ LATE_PERIODS: Final = """
         SELECT count(*) FROM events e
         WHERE e.status = 'counted' AND e.subscription_id = :subscription AND e.metric_id = c.metric_id
           AND e.occurred_at >= greatest(c.tail, least(c.head, c.period_end)) AND e.occurred_at < c.period_end
+    )
+    OR EXISTS (
+        SELECT FROM usage_corrections k
+        WHERE k.subscription_id = :subscription AND k.settled_at IS NULL AND k.metric_id = c.metric_id
+          AND k.occurred_at >= c.period_start AND k.occurred_at < c.period_end
     )
 """

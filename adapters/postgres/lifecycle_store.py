@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import audit_store, clock_store, outbox_store
+from adapters.postgres import audit_store, clock_store, outbox_store, served_version_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
 from models.identifiers import shown_id, subscription_workflow_id
@@ -67,6 +67,14 @@ async def record(connection: AsyncConnection, scope: ProjectScope, step: RecordL
             update(subscriptions)
             .where(subscriptions.c.id == subscription_id)
             .values(**wanted, **_stamps(step, before), updated_at=func.clock_timestamp())
+        )
+    if step.plan_version_id != before.plan_version_id and step.period_start is not None:
+        await served_version_store.note(
+            connection,
+            scope.project_id,
+            subscription_id,
+            until=step.period_start,
+            plan_version_id=before.plan_version_id,
         )
     await audit_store.record(
         connection,
