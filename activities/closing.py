@@ -8,7 +8,14 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from adapters.payments.port import collects_automatically
-from adapters.postgres import billing_store, extra_store, invoice_store, wallet_move_store
+from adapters.postgres import (
+    billing_store,
+    correction_store,
+    credit_store,
+    extra_store,
+    invoice_store,
+    wallet_move_store,
+)
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.billing_store import Bill, Terms
 from adapters.postgres.database import Database, ProjectScope
@@ -52,6 +59,8 @@ class ClosingActivities:
 
 async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceClosed:
     terms = await billing_store.terms_of(connection, message.subscription.subscription_id, lock=True)
+    # Read before the usage is, so that a correction that comes later stays pending.
+    corrections = await correction_store.pending(connection, terms.subscription_id) if terms.has_corrections else []
     bill = await billing_store.bill(
         connection,
         terms,
@@ -67,14 +76,23 @@ async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceC
             return known
     beside = extra_store.extras(await extra_store.waiting(connection, terms, lock=True), bill, terms.subscription_id)
     lines = [*(new_line(line, terms.subscription_id) for line in bill.lines), *beside.lines]
+    lines += credit_store.carried(total(lines))
     if not lines:
+        await correction_store.settle(connection, corrections, None)
         await _move_period(connection, message)
         return InvoiceClosed(invoice_id=None, existing_invoice_id=bill.last_invoice_id, currency=bill.currency)
     drawn = await _drawn(connection, message, terms, bill, lines)
     invoice = _invoice(message, terms, bill, lines, prepaid_minor=drawn.total_minor)
-    assert invoice.total_minor == total(bill.lines) + total(beside.lines), "the total is the sum of the lines (C2)"
+    due = total(bill.lines) + total(beside.lines)
+    assert invoice.total_minor == max(due, 0), "the total is the sum of the lines, and never negative (C2)"
     await extra_store.use(connection, beside, invoice.id, at=message.at)
     number = await write_invoice(connection, invoice)
+    await correction_store.settle(connection, corrections, invoice.id)
+    if due < 0 and invoice.is_final:
+        credited = credit_store.Credited(
+            invoice.customer_id, invoice.id, invoice.currency, minor=-due, at=invoice.at
+        )
+        await credit_store.grant(connection, invoice.scope, invoice.actor, credited)
     if drawn.draws:
         await wallet_move_store.settle(connection, invoice.scope, invoice.actor, invoice.id, drawn=drawn, at=invoice.at)
     return InvoiceClosed(

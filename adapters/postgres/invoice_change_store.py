@@ -13,7 +13,15 @@ from sqlalchemy import Row, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payments.port import collects_automatically
-from adapters.postgres import audit_store, extra_store, outbox_store, payment_store, wallet_move_store
+from adapters.postgres import (
+    audit_store,
+    correction_store,
+    credit_store,
+    extra_store,
+    outbox_store,
+    payment_store,
+    wallet_move_store,
+)
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.invoice_write_store import DRAWN, number_prefix, webhook_message, webhook_order
@@ -98,6 +106,10 @@ async def finalize(connection: AsyncConnection, scope: ProjectScope, actor: Acto
         },
     )
     await wallet_move_store.settle(connection, scope, actor, row.id, drawn=drawn, at=at)
+    carried = await credit_store.carried_of(connection, row.id)
+    if carried:
+        credited = credit_store.Credited(row.customer_id, row.id, row.currency, minor=carried, at=at)
+        await credit_store.grant(connection, scope, actor, credited)
     for action in ("issued", "paid") if status == "paid" else ("issued",):
         await log(connection, scope, actor, row, action, number=number)
     if row.subscription_id is not None:
@@ -176,6 +188,7 @@ async def void(connection: AsyncConnection, scope: ProjectScope, actor: Actor, r
     if row.settled_minor > row.prepaid_minor:
         raise conflict("invoice_partly_paid", "Refund what was paid of this invoice before it is voided.")
     await extra_store.give_back(connection, row.id)
+    await correction_store.unsettle(connection, row.id)
     if row.prepaid_minor:
         await wallet_move_store.give_back(connection, scope, actor, row.id, row.customer_now)
     nothing = {"next_attempt_at": None, "settled_minor": 0, "prepaid_minor": 0}
@@ -192,6 +205,7 @@ async def delete_draft(connection: AsyncConnection, scope: ProjectScope, actor: 
     if row.status != "draft":
         raise conflict("invoice_is_final", "Only drafts can be deleted; void an issued invoice.", status=row.status)
     await extra_store.give_back(connection, row.id)
+    await correction_store.unsettle(connection, row.id)
     await connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
     await connection.execute(delete(invoices).where(invoices.c.id == row.id))
     await audit(connection, scope, actor, row, "deleted")

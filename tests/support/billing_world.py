@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from adapters.postgres import event_months
 from adapters.postgres.database import Database, ProjectScope
 from models.identifiers import new_id
 from models.messages.base import SubscriptionRef
@@ -91,6 +92,7 @@ class World:
         """Record one event of so many calls, with its rollup."""
         identity = new_id()
         async with self.database.transaction(self.scope) as connection:
+            await event_months.ensure(connection, [at])
             await connection.execute(
                 insert(events).values(
                     project_id=self.scope.project_id,
