@@ -111,24 +111,41 @@ async def take(request: Request, shape: Shape, source: str, *, header_key: bool 
     ``header_key`` lets ``Idempotency-Key`` name the event if the body does not (B60). Raises ``Problem`` 401 or 403 for
     the key, 400 or 422 for the body, 422 for event times, 429 and 503.
     """
-    project = request.headers.get("x-project-id", "").strip()
-    name = (hashed(presented_key(request)), project)
-    caller = _callers.find(name)
-    presented = None if caller is None else Presented(name[0], caller.project_id if project else None)
-    if caller is None:
-        caller = await _authenticated(request, name)
+    caller, presented = await guessed(request)
     received = read_events(await request.body(), shape)
     if header_key and received.events[0].key is None:
         received.events[0].key = _header_key(request)
     queue = _queue_of(request)
     outcome = await queue.submit(caller.scope, Submission(received.events, source, presented))
     if outcome.key_changed:
-        _callers.forget(name)
-        caller = await _authenticated(request, name)
+        caller = await authenticated_again(request)
         outcome = await queue.submit(caller.scope, Submission(received.events, source))
     if outcome.problem is not None:
         raise outcome.problem
     return received, outcome
+
+
+async def guessed(request: Request) -> tuple[Caller, Presented | None]:
+    """Give who probably calls, and the key that the transaction must check again; None if it has just been checked.
+
+    Raises ``Problem`` 401 or 403 as authentication does.
+    """
+    name = _name(request)
+    caller = _callers.find(name)
+    if caller is None:
+        return await _authenticated(request, name), None
+    return caller, Presented(name[0], caller.project_id if name[1] else None)
+
+
+async def authenticated_again(request: Request) -> Caller:
+    """Find out who calls when the transaction refused the guess. Raises ``Problem`` 401, 403, 404."""
+    name = _name(request)
+    _callers.forget(name)
+    return await _authenticated(request, name)
+
+
+def _name(request: Request) -> tuple[bytes, str]:
+    return hashed(presented_key(request)), request.headers.get("x-project-id", "").strip()
 
 
 async def _authenticated(request: Request, name: tuple[bytes, str]) -> Caller:

@@ -12,13 +12,14 @@ import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from adapters.postgres import idempotency_store
+from adapters.postgres import idempotency_store, reservation_settle_store
 from adapters.postgres.database import SYSTEM, Database
 from api import errors, openapi
 from api.commands import Commands
 from api.compat import COMPAT_ROUTERS
 from api.ingest_route import FastLane
 from api.limits import BodyLimit, CleanPath, RequestId
+from api.reservations import ReservationLane
 from api.routes import ROUTERS, UNVERSIONED, UNVERSIONED_TOO
 from models.problems import Problem
 from settings import Settings, settings
@@ -50,6 +51,7 @@ async def _forget_old_answers(database: Database) -> None:
         try:
             async with database.transaction(SYSTEM) as connection:
                 await idempotency_store.forget_old(connection)
+                await reservation_settle_store.forget_old(connection)
         except Problem as error:
             _log.warning("old_answers_not_deleted", code=error.code)
         await asyncio.sleep(_FORGET_EVERY_SECONDS)
@@ -84,6 +86,7 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
     openapi.install(app)
     # The last one added is the outermost.
     app.add_middleware(FastLane, mounts=[("/v1", ROUTERS), ("/api/v1", ROUTERS), ("/api", COMPAT_ROUTERS)])
+    app.add_middleware(ReservationLane)
     app.add_middleware(CleanPath)
     app.add_middleware(BodyLimit, most_bytes=configuration.max_body_bytes)
     app.add_middleware(RequestId)

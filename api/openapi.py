@@ -32,6 +32,7 @@ _TAGS = [
     {"name": "Add-ons", "description": "One-time fees on a customer's next invoice."},
     {"name": "Billing Entities", "description": "Who issues invoices, each with a number series of its own."},
     {"name": "subscriptions", "description": "One durable workflow each: it accumulates usage, closes and collects."},
+    {"name": "Limits", "description": "Caps on usage and spend, and quantities reserved before the work is done."},
     {"name": "invoices", "description": "Closed by the subscription's timer or on demand, explained line by line."},
     {"name": "fees", "description": "The lines of invoices (BoxBilling)."},
     {"name": "Payments", "description": "Recorded by hand or taken by a provider; what settles an invoice."},

@@ -219,7 +219,7 @@ async def _write(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]])
     await raw.execute(_SETTLE, parameters, prepare=True)
 
 
-_STATUS: Final[ColumnElement[str]] = case(
+_STATUS: Final[ColumnElement[Any]] = case(
     (_table.status != "open", _table.status), (_table.expires_at <= func.clock_timestamp(), "expired"), else_="open"
 )
 
