@@ -6,6 +6,7 @@ What only the local stack needs is imported by the commands that need it: the co
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +23,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="The keys of the local stack.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+events = typer.Typer(help="The events that are stored.", no_args_is_help=True)
+app.add_typer(events, name="events")
 console = Console(highlight=False)
 
 
@@ -115,6 +118,35 @@ def migrate() -> None:
     password = None if login.password is None else unquote(login.password)
     upgrade(owner.get_secret_value(), login=unquote(login.username), password=password)
     _say(f"the database is at revision {newest_revision()}")
+
+
+@events.command("detach")
+def detach_events(
+    before: Annotated[str, typer.Option(help="Detach the months before this one, YYYY-MM in UTC.")],
+    close_acceptance: Annotated[
+        bool,
+        typer.Option("--close-acceptance", help="Projects without a limit on the age of events refuse them from now."),
+    ] = False,
+) -> None:
+    """Take old months out of the table of events; their idempotency keys are remembered for ever.
+
+    Refused, with the reasons, while one of these months is open for billing or acceptance. Needs the owner of the
+    database (DURABILL_DATABASE_ADMIN_URL).
+    """
+    from adapters.postgres.event_archive import StillOpen, detach
+
+    try:
+        cut = datetime.strptime(before, "%Y-%m").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise StackError(f"{before!r} is no month; write YYYY-MM.") from error
+    owner = settings().database_admin_url or settings().database_url
+    try:
+        months = detach(owner.get_secret_value(), cut, now=datetime.now(UTC), close_acceptance=close_acceptance)
+    except StillOpen as error:
+        raise StackError("\n  ".join([f"the months before {before} must stay:", *error.reasons])) from error
+    for month in months:
+        _say(f"detached event_archive.{month.name}: {month.size_bytes / 1e6:,.1f} MB; dump it, move it or drop it")
+    _say(f"{len(months)} months were detached")
 
 
 @keys.command("show")

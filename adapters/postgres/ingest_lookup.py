@@ -19,6 +19,9 @@ from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, res
 from billing.aggregations import Aggregation, aggregation
 from models.identifiers import parse_id
 
+#: The value of a project's setting `event_outside_window` by which its events are kept as skipped, not refused.
+SKIP: Final = "skip"
+
 #: Aggregations that do not count an event for the value that it came with.
 _COMPUTED: Final = ("custom", "unique_count")
 
@@ -61,8 +64,8 @@ SELECT 'key', k.id, encode(k.key_hash, 'hex'), k.kind, k.role, array_to_string(k
        AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp()) AND o.deleted_at IS NULL
 FROM api_keys k JOIN organizations o ON o.id = k.organization_id WHERE k.key_hash = ANY(%(keys)s)
 UNION ALL
-SELECT 'project', p.id, p.settings ->> 'event_future_seconds', p.settings ->> 'event_past_seconds', NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'project', p.id, p.settings ->> 'event_future_seconds', p.settings ->> 'event_past_seconds',
+       p.settings ->> 'event_outside_window', NULL, events_closed_until(), NULL, NULL, NULL, NULL, NULL
 FROM projects p WHERE p.id = %(project)s
 """
 
@@ -127,6 +130,10 @@ class Lookup:
     keys: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     future: timedelta = timedelta(seconds=FUTURE_SECONDS)
     past: timedelta | None = None
+    #: Whether events outside these limits are kept as skipped, instead of refused.
+    skips_outside: bool = False
+    #: What is older was archived, together with the periods that it lay in.
+    closed_until: datetime | None = None
 
     def charges(self, held: Held, metric: Metric) -> bool:
         """Tell whether the subscription's plan version charges the metric."""
@@ -211,7 +218,7 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
         match row[0]:
             case "metric":
                 made = aggregation(row[3], field=row[4], expression=row[5])
-                found.metrics[row[2]] = metrics[row[1]] = Metric(row[1], row[2], made, row[3] not in _COMPUTED)
+                found.metrics[row[2]] = metrics[row[1]] = Metric(row[1], row[2], made, _takes_as_sent(row[3], row[4]))
             case "customer":
                 found.customers[row[2]] = customers[row[1]] = Named(row[1], row[2], row[6])
                 if row[11]:
@@ -224,6 +231,8 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
                 found.keys[row[2]] = row
             case "project":
                 _set_limits(found, row[2], row[3])
+                found.skips_outside = row[4] == SKIP
+                found.closed_until = row[6]
     for subscription in sorted(held.values(), key=lambda each: each.preference):
         if subscription.customer_id in customers:
             customers[subscription.customer_id].subscriptions.append(subscription)
@@ -232,6 +241,11 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
     found.subscriptions |= {ref: held[own] for ref, own in refs.subscriptions.items() if own in held}
     await _learn_charged(raw, {each.plan_version_id for each in held.values()})
     return found
+
+
+def _takes_as_sent(kind: str, field: str | None) -> bool:
+    """A metric that names a property reads that first; a count does not look at values at all."""
+    return kind == "count" or (kind not in _COMPUTED and field is None)
 
 
 def _set_limits(found: Lookup, future: str | None, past: str | None) -> None:

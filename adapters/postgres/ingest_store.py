@@ -3,7 +3,7 @@
 An acknowledged event is durable: the answer follows the commit, and the commit waits for the disk.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -11,6 +11,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import event_months
@@ -23,6 +24,7 @@ from adapters.postgres.ingest_rows import Rows, Shared
 from adapters.postgres.ingest_targets import Target, customer_of, target_of, value_of
 from models.identifiers import new_id
 from models.problems import FieldError, Problem, unavailable
+from models.tables import event_keys
 
 # The order of locks is the same in every ingest transaction (customers by code, events by key, rollups by key, marks by
 # subscription), so that two of them cannot wait for each other.
@@ -127,6 +129,9 @@ async def ingest_within(
     """Store events as ``ingest`` does, in a transaction of the caller's, which commits them with what else it did."""
     found = await look_up(connection, scope.project_id, submissions)
     flush = _Flush(scope, found)
+    untimely = flush.untimely_keys(submissions)
+    if untimely:
+        flush.known_keys = await _stored_keys(connection, scope.project_id, untimely)
     outcomes = [flush.take(submission) for submission in submissions]
     if flush.new_customers:
         await _create_customers(connection, scope.project_id, flush)
@@ -144,6 +149,8 @@ class _Flush:
         self.found = found
         self.rows = Rows()
         self.new_customers: set[str] = set()
+        #: Of the events outside the accepted time, the keys that are stored: these are retries.
+        self.known_keys: frozenset[str] = frozenset()
         self.wall = wall_now()
         self._targets: dict[tuple[str, str | None, str | None, str], Target] = {}
         self._numbers: dict[tuple[int, int, str | None, str | None], int] = {}
@@ -155,7 +162,7 @@ class _Flush:
         if not self.found.accepts(submission.presented, self.scope):
             return Outcome(key_changed=True)
         targets = self._targets_of(submission)
-        problem = _time_problem(submission.events, targets)
+        problem = _time_problem(submission.events, targets, self.known_keys)
         if problem is not None:
             return Outcome(problem=problem)
         rows = self.rows
@@ -197,6 +204,15 @@ class _Flush:
                 self.new_customers.add(event.customer_ref)
         return outcome
 
+    def untimely_keys(self, submissions: Sequence[Submission]) -> list[str]:
+        """List the keys of events that would be refused for their time."""
+        return [
+            event.key
+            for submission in submissions
+            for event, target in zip(submission.events, self._targets_of(submission), strict=True)
+            if event.occurred_at is not None and event.key is not None and target.refuses(event.occurred_at)
+        ]
+
     def _targets_of(self, submission: Submission) -> list[Target]:
         """Find what each event refers to; the same references are looked at once in a flush."""
         known, source, targets = self._targets, submission.source, []
@@ -223,13 +239,14 @@ def _shared(event: IngestEvent, source: str, target: Target, held: Held | None, 
     )
 
 
-def _time_problem(events: Sequence[IngestEvent], targets: Sequence[Target]) -> Problem | None:
-    """Refuse events that lie too far ahead of their clock, or behind it where the project has such a limit (C4)."""
+def _time_problem(
+    events: Sequence[IngestEvent], targets: Sequence[Target], known_keys: Collection[str]
+) -> Problem | None:
+    """Refuse events that lie too far ahead of their clock, or too far behind it (C4); a retry is none of them."""
     errors = [
-        FieldError(f"events.{position}.timestamp", message, code)
+        _time_error(position, event.occurred_at or target.now, target)
         for position, (event, target) in enumerate(zip(events, targets, strict=True))
-        if event.occurred_at is not None and (event.occurred_at > target.latest or target.earliest is not None)
-        for code, message in _outside(event.occurred_at, target)
+        if target.refuses(event.occurred_at or target.now) and event.key not in known_keys
     ]
     if not errors:
         return None
@@ -239,12 +256,17 @@ def _time_problem(events: Sequence[IngestEvent], targets: Sequence[Target]) -> P
     return Problem(422, errors[0].code, detail, errors=errors[:_MOST_LISTED], extra=extra)
 
 
-def _outside(at: datetime, target: Target) -> list[tuple[str, str]]:
+def _time_error(position: int, at: datetime, target: Target) -> FieldError:
+    field = f"events.{position}.timestamp"
     if at > target.latest:
-        return [("timestamp_in_future", f"{at.isoformat()} is after {target.latest.isoformat()}")]
-    if target.earliest is not None and at < target.earliest:
-        return [("timestamp_too_old", f"{at.isoformat()} is before {target.earliest.isoformat()}")]
-    return []
+        return FieldError(field, f"{at.isoformat()} is after {target.latest.isoformat()}", "timestamp_in_future")
+    assert target.earliest is not None, "an event is refused for a limit that there is"
+    return FieldError(field, f"{at.isoformat()} is before {target.earliest.isoformat()}", "timestamp_too_old")
+
+
+async def _stored_keys(connection: AsyncConnection, project_id: UUID, keys: Sequence[str]) -> frozenset[str]:
+    same = (event_keys.c.project_id == project_id, event_keys.c.idempotency_key.in_(keys))
+    return frozenset((await connection.execute(select(event_keys.c.idempotency_key).where(*same))).scalars().all())
 
 
 async def _create_customers(connection: AsyncConnection, project_id: UUID, flush: _Flush) -> None:

@@ -20,11 +20,15 @@ NO_SUBSCRIPTION: Final = "no_subscription_charges_metric"
 BEFORE_START: Final = "before_subscription_start"
 AFTER_END: Final = "after_subscription_end"
 PENDING: Final = "subscription_pending"
+TOO_OLD: Final = "too_old"
+TOO_FAR_IN_FUTURE: Final = "too_far_in_future"
 NOT_NUMERIC: Final = "property_not_numeric"
 MISSING: Final = "property_missing"
 
 #: The property that holds the quantity of an event without a value, when its metric names no property.
 _DEFAULT_FIELD: Final = "value"
+#: However a project is set, an event further ahead than this is a mistake: it is refused, and makes no month.
+_FARTHEST: Final = timedelta(days=366)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Target:
     """What the references of an event mean.
 
     ``reason`` is set when they mean nothing that could count. ``candidates`` are the subscriptions that may take the
-    event, the preferred one first. ``now`` is the time its customer lives in (C11).
+    event, the preferred one first. ``now`` is the time its customer lives in (C11). An event outside
+    ``[earliest, latest]`` is refused; one outside ``[counts_from, counts_until]`` is kept as skipped (C4).
     """
 
     metric: Metric | None
@@ -42,12 +47,22 @@ class Target:
     now: datetime
     latest: datetime
     earliest: datetime | None
+    counts_from: datetime | None = None
+    counts_until: datetime | None = None
     creates_customer: bool = False
+
+    def refuses(self, at: datetime) -> bool:
+        """Tell whether an event of that time cannot be taken at all."""
+        return at > self.latest or (self.earliest is not None and at < self.earliest)
 
     def choose(self, at: datetime) -> tuple[Held | None, str | None]:
         """Give the subscription that takes an event of that time, and the reason if none counts it."""
         if self.reason is not None:
             return None, self.reason
+        if self.counts_until is not None and at > self.counts_until:
+            return self.candidates[0], TOO_FAR_IN_FUTURE
+        if self.counts_from is not None and at < self.counts_from:
+            return self.candidates[0], TOO_OLD
         for held in self.candidates:
             if held.status != "pending" and held.starts_at <= at and (held.ends_at is None or at < held.ends_at):
                 return held, None
@@ -75,14 +90,19 @@ def target_of(event: IngestEvent, source: str, found: Lookup, wall: datetime) ->
         if not candidates:
             reason = UNKNOWN_CUSTOMER if unknown_customer and source != TRACK else NO_SUBSCRIPTION
     now = _clock(customer, candidates, wall)
+    latest = _after(now, found.future)
+    earliest = None if found.past is None else _before(now, found.past)
+    skips, closed = found.skips_outside, found.closed_until
     return Target(
         metric=metric,
         customer=customer,
         candidates=candidates,
         reason=reason,
         now=now,
-        latest=now + found.future,
-        earliest=None if found.past is None else _before(now, found.past),
+        latest=max(latest, _after(now, _FARTHEST)) if skips else latest,
+        earliest=closed if skips or earliest is None else max(earliest, closed or earliest),
+        counts_from=earliest if skips else None,
+        counts_until=latest if skips else None,
         creates_customer=unknown_customer and source == TRACK,
     )
 
@@ -108,6 +128,13 @@ def _clock(customer: Named | None, candidates: Sequence[Held], wall: datetime) -
     return wall
 
 
+def _after(now: datetime, future: timedelta) -> datetime:
+    try:
+        return now + future
+    except OverflowError:
+        return datetime.max.replace(tzinfo=now.tzinfo)
+
+
 def _before(now: datetime, past: timedelta) -> datetime:
     try:
         return now - past
@@ -118,8 +145,9 @@ def _before(now: datetime, past: timedelta) -> datetime:
 def value_of(metric: Metric, event: IngestEvent) -> tuple[str | None, str | None]:
     """Give the number that an event counts for, as text, and the reason if it has none where one is needed.
 
-    A value in the event wins; else the property that the metric names (BoxBilling's ``field_name``); a metric that
-    names none takes the property ``value``, else each event counts 1.
+    The property that the metric names (``field``, BoxBilling's ``field_name``) wins where the event has it; else the
+    event's own value. A metric that names none takes the property ``value`` of an event without one, else each event
+    counts 1. What is there and is no number makes the event skipped, but for a count.
     """
     folding, properties = metric.aggregation, event.properties or {}
     if event.value is not None and metric.takes_value_as_sent:
@@ -133,11 +161,13 @@ def value_of(metric: Metric, event: IngestEvent) -> tuple[str | None, str | None
         return text, None if has_identity else MISSING
     if kind == "custom":
         return text, NOT_NUMERIC if found is None else None
-    if text is None and folding.field is None:
-        return plain(number_of(properties.get(_DEFAULT_FIELD)) or Decimal(1)), None
-    if text is None and kind != "count":
-        return None, NOT_NUMERIC
-    return text, None
+    if text is not None or kind == "count":
+        return text, None
+    named = folding.field or _DEFAULT_FIELD
+    if properties.get(named) is not None:
+        default = number_of(properties[named]) if folding.field is None else None
+        return (None, NOT_NUMERIC) if default is None else (plain(default), None)
+    return (None, MISSING) if folding.field is not None else ("1", None)
 
 
 def customer_of(target: Target, held: Held | None) -> UUID | None:

@@ -7,13 +7,14 @@ Postgres away, this process killed), the rows stay where they are, and the next 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from adapters.postgres import relay_store, usage_store
+from adapters.postgres import event_months, relay_store, usage_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.relay_store import DueMark
 from adapters.postgres.rows import AsyncConnection, SQLAlchemyError
@@ -159,6 +160,7 @@ class Relay:
     async def _prune(self) -> bool:
         async with self._database.transaction(SYSTEM) as connection:
             pruned = await relay_store.prune(connection)
+        await event_months.make_ahead(self._database, datetime.now(UTC))
         if pruned:
             _LOG.info("pruned %s delivered outbox rows", pruned)
         return False

@@ -11,7 +11,14 @@ from api.deps import Caller, CallerDep, DatabaseDep
 from api.pagination import LISTED, PageDep, listed
 from api.responses import created, reply
 from api.routing import resource_router
-from api.shapes.tenancy_shapes import ProjectChange, ProjectCreate, ProjectResponse, ProjectSelect, project_document
+from api.shapes.tenancy_shapes import (
+    PROJECT_SETTINGS,
+    ProjectChange,
+    ProjectCreate,
+    ProjectResponse,
+    ProjectSelect,
+    project_document,
+)
 from models.problems import Problem, invalid
 
 router = resource_router("Projects")
@@ -74,7 +81,7 @@ async def select_project(caller: CallerDep, database: DatabaseDep, body: Project
 async def update_project(
     caller: CallerDep, database: DatabaseDep, id: Annotated[str, Path(max_length=100)], body: ProjectChange
 ) -> Response:
-    """Rename a project, set its time zone, or select it with ``active: true``."""
+    """Rename a project, set its time zone or the accepted time of events, or select it with ``active: true``."""
     return await _change(caller, database, id, body)
 
 
@@ -84,7 +91,8 @@ async def _change(caller: Caller, database: Database, reference: str, body: Proj
         for name, value in body.model_dump(exclude_unset=True, include={"name", "timezone"}).items()
         if value is not None or name == "timezone"
     }
-    if values:
+    kept = body.model_dump(exclude_unset=True, include=set(PROJECT_SETTINGS))
+    if values or kept:
         caller.require("ADMIN")
     async with database.transaction(caller.scope) as connection:
         row = await organization_store.get_project(connection, caller.organization_id, reference)
@@ -92,6 +100,9 @@ async def _change(caller: Caller, database: Database, reference: str, body: Proj
             raise project_forbidden(row.id)
         if body.active is False and row.id == caller.project_id:
             raise invalid("active", "a key always works in one project; select another one instead")
+        if kept:
+            merged = {**row.settings, **kept}
+            values["settings"] = {name: value for name, value in merged.items() if value is not None}
         row = await organization_store.change_project(connection, caller.actor, row, values)
         if body.active and caller.key_id is not None:
             await key_store.select_project(connection, caller.key_id, row.id)

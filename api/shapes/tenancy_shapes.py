@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from adapters.postgres.ingest_events import FUTURE_SECONDS
 from adapters.postgres.rows import Row
 from billing.money import normalise_currency
 from billing.period import zone
 
 Role = Literal["OWNER", "ADMIN", "DEVELOPER", "VIEWER"]
 Environment = Literal["live", "test"]
+
+_YEAR: Final = 366 * 86_400
+_CENTURY: Final = 100 * _YEAR
 
 
 def _currency(value: str) -> str:
@@ -205,6 +209,17 @@ class ProjectChange(BaseModel):
     active: bool | None = Field(None, description="true: the calling key works in this project from now on.")
     name: Name | None = None
     timezone: Zone | None = None
+    event_past_seconds: Annotated[int, Field(ge=0, le=_CENTURY)] | None = Field(
+        None, description="How far behind its customer's clock an event may lie; null: any age.", examples=[2_678_400]
+    )
+    event_future_seconds: Annotated[int, Field(ge=0, le=_YEAR)] | None = Field(
+        None, description="How far ahead of its customer's clock an event may lie; null: 300.", examples=[300]
+    )
+    event_outside_window: Literal["refuse", "skip"] | None = Field(
+        None,
+        description="What becomes of an event outside these limits: `refuse` (422, the default), or `skip`: it is kept "
+        "with the reason `too_old` or `too_far_in_future`. More than a year ahead is always refused.",
+    )
 
 
 class ProjectSelect(ProjectChange):
@@ -228,12 +243,27 @@ class ProjectResponse(BaseModel):
     timezone: str | None
     is_default: bool
     active: bool = Field(description="Whether the calling key works in it.")
+    event_past_seconds: int | None = Field(description="How old an event may be; null: any age.")
+    event_future_seconds: int
+    event_outside_window: Literal["refuse", "skip"]
     created_at: datetime
     updated_at: datetime
+
+
+#: What of a project is kept in its settings and may be changed.
+PROJECT_SETTINGS: Final = ("event_past_seconds", "event_future_seconds", "event_outside_window")
 
 
 def project_document(row: Row[Any], *, active_project_id: UUID) -> dict[str, Any]:
     """Show a project's row to a key that works in one of them."""
     found = row._asdict()
-    code = found.pop("settings").get("code")
-    return {**found, "id": code or row.id, "uuid": row.id, "active": row.id == active_project_id}
+    kept = found.pop("settings")
+    return {
+        **found,
+        "id": kept.get("code") or row.id,
+        "uuid": row.id,
+        "active": row.id == active_project_id,
+        "event_past_seconds": kept.get("event_past_seconds"),
+        "event_future_seconds": kept.get("event_future_seconds", FUTURE_SECONDS),
+        "event_outside_window": kept.get("event_outside_window", "refuse"),
+    }

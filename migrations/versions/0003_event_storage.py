@@ -49,10 +49,16 @@ BEGIN
 END $$
 """
 
+# What is older was detached; and what is older than the second was closed together with it.
 _FLOOR = """
 CREATE FUNCTION event_floor() RETURNS timestamptz
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$ SELECT coalesce(max(range_end), '-infinity') FROM event_archive.months $$
+"""
+_CLOSED_UNTIL = """
+CREATE FUNCTION events_closed_until() RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$ SELECT max(closed_until) FROM event_archive.months $$
 """
 
 
@@ -65,14 +71,16 @@ def upgrade() -> None:
     op.execute("CREATE SCHEMA event_archive")
     op.execute(
         "CREATE TABLE event_archive.months (name text PRIMARY KEY, range_start timestamptz NOT NULL, "
-        "range_end timestamptz NOT NULL, detached_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+        "range_end timestamptz NOT NULL, closed_until timestamptz NOT NULL, "
+        "detached_at timestamptz NOT NULL DEFAULT clock_timestamp())"
     )
     _create_tables()
     for statement in security_statements(["event_keys", "events"]):
         op.execute(statement)
     op.execute(_FLOOR)
+    op.execute(_CLOSED_UNTIL)
     op.execute(_ENSURE)
-    for function in ("event_floor()", "ensure_event_month(timestamptz)"):
+    for function in ("event_floor()", "events_closed_until()", "ensure_event_month(timestamptz)"):
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM public")
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {APP_ROLE}, {SYSTEM_ROLE}")
     _move_rows("events_in_one_piece")
@@ -164,6 +172,7 @@ def downgrade() -> None:
     )
     op.execute("DROP FUNCTION ensure_event_month(timestamptz)")
     op.execute("DROP FUNCTION event_floor()")
+    op.execute("DROP FUNCTION events_closed_until()")
     op.execute("DROP SCHEMA event_months")
     op.execute("DROP TABLE event_archive.months")
     op.execute("DROP SCHEMA event_archive")
