@@ -9,11 +9,14 @@ from temporalio.exceptions import ApplicationError
 
 from adapters.payments.port import collects_automatically
 from adapters.postgres import (
+    alert_store,
     billing_store,
     correction_store,
     credit_store,
     extra_store,
     invoice_store,
+    spend_store,
+    threshold_store,
     wallet_move_store,
 )
 from adapters.postgres.audit_store import Actor
@@ -24,6 +27,7 @@ from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.wallet_move_store import NOTHING_DRAWN, Drawn
 from billing.invoice import AbsurdInvoice, InvoiceStatus, total
 from billing.money import UnknownCurrency
+from billing.period import Period
 from models.identifiers import shown_id, subscription_workflow_id
 from models.messages.base import SubscriptionRef
 from models.messages.closing import ClosePeriods, InvoiceClosed
@@ -60,15 +64,9 @@ class ClosingActivities:
 async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceClosed:
     terms = await billing_store.terms_of(connection, message.subscription.subscription_id, lock=True)
     # Read before the usage is, so that a correction that comes later stays pending.
-    corrections = await correction_store.pending(connection, terms.subscription_id) if terms.has_corrections else []
-    bill = await billing_store.bill(
-        connection,
-        terms,
-        start=message.start,
-        end=message.end,
-        plan_version_id=message.plan_version_id,
-        ends_subscription=message.kind == "final",
-    )
+    settles = terms.has_corrections and message.kind != "progressive"
+    corrections = await correction_store.pending(connection, terms.subscription_id) if settles else []
+    bill = await _bill(connection, message, terms)
     if not bill.lines:
         # An earlier run of the same close leaves nothing to bill: its invoice is the answer (C8).
         known = await invoice_store.by_billing_key(connection, message.billing_key)
@@ -77,7 +75,8 @@ async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceC
     beside = extra_store.extras(await extra_store.waiting(connection, terms, lock=True), bill, terms.subscription_id)
     lines = [*(new_line(line, terms.subscription_id) for line in bill.lines), *beside.lines]
     lines += credit_store.carried(total(lines))
-    if not lines:
+    if not lines or (message.kind == "progressive" and not bill.lines):
+        await threshold_store.note_crossings(connection, message, currency=bill.currency, invoice_id=None)
         await correction_store.settle(connection, corrections, None)
         await _move_period(connection, message)
         return InvoiceClosed(invoice_id=None, existing_invoice_id=bill.last_invoice_id, currency=bill.currency)
@@ -86,15 +85,15 @@ async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceC
     due = total(bill.lines) + total(beside.lines)
     assert invoice.total_minor == max(due, 0), "the total is the sum of the lines, and never negative (C2)"
     await extra_store.use(connection, beside, invoice.id, at=message.at)
+    await threshold_store.note_crossings(connection, message, currency=bill.currency, invoice_id=invoice.id)
     number = await write_invoice(connection, invoice)
     await correction_store.settle(connection, corrections, invoice.id)
     if due < 0 and invoice.is_final:
-        credited = credit_store.Credited(
-            invoice.customer_id, invoice.id, invoice.currency, minor=-due, at=invoice.at
-        )
+        credited = credit_store.Credited(invoice.customer_id, invoice.id, invoice.currency, minor=-due, at=invoice.at)
         await credit_store.grant(connection, invoice.scope, invoice.actor, credited)
     if drawn.draws:
         await wallet_move_store.settle(connection, invoice.scope, invoice.actor, invoice.id, drawn=drawn, at=invoice.at)
+        await alert_store.tell_holders(connection, invoice.customer_id)
     return InvoiceClosed(
         invoice_id=invoice.id,
         status=invoice.status,
@@ -104,6 +103,23 @@ async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceC
         collect=invoice.auto_collect,
         due_at=invoice.due_at,
         line_count=len(invoice.lines),
+    )
+
+
+async def _bill(connection: AsyncConnection, message: ClosePeriods, terms: Terms) -> Bill:
+    if message.kind == "progressive":
+        version = message.plan_version_id or terms.plan_version_id
+        running = Period(start=message.start, end=message.end)
+        return await spend_store.unbilled(
+            connection, terms.subscription_id, running, at=message.at, plan_version_id=version
+        )
+    return await billing_store.bill(
+        connection,
+        terms,
+        start=message.start,
+        end=message.end,
+        plan_version_id=message.plan_version_id,
+        ends_subscription=message.kind == "final",
     )
 
 

@@ -7,6 +7,7 @@ the row is not settled, and the difference becomes an adjustment line (C5, B108)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -18,16 +19,17 @@ from adapters.postgres import event_store, rollup_store
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.ingest_events import IngestEvent, Submission
-from adapters.postgres.ingest_lookup import Metric, look_up
+from adapters.postgres.ingest_lookup import Metric, look_up, wall_now
 from adapters.postgres.ingest_targets import value_of
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.rollup_store import Place
 from billing.numbers import plain
 from models.identifiers import new_id, shown_id
-from models.problems import Problem, conflict, not_found
+from models.problems import Problem, conflict
 from models.tables import events, invoices, usage_corrections
 
 VOIDED: Final = "voided"
+
 
 @dataclass(frozen=True)
 class Replacement:
@@ -42,7 +44,7 @@ class Correction:
     """One event that was changed: what it counted for and what it counts for now."""
 
     kind: str
-    event: Mapping[str, Any]
+    event: Mapping[Any, Any]
     new_value: Decimal | None
     new_properties: Mapping[str, Any] | None
     reason: str | None
@@ -50,7 +52,7 @@ class Correction:
     backfill_id: UUID | None = None
     id: UUID = field(default_factory=new_id)
 
-    def row(self, *, settled: bool) -> dict[str, Any]:
+    def row(self, *, settled_at: datetime | None) -> dict[str, Any]:
         """Give the columns; what never counted leaves nothing to be looked at again."""
         event = self.event
         return {
@@ -70,7 +72,7 @@ class Correction:
             "reason": self.reason,
             "actor_type": self.actor.type,
             "actor_id": self.actor.id,
-            "settled_at": func.clock_timestamp() if settled else None,
+            "settled_at": settled_at,
         }
 
 
@@ -90,8 +92,8 @@ async def amend(
     stored = await _locked(connection, scope.project_id, ref)
     if stored.status == VOIDED:
         raise conflict("event_voided", "The event was voided; send a new one instead.", event_id=_shown(stored))
-    metric = await metric_of(connection, scope.project_id, stored)
-    value = replaced_value(metric, stored, replacement)
+    metric = await metric_of(connection, scope.project_id, stored.metric_ref, stored.metric_id)
+    value = replaced_value(metric, stored._mapping, replacement)
     properties = stored.properties if replacement.properties is None else dict(replacement.properties)
     changes = changes_between(
         {"value": stored.value, "properties": stored.properties}, {"value": value, "properties": properties}
@@ -104,7 +106,9 @@ async def amend(
     return await event_store.find(connection, scope.project_id, str(stored.id))
 
 
-async def void(connection: AsyncConnection, scope: ProjectScope, actor: Actor, ref: str, *, reason: str | None) -> Any:
+async def void(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, ref: str, *, reason: str | None
+) -> Row[Any]:
     """Take an event out of the usage; its row and its key stay.
 
     Raises `Problem` 404 `event_not_found`, 409 `event_voided` for one that is voided already.
@@ -128,41 +132,43 @@ async def _locked(connection: AsyncConnection, project_id: UUID, ref: str) -> Ro
 
 def _same(row: Row[Any]) -> Any:
     """Name one event so that only the month of its time is looked at."""
-    return and_(
-        events.c.project_id == row.project_id, events.c.id == row.id, events.c.occurred_at == row.occurred_at
-    )
+    return and_(events.c.project_id == row.project_id, events.c.id == row.id, events.c.occurred_at == row.occurred_at)
 
 
 async def _set(connection: AsyncConnection, stored: Row[Any], **values: Any) -> None:
     await connection.execute(update(events).where(_same(stored)).values(**values))
 
 
-async def metric_of(connection: AsyncConnection, project_id: UUID, stored: Row[Any]) -> Metric | None:
+async def metric_of(
+    connection: AsyncConnection, project_id: UUID, metric_ref: str, metric_id: UUID | None
+) -> Metric | None:
     """Find the metric of a stored event; None if it refers to none."""
-    ref = stored.metric_ref if stored.metric_id is None else str(stored.metric_id)
-    found = await look_up(connection, project_id, [Submission([IngestEvent(ref)], stored.source)])
+    ref = metric_ref if metric_id is None else str(metric_id)
+    found = await look_up(connection, project_id, [Submission([IngestEvent(ref)], "correction")])
     return found.metrics.get(ref)
 
 
-def replaced_value(metric: Metric | None, stored: Row[Any], replacement: Replacement) -> Decimal | None:
-    """Give what an event counts for with its new content, read as ingestion reads it.
+def replaced_value(metric: Metric | None, stored: Mapping[Any, Any], replacement: Replacement) -> Decimal | None:
+    """Give what a stored event counts for with its new content, read as ingestion reads it.
 
     A value that is given wins. New properties give it where the metric reads a property; otherwise it stays. Raises
     `Problem` 422 if a counted event would have no number.
     """
     if replacement.value is None and replacement.properties is None:
-        value: Decimal | None = stored.value
+        value: Decimal | None = stored["value"]
         return value
     if metric is None:
-        return stored.value if replacement.value is None else Decimal(replacement.value)
-    properties = dict(stored.properties or {}) if replacement.properties is None else dict(replacement.properties)
+        return stored["value"] if replacement.value is None else Decimal(replacement.value)
+    properties = dict((stored["properties"] if replacement.properties is None else replacement.properties) or {})
     field_name = metric.aggregation.field
-    read = replacement.value is None and (field_name is None or field_name not in properties)
-    kept = plain(stored.value) if read and stored.value is not None and metric.takes_value_as_sent else None
-    sent = IngestEvent(stored.metric_ref, value=replacement.value or kept, properties=properties)
+    stays = replacement.value is None and (field_name is None or field_name not in properties)
+    kept = plain(stored["value"]) if stays and stored["value"] is not None and metric.takes_value_as_sent else None
+    sent = IngestEvent(stored["metric_ref"], value=replacement.value or kept, properties=properties)
     text, problem = value_of(metric, sent)
-    if problem is not None and stored.status == event_store.COUNTED:
-        raise Problem(422, problem, f"The metric {metric.key!r} could not count the event with this content: {problem}.")
+    if problem is not None and stored["status"] == event_store.COUNTED:
+        raise Problem(
+            422, problem, f"The metric {metric.key!r} could not count the event with this content: {problem}."
+        )
     return None if text is None else Decimal(text)
 
 
@@ -181,7 +187,7 @@ async def _note(
         place = Place(scope.project_id, stored.subscription_id, stored.metric_id, stored.occurred_at)
         await rollup_store.shift(connection, place, old=stored.value, new=new, count=count)
         await rollup_store.mark(connection, scope.project_id, [stored.subscription_id])
-    await connection.execute(insert(usage_corrections).values(change.row(settled=not counted)))
+    await connection.execute(insert(usage_corrections).values(change.row(settled_at=None if counted else wall_now())))
 
 
 async def _audit(
@@ -263,14 +269,3 @@ async def listed(
     )
     statement = paged(read.where(*conditions), page, columns.id, {"occurred_at": columns.occurred_at})
     return (await connection.execute(statement)).all(), int(total or 0)
-
-
-async def of_backfill(connection: AsyncConnection, backfill_id: UUID) -> Sequence[Row[Any]]:
-    """Give the corrections of one backfill. Raises `Problem` 404 `backfill_not_found`."""
-    rows = (
-        await connection.execute(select(usage_corrections).where(usage_corrections.c.backfill_id == backfill_id))
-    ).all()
-    if not rows:
-        raise not_found("backfill", shown_id("backfill", backfill_id))
-    return rows
-

@@ -1,4 +1,4 @@
-"""Which plan version a subscription's earlier periods were served under, so that a later bill does not use the new one."""
+"""Which plan version served a subscription's earlier periods, so that a later bill does not use the new one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,0 +1,189 @@
+"""Amending, voiding and replacing events: usage, rollups and keys right after the answer (C3)."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.postgres.database import SYSTEM, Database
+from tests.usage.conftest import Shop
+
+DAY = "2026-03-05T10:00:00Z"
+WINDOW = {"from_timestamp": "2026-03-05T00:00:00Z", "to_timestamp": "2026-03-06T00:00:00Z"}
+
+
+async def rollups(database: Database) -> list[tuple[Any, ...]]:
+    """Read every rollup: day, sum, count, max, min."""
+    async with database.transaction(SYSTEM) as connection:
+        rows = await connection.exec_driver_sql(
+            "SELECT day::text, value_sum, event_count, value_max, value_min FROM usage_rollups ORDER BY day"
+        )
+        return [tuple(row) for row in rows]
+
+
+async def post(http: httpx.AsyncClient, path: str, body: dict[str, Any], *, status: int = 200) -> dict[str, Any]:
+    answer = await http.post(path, json=body)
+    assert answer.status_code == status, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+async def send_three(shop: Shop) -> None:
+    for key, value in (("a", 5), ("b", 2), ("c", 9)):
+        await shop.send(value=value, timestamp=DAY, idempotency_key=key)
+
+
+async def test_an_amended_event_counts_its_new_value(shop: Shop, database: Database) -> None:
+    await shop.ready()
+    await send_three(shop)
+    amended = await post(shop.http, "/v1/events/c/amend", {"value": 4.5, "reason": "typo"})
+    assert (amended["value"], amended["status"]) == (4.5, "counted")
+    assert await rollups(database) == [("2026-03-05", 11.5, 3, 5, 2)]
+    await post(shop.http, "/v1/events/a/amend", {"value": 7})
+    assert await rollups(database) == [("2026-03-05", 13.5, 3, 7, 2)]
+    (row, *_) = (await shop.http.get("/v1/events/corrections")).json()
+    assert (row["kind"], row["old_value"], row["new_value"], row["pending"]) == ("amended", 5, 7, True)
+
+
+async def test_the_same_content_again_changes_nothing(shop: Shop) -> None:
+    await shop.ready()
+    await send_three(shop)
+    await post(shop.http, "/v1/events/a/amend", {"value": 7})
+    await post(shop.http, "/v1/events/a/amend", {"value": 7})
+    assert len((await shop.http.get("/v1/events/corrections")).json()) == 1
+
+
+async def test_a_voided_event_counts_no_more_and_keeps_its_key(shop: Shop, database: Database) -> None:
+    await shop.ready()
+    await send_three(shop)
+    voided = await post(shop.http, "/v1/events/c/void", {"reason": "test run"})
+    assert voided["status"] == "voided"
+    assert await rollups(database) == [("2026-03-05", 7, 2, 5, 2)]
+    again = await shop.send(value=9, timestamp=DAY, idempotency_key="c")
+    assert again["duplicate"] is True
+    assert await rollups(database) == [("2026-03-05", 7, 2, 5, 2)]
+    assert (await post(shop.http, "/v1/events/c/void", {}, status=409))["code"] == "event_voided"
+    assert (await post(shop.http, "/v1/events/c/amend", {"value": 1}, status=409))["code"] == "event_voided"
+
+
+async def test_the_last_event_of_a_day_leaves_no_rollup(shop: Shop, database: Database) -> None:
+    await shop.ready()
+    await shop.send(timestamp=DAY, idempotency_key="only")
+    await post(shop.http, "/v1/events/only/void", {})
+    assert await rollups(database) == []
+
+
+async def test_who_what_and_why_is_in_the_audit_log(shop: Shop) -> None:
+    await shop.ready()
+    await send_three(shop)
+    await post(shop.http, "/v1/events/a/amend", {"value": 7, "reason": "meter drift"})
+    (entry,) = (await shop.http.get("/v1/audit_logs", params={"action": "amended"})).json()
+    assert entry["changes"]["value"] == {"old": "5", "new": "7"}
+    assert entry["actor_type"] == "api_key"
+    (row,) = (await shop.http.get("/v1/events/corrections")).json()
+    assert (row["reason"], row["actor_type"]) == ("meter drift", "api_key")
+
+
+@pytest.mark.parametrize("path", ["/v1/events/none/amend", "/v1/events/none/void"])
+async def test_an_unknown_event_is_not_found(shop: Shop, path: str) -> None:
+    body = {"value": 1} if path.endswith("amend") else {}
+    assert (await post(shop.http, path, body, status=404))["code"] == "event_not_found"
+
+
+@pytest.mark.parametrize("body", [{}, {"value": "NaN"}, {"value": 1, "timestamp": DAY}, {"properties": []}])
+async def test_a_malformed_amendment_is_refused(shop: Shop, body: dict[str, Any]) -> None:
+    await shop.ready()
+    await shop.send(timestamp=DAY, idempotency_key="a")
+    await post(shop.http, "/v1/events/a/amend", body, status=422)
+
+
+async def test_properties_are_read_as_ingestion_reads_them(shop: Shop, database: Database) -> None:
+    await shop.metric("tokens", field_name="n")
+    await shop.plan("plan_t", metric="tokens")
+    await shop.customer()
+    await shop.subscription(plan="plan_t")
+    event = {"transaction_id": "t1", "external_customer_id": "acme", "code": "tokens", "properties": {"n": 10}}
+    assert (await shop.http.post("/v1/events", json={**event, "timestamp": DAY})).status_code == 201
+    await post(shop.http, "/v1/events/t1/amend", {"properties": {"n": 4, "model": "small"}})
+    assert (await rollups(database))[0][1] == 4
+    refused = await post(shop.http, "/v1/events/t1/amend", {"properties": {"n": "many"}}, status=422)
+    assert refused["code"] == "property_not_numeric"
+    assert (await rollups(database))[0][1] == 4
+
+
+async def test_a_skipped_event_is_amended_without_counting(shop: Shop, database: Database) -> None:
+    await shop.customer()
+    await shop.send(idempotency_key="early", timestamp=DAY)
+    amended = await post(shop.http, "/v1/events/early/amend", {"value": 3})
+    assert (amended["status"], amended["value"]) == ("skipped", 3)
+    assert await rollups(database) == []
+    (row,) = (await shop.http.get("/v1/events/corrections")).json()
+    assert row["pending"] is False
+
+
+async def test_a_backfill_replaces_a_window(shop: Shop, database: Database) -> None:
+    await shop.ready()
+    await send_three(shop)
+    await shop.send(value=100, timestamp="2026-03-06T00:00:00Z", idempotency_key="outside")
+    events = [
+        {"value": 5, "timestamp": DAY, "idempotency_key": "a"},
+        {"value": 3, "timestamp": DAY, "idempotency_key": "b"},
+        {"value": 20, "timestamp": "2026-03-05T23:59:59Z", "idempotency_key": "d"},
+    ]
+    body = {**WINDOW, "metric_key": "api_calls", "customer_id": "acme", "reason": "exporter bug", "events": events}
+    done = await post(shop.http, "/v1/events/backfill", body)
+    assert {name: done[name] for name in ("voided", "amended", "unchanged", "added")} == {
+        "voided": 1,
+        "amended": 1,
+        "unchanged": 1,
+        "added": 1,
+    }
+    assert await rollups(database) == [("2026-03-05", 28, 3, 20, 3), ("2026-03-06", 100, 1, 100, 100)]
+    of_it = (await shop.http.get("/v1/events/corrections", params={"backfill_id": done["id"]})).json()
+    assert sorted((row["kind"], row["idempotency_key"]) for row in of_it) == [
+        ("added", "d"),
+        ("amended", "b"),
+        ("voided", "c"),
+    ]
+
+
+async def test_the_same_backfill_again_changes_nothing(shop: Shop, database: Database) -> None:
+    await shop.ready()
+    await send_three(shop)
+    events = [{"value": 1, "timestamp": DAY, "idempotency_key": "z"}]
+    body = {**WINDOW, "metric_key": "api_calls", "customer_id": "acme", "reason": "x", "events": events}
+    await post(shop.http, "/v1/events/backfill", body)
+    before = await rollups(database)
+    again = await post(shop.http, "/v1/events/backfill", body)
+    assert (again["voided"], again["amended"], again["unchanged"], again["added"]) == (0, 0, 1, 0)
+    assert await rollups(database) == before == [("2026-03-05", 1, 1, 1, 1)]
+
+
+async def test_an_empty_backfill_voids_the_window(shop: Shop, database: Database) -> None:
+    await shop.ready()
+    await send_three(shop)
+    body = {**WINDOW, "metric_key": "api_calls", "reason": "load test", "events": []}
+    assert (await post(shop.http, "/v1/events/backfill", body))["voided"] == 3
+    assert await rollups(database) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "code"),
+    [
+        ({"value": 1, "timestamp": "2026-03-07T00:00:00Z"}, 422, "validation_failed"),
+        ({"value": 1, "timestamp": DAY, "metric_key": "other"}, 422, "validation_failed"),
+        ({"value": 1, "timestamp": DAY, "nonsense": 1}, 422, "invalid_events"),
+        ({"value": 1, "timestamp": DAY, "idempotency_key": "outside"}, 409, "idempotency_conflict"),
+        ({"value": 1, "timestamp": "2026-03-05T11:00:00Z", "idempotency_key": "a"}, 409, "idempotency_conflict"),
+    ],
+)
+async def test_a_wrong_backfill_changes_nothing(
+    shop: Shop, database: Database, event: dict[str, Any], status: int, code: str
+) -> None:
+    await shop.ready()
+    await send_three(shop)
+    await shop.send(timestamp="2026-03-06T00:00:00Z", idempotency_key="outside")
+    before = await rollups(database)
+    body = {**WINDOW, "metric_key": "api_calls", "customer_id": "acme", "reason": "x", "events": [event]}
+    assert (await post(shop.http, "/v1/events/backfill", body, status=status))["code"] == code
+    assert await rollups(database) == before
