@@ -1,8 +1,8 @@
 """How the hard limits of subscriptions stand: caps, usage of the current period, open reservations.
 
 Raw prepared statements: this is asked for every reservation. Usage is what `usage_store` says, so a cap counts exactly
-what an invoice would bill. Whoever decides by these figures takes the locks of `lock` first, in a statement of its own:
-under READ COMMITTED only the statements after it see what the former holders committed.
+what an invoice would bill. Whoever decides by these figures takes the limits' locks first, in a statement of its
+own: under READ COMMITTED only the statements after it see what the former holders committed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.additive_usage import Wanted, usages_of_many
 from adapters.postgres.billing_store import PricedVersion, version_of
 from adapters.postgres.database import driver
-from adapters.postgres.usage_store import metric_usages, usages
+from adapters.postgres.usage_store import usages
 from billing.limits import Held, Standing, spend
 from billing.period import BillingCycle, Period
 from billing.usage import NO_USAGE, Usage
@@ -87,50 +88,62 @@ class Counter:
         return spend(charges, self.by_charge, held, period=self.period, currency=currency)
 
 
-async def lock(connection: AsyncConnection, subscription_ids: Sequence[UUID], *, shared: bool = False) -> list[Limit]:
-    """Lock the limits of subscriptions until the transaction ends, in the order of their ids, and read them."""
+async def share(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> None:
+    """Keep reservations under the limits of subscriptions waiting until the transaction ends; others may share it."""
     raw = await driver(connection)
-    statement = _SHARED if shared else _EXCLUSIVE
-    cursor = await raw.execute(statement, {"subscriptions": list(subscription_ids)}, prepare=True)
-    return [Limit(*row) for row in await cursor.fetchall()]
+    await raw.execute(_SHARED, {"subscriptions": list(subscription_ids)}, prepare=True)
 
 
-async def limits_of(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> list[Limit]:
-    """Read the limits of subscriptions without locking them."""
-    raw = await driver(connection)
-    cursor = await raw.execute(_LIMITS, {"subscriptions": list(subscription_ids)}, prepare=True)
-    return [Limit(*row) for row in await cursor.fetchall()]
+async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID], *, lock: bool) -> dict[UUID, Counter]:
+    """Read how the limits of subscriptions stand now, keyed by subscription; those without a limit are absent.
 
-
-async def counters(connection: AsyncConnection, limits: Sequence[Limit]) -> dict[UUID, Counter]:
-    """Read how limits stand now, keyed by subscription; exact to the last committed event and reservation."""
-    by_subscription: dict[UUID, list[Limit]] = {}
-    for limit in limits:
-        by_subscription.setdefault(limit.subscription_id, []).append(limit)
-    if not by_subscription:
+    ``lock`` takes the limits first, in the order of their ids, until the transaction ends. Exact to the last committed
+    event and reservation.
+    """
+    if not subscription_ids:
         return {}
     raw = await driver(connection)
-    wanted = {"subscriptions": list(by_subscription)}
-    subscribed = await (await raw.execute(_SUBSCRIBED, wanted, prepare=True)).fetchall()
+    wanted = {"subscriptions": list(subscription_ids)}
+    # Sent together, executed one after the other: each sees what was committed when it began.
+    async with raw.pipeline():
+        limits = await raw.execute(_EXCLUSIVE if lock else _LIMITS, wanted, prepare=True)
+        subscribed = await raw.execute(_SUBSCRIBED, wanted, prepare=True)
+        reserved = await raw.execute(_OPEN, wanted, prepare=True)
+    by_subscription: dict[UUID, list[Limit]] = {}
+    for row in await limits.fetchall():
+        by_subscription.setdefault(row[1], []).append(Limit(*row))
     held: dict[UUID, list[Held]] = {}
-    for owner, metric, properties, quantity, count in await (await raw.execute(_OPEN, wanted, prepare=True)).fetchall():
+    for owner, metric, properties, quantity, count in await reserved.fetchall():
         own = Held(metric_id=metric, quantity=quantity, count=count, properties=properties or {})
         held.setdefault(owner, []).append(own)
-    return {
-        row[0]: await _counter(connection, row, by_subscription[row[0]], held.get(row[0], [])) for row in subscribed
-    }
+    owners = [row for row in await subscribed.fetchall() if row[0] in by_subscription]
+    return await _counted(connection, owners, by_subscription, held)
 
 
-async def _counter(connection: AsyncConnection, row: Any, limits: Sequence[Limit], held: list[Held]) -> Counter:
-    subscription_id, version_id, *_ = row
-    period = _current(row)
-    version = await version_of(connection, version_id)
-    metrics = [limit.metric_id for limit in limits if limit.metric_id is not None]
-    used = await metric_usages(connection, subscription_id, metrics, period) if metrics else {}
-    by_charge: Mapping[UUID, Usage] = {}
-    if len(metrics) < len(limits):
-        by_charge = await usages(connection, subscription_id, version.charges, period)
-    return Counter(period, version, limits, used, by_charge, held)
+async def _counted(
+    connection: AsyncConnection,
+    owners: Sequence[Any],
+    limits: Mapping[UUID, Sequence[Limit]],
+    held: Mapping[UUID, list[Held]],
+) -> dict[UUID, Counter]:
+    """Add what was used to what is reserved."""
+    periods = {row[0]: _current(row) for row in owners}
+    wanted = [
+        Wanted(owner, limit.metric_id, period)
+        for owner, period in periods.items()
+        for limit in limits[owner]
+        if limit.metric_id is not None
+    ]
+    used = await usages_of_many(connection, wanted)
+    found = {}
+    for owner, version_id, *_ in owners:
+        version = await version_of(connection, version_id)
+        by_charge: Mapping[UUID, Usage] = {}
+        if any(limit.metric_id is None for limit in limits[owner]):
+            by_charge = await usages(connection, owner, version.charges, periods[owner])
+        own = {metric: usage for (subscription, metric), usage in used.items() if subscription == owner}
+        found[owner] = Counter(periods[owner], version, limits[owner], own, by_charge, held.get(owner, []))
+    return found
 
 
 def _current(row: Any) -> Period:

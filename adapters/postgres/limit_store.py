@@ -74,10 +74,10 @@ async def listed(connection: AsyncConnection, subscription_id: UUID, page: Page)
 
 
 async def standings(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> dict[UUID, tuple[Limit, Counter]]:
-    """Give how limits of one subscription stand now, keyed by their ids."""
-    limits = [Limit(row.id, row.subscription_id, row.metric_id, row.cap, row.metric_key) for row in rows]
-    counters = await limit_standing.counters(connection, limits)
-    return {limit.id: (limit, counters[limit.subscription_id]) for limit in limits}
+    """Give how limits of subscriptions stand now, keyed by their ids."""
+    counters = await limit_standing.counters(connection, sorted({row.subscription_id for row in rows}), lock=False)
+    own = {limit.id: (limit, counter) for counter in counters.values() for limit in counter.limits}
+    return {row.id: own[row.id] for row in rows}
 
 
 async def change(

@@ -123,7 +123,7 @@ async def _locked(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID
         return {}
     raw = await driver(connection)
     owners = await (await raw.execute(_SUBSCRIPTIONS, {"ids": ids}, prepare=True)).fetchall()
-    await limit_standing.lock(connection, sorted({row[0] for row in owners}), shared=True)
+    await limit_standing.share(connection, sorted({row[0] for row in owners}))
     rows = await (await raw.execute(_LOCK, {"ids": ids}, prepare=True)).fetchall()
     return {row[0]: dict(zip(_COLUMNS, row, strict=True)) for row in rows}
 
@@ -246,7 +246,7 @@ async def listed(
     """List a subscription's reservations, newest first, and count all that the filter matches."""
     conditions: list[ColumnElement[bool]] = [_table.subscription_id == subscription_id]
     if status is not None:
-        conditions.append(status == _STATUS)
+        conditions.append(_STATUS.in_([status]))
     total = await connection.scalar(select(func.count()).select_from(usage_reservations).where(*conditions))
     rows = await connection.execute(paged(_viewed().where(*conditions), page, _table.id))
     return rows.all(), int(total or 0)

@@ -111,10 +111,7 @@ async def _counters(
 ) -> dict[UUID, Counter]:
     """Lock the limits of everything that is asked for, then read how they stand."""
     concerned = {each.subscription.id for each in wanted if isinstance(each, _Wanted)}
-    if not concerned:
-        return {}
-    limits = await limit_standing.lock(connection, sorted(concerned))
-    return await limit_standing.counters(connection, limits)
+    return await limit_standing.counters(connection, sorted(concerned), lock=True)
 
 
 def _known(ask: Ask, found: Lookup, scope: ProjectScope) -> _Wanted | Problem | KeyChanged:
