@@ -19,10 +19,13 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from activities.alerting import AlertActivities
 from activities.clock import ClockActivities
 from activities.closing import ClosingActivities
 from activities.collecting import CollectingActivities
 from activities.lifecycle import LifecycleActivities
+from activities.webhooks import AT_ONCE as WEBHOOKS_AT_ONCE
+from activities.webhooks import WebhookActivities
 from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
 from adapters.temporal import client as temporal
@@ -33,14 +36,16 @@ from models.problems import Problem
 from settings import Settings, settings
 from workflows.invoice import InvoiceWorkflow
 from workflows.subscription import SubscriptionWorkflow
+from workflows.webhook_delivery import WebhookDeliveryWorkflow
 
-WORKFLOWS: Final[tuple[type, ...]] = (SubscriptionWorkflow, InvoiceWorkflow)
+WORKFLOWS: Final[tuple[type, ...]] = (SubscriptionWorkflow, InvoiceWorkflow, WebhookDeliveryWorkflow)
 
 _LOG = logging.getLogger("durabill.worker")
 _GRACE: Final = timedelta(seconds=15)
 _LONGEST_PAUSE_SECONDS: Final = 10.0
-#: Connections that the relay and its leadership need for themselves.
-_RELAY_CONNECTIONS: Final = 3
+#: Connections that the relay needs for itself at the same time: its leadership, delivery, usage, and for webhooks the
+#: look at what is due and the one writer of outcomes. Pruning, once an hour, may wait for one.
+_RELAY_CONNECTIONS: Final = 5
 _TASKS_PER_PROCESSOR: Final = 8
 _T = TypeVar("_T")
 
@@ -61,6 +66,8 @@ def activities(database: Database, configuration: Settings) -> list[Callable[...
         lifecycle.record_lifecycle,
         lifecycle.find_invoice,
         ClockActivities(database).report_clock,
+        AlertActivities(database).evaluate_alerts,
+        WebhookActivities(database, configuration).attempt_webhook,
     ]
 
 
@@ -79,7 +86,8 @@ def build_worker(client: Client, database: Database, configuration: Settings) ->
         max_cached_workflows=configuration.max_cached_workflows,
         # Tasks wait at the server, where their time limit does not run, rather than here for a processor or a slot.
         max_concurrent_workflow_tasks=min(2 * steps_at_once, _TASKS_PER_PROCESSOR * (os.cpu_count() or 1)),
-        max_concurrent_activities=configuration.max_concurrent_activities,
+        # Receivers of webhooks may be slow: they take none of the slots that payments need.
+        max_concurrent_activities=configuration.max_concurrent_activities + WEBHOOKS_AT_ONCE,
         max_concurrent_local_activities=min(configuration.max_concurrent_local_activities, steps_at_once),
         graceful_shutdown_timeout=_GRACE,
     )

@@ -11,12 +11,14 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
 
 from activities import policies
+from activities.alerting import AlertActivities
 from activities.clock import ClockActivities
 from activities.closing import ClosingActivities
 from activities.collecting import CollectingActivities
 from activities.lifecycle import LifecycleActivities
 from billing.period import Period
 from billing.story import shown_period
+from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 from models.messages.closing import ClosePeriods, InvoiceClosed
 from models.messages.collecting import CollectInvoice, InvoiceCollected
 from models.messages.lifecycle import FindInvoice, InvoiceStanding, RecordLifecycle, ReportClock
@@ -28,20 +30,30 @@ class NotRecorded(Exception):
     """Raised when a step could not be written down: fails the workflow task, which is tried again, not the workflow."""
 
 
-async def bill(message: ClosePeriods) -> InvoiceClosed:
+async def bill(message: ClosePeriods, *, shown: str | None = None) -> InvoiceClosed:
     """Bill a stretch of time in one transaction; raises FailureError if no retry can cure it."""
     return await workflow.execute_local_activity_method(
         ClosingActivities.close_periods,
         message,
-        summary=f"bill {shown_period(Period(start=message.start, end=message.end))}",
+        summary=shown or f"bill {shown_period(Period(start=message.start, end=message.end))}",
         **policies.CLOSING,
     )
 
 
-async def bill_or_reason(message: ClosePeriods) -> InvoiceClosed | str:
+async def bill_or_reason(message: ClosePeriods, *, shown: str | None = None) -> InvoiceClosed | str:
     """Bill a stretch of time; answers the error instead of raising it, for a close that is then set aside."""
     try:
-        return await bill(message)
+        return await bill(message, shown=shown)
+    except FailureError as error:
+        return reason(error)
+
+
+async def evaluate_alerts(message: EvaluateAlerts, *, shown: str) -> AlertsEvaluated | str:
+    """Fire what usage has reached; answers an error that no retry can cure, so that billing goes on without alerts."""
+    try:
+        return await workflow.execute_local_activity_method(
+            AlertActivities.evaluate_alerts, message, summary=shown, **policies.CLOSING
+        )
     except FailureError as error:
         return reason(error)
 

@@ -1,13 +1,31 @@
 """What a subscription is doing, told in Markdown for the people who open its workflow in the Temporal UI."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
+from typing import Final
 
 from billing.collection import OpenInvoice
 from billing.money import exponent
 from billing.numbers import grouped
 from billing.period import Period
-from billing.subscription import DueClose, SubscriptionState, UsageSoFar
+from billing.subscription import DueClose, SubscriptionState, UsageSoFar, WakeKind
+
+#: What a subscription's workflow waits for, in the words of its timers.
+WAITS_FOR: Final[Mapping[WakeKind, str]] = MappingProxyType(
+    {
+        "look": "a look at the alerts",
+        "activate": "the subscription's start",
+        "trial_end": "the end of the trial",
+        "period_end": "the end of the period",
+        "close": "the end of the grace period",
+        "cancel": "the end of the subscription",
+        "payment_retry": "the next payment attempt",
+        "payment_resolve": "asking again about an unknown payment outcome",
+        "clock_reached": "the test clock",
+        "nothing": "a command",
+    }
+)
 
 
 def story(state: SubscriptionState) -> str:
@@ -37,6 +55,7 @@ def _sections(state: SubscriptionState) -> Iterator[list[str]]:
     yield [f"**{state.status}**, plan `{state.plan_code}` version {state.plan_version}", ""]
     yield list(_facts(state))
     yield list(_usage(state))
+    yield list(_alerts(state))
     if state.due_closes:
         yield ["", "Waiting to be billed:", *map(_due, state.due_closes)]
     if state.invoices:
@@ -65,6 +84,19 @@ def _usage(state: SubscriptionState) -> Iterator[str]:
     yield ""
     yield "Usage so far in this period:"
     yield from map(_total, state.usage)
+
+
+def _alerts(state: SubscriptionState) -> Iterator[str]:
+    """Tell the last things that fired, and where the next line of each metric is."""
+    watching = state.watching
+    if watching is None or not (watching.told or watching.lines):
+        return
+    yield ""
+    yield "Alerts and thresholds:"
+    yield from (f"- {told}" for told in watching.told)
+    keys = {used.metric_id: used.metric_key for used in state.usage}
+    known = [line for line in watching.lines if line.metric_id in keys]
+    yield from (f"- next line of `{keys[line.metric_id]}`: {grouped(line.quantity)}" for line in known)
 
 
 def _total(total: UsageSoFar) -> str:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from billing.alerts import Watching
 from billing.collection import OpenInvoice
 from billing.numbers import ExactDecimal
 from billing.period import BillingCycle, Instant, Period
@@ -23,6 +24,7 @@ from billing.period import BillingCycle, Instant, Period
 Status = Literal["pending", "trialing", "active", "paused", "suspended", "canceled", "terminated"]
 Command = Literal["activate", "end_trial", "pause", "resume", "suspend", "reinstate", "cancel", "end", "terminate"]
 WakeKind = Literal[
+    "look",
     "activate",
     "trial_end",
     "period_end",
@@ -143,6 +145,8 @@ class SubscriptionState(BaseModel):
     clock: TestClock | None = None
     recent_requests: tuple[str, ...] = ()
     periods_closed: int = 0
+    # None while there is no alert and no threshold to look at.
+    watching: Watching | None = None
     deleted: bool = False
 
     @property
@@ -161,6 +165,7 @@ class SubscriptionState(BaseModel):
         errors = [close.error for close in self.due_closes] + [
             invoice.error for invoice in self.invoices if invoice.status == "needs_attention"
         ]
+        errors.append(self.watching.error if self.watching else None)
         return next((error for error in errors if error), None)
 
     @property
@@ -231,6 +236,16 @@ def next_wake(state: SubscriptionState, *, at: datetime, wall: datetime) -> Wake
         return Wake(kind="clock_reached", at=state.clock.frozen_time)
     waiting = [*candidates, *([resolve] if resolve else [])]
     return min(waiting, key=_place, default=NOTHING)
+
+
+def is_due(state: SubscriptionState, wake: Wake, *, wall: datetime) -> bool:
+    """Tell whether what is next can be done now.
+
+    In a test clock only what is due is ever next; asking about payments goes by the wall clock everywhere.
+    """
+    if wake.at is None:
+        return False
+    return (state.clock is not None and wake.kind != "payment_resolve") or wake.at <= wall
 
 
 def overdue(state: SubscriptionState, *, at: datetime) -> Wake:

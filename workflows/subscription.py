@@ -7,29 +7,30 @@ provider that hangs delays neither the next close nor a command.
 
 import asyncio
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributePair
 from temporalio.exceptions import ApplicationError
 
 from activities import calls
-from billing import lifecycle
+from billing import lifecycle, watching
 from billing.collection import OpenInvoice
-from billing.story import story
+from billing.story import WAITS_FOR, story
 from billing.subscription import (
     CutoffBeforeOpenPeriod,
     DueClose,
     IllegalTransition,
     SubscriptionState,
     Wake,
-    WakeKind,
+    is_due,
     next_wake,
     overdue,
     subscription_now,
 )
 from models.identifiers import SUBSCRIPTION_WORKFLOW
 from models.messages import subscription_steps as steps
+from models.messages.alerting import AlertsChanged
 from models.messages.closing import InvoiceClosed
 from models.messages.collecting import InvoiceCollected
 from models.messages.lifecycle import FindInvoice, LifecycleAction, ReportClock
@@ -51,18 +52,7 @@ from models.messages.subscription import (
     UsageRecorded,
 )
 from models.visibility import search_attributes
-
-_WAITS_FOR: Final[dict[WakeKind, str]] = {
-    "activate": "the subscription's start",
-    "trial_end": "the end of the trial",
-    "period_end": "the end of the period",
-    "close": "the end of the grace period",
-    "cancel": "the end of the subscription",
-    "payment_retry": "the next payment attempt",
-    "payment_resolve": "asking again about an unknown payment outcome",
-    "clock_reached": "the test clock",
-    "nothing": "a command",
-}
+from workflows import alerting
 
 
 @workflow.defn(name=SUBSCRIPTION_WORKFLOW)
@@ -88,7 +78,7 @@ class SubscriptionWorkflow:
                 await workflow.wait_condition(workflow.all_handlers_finished)
                 workflow.continue_as_new(start.model_copy(update={"state": self._state}))
             wake = self._next()
-            if self._is_due(wake):
+            if is_due(self._state, wake, wall=workflow.now()):
                 await self._act(wake)
                 self._tell()
             else:
@@ -102,14 +92,7 @@ class SubscriptionWorkflow:
         return subscription_now(self._state, wall=workflow.now())
 
     def _next(self) -> Wake:
-        return next_wake(self._state, at=self._now(), wall=workflow.now())
-
-    def _is_due(self, wake: Wake) -> bool:
-        if wake.at is None:
-            return False
-        # In a test clock only what is due is ever next; asking about payments goes by the wall clock everywhere.
-        in_clock = self._state.clock is not None and wake.kind != "payment_resolve"
-        return in_clock or wake.at <= workflow.now()
+        return watching.look_due(self._state) or next_wake(self._state, at=self._now(), wall=workflow.now())
 
     async def _wait(self, wake: Wake) -> None:
         """Wait until the wake is due, or something else is next."""
@@ -118,7 +101,7 @@ class SubscriptionWorkflow:
             await workflow.wait_condition(
                 lambda: self._state.is_finished or self._is_full() or self._next() != wake,
                 timeout=timeout,
-                timeout_summary=_WAITS_FOR[wake.kind],
+                timeout_summary=WAITS_FOR[wake.kind],
             )
         except TimeoutError:
             return
@@ -143,7 +126,11 @@ class SubscriptionWorkflow:
         """Do what is due; the caller has the turn."""
         assert wake.at is not None, "what is due has a time"
         self._state = lifecycle.lived_until(self._state, wake.at)
+        if wake.kind in ("period_end", "trial_end"):
+            await self._look(closing=True)
         match wake.kind:
+            case "look":
+                await self._look()
             case "activate":
                 await self._change("activated", lambda state: lifecycle.begun(state, starts_at=state.starts_at))
             case "trial_end":
@@ -159,6 +146,12 @@ class SubscriptionWorkflow:
                 self._state = lifecycle.clock_reported(self._state, wake.at)
 
     # Periods and invoices
+
+    async def _look(self, *, closing: bool = False) -> None:
+        """Fire the alerts and invoice the thresholds that usage has reached; the caller has the turn."""
+        change = await alerting.look(self._state, at=self._now(), closing=closing)
+        self._state = change(self._state)
+        self._tell()
 
     async def _end_period(self) -> None:
         """Bill the period that ends now, let its grace days begin, or let it pass; then the next one runs."""
@@ -187,6 +180,7 @@ class SubscriptionWorkflow:
 
     async def _bill_rest(self, end: datetime) -> None:
         """Bill the current period up to `end` with a final invoice; while paused nothing is billed by itself."""
+        await self._look(closing=True)
         due = lifecycle.rest_due(self._state, end=end)
         if due is not None:
             message = steps.close_of(self._state, due, following=None, at=self._now())
@@ -375,7 +369,13 @@ class SubscriptionWorkflow:
     def clock_advanced(self, message: ClockAdvanced) -> None:
         """Let everything that is due up to the clock's new time happen."""
         self._signals += 1
-        self._state = lifecycle.clock_advanced(self._state, message.frozen_time)
+        self._state = watching.asked_again(lifecycle.clock_advanced(self._state, message.frozen_time))
+
+    @workflow.signal
+    def alerts_changed(self, _: AlertsChanged) -> None:
+        """Look at the alerts and thresholds in the record next: they, or a wallet, were changed (B145)."""
+        self._signals += 1
+        self._state = watching.asked(self._state)
 
     @workflow.signal
     async def clock_deleted(self, _: ClockDeleted) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from models.messages.base import Message, SubscriptionRef
 
-InvoiceKind = Literal["period", "on_demand", "final"]
+InvoiceKind = Literal["period", "on_demand", "final", "progressive"]
 
 
 class ClosePeriods(Message):
@@ -18,6 +18,9 @@ class ClosePeriods(Message):
     ``next_period_start``/``next_period_end``, when given, become the row's ``current_period_*`` in the same
     transaction, also when there is nothing to bill. ``plan_version_id``, when given, is the version that rates the
     window (the one the period was lived under); None means the row's.
+
+    ``thresholds`` are those whose crossing, at a spend of ``spend_minor``, makes a progressive invoice of one running
+    period: of its usage only, and written down with it.
     """
 
     subscription: SubscriptionRef
@@ -30,6 +33,8 @@ class ClosePeriods(Message):
     next_period_start: datetime | None = None
     next_period_end: datetime | None = None
     plan_version_id: UUID | None = None
+    thresholds: tuple[UUID, ...] = ()
+    spend_minor: int = 0
 
 
 class InvoiceClosed(Message):

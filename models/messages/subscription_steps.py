@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Final, assert_never
 from uuid import UUID
 
-from billing import lifecycle
+from billing import lifecycle, watching
 from billing.collection import OpenInvoice, Outcome, is_final_attempt
 from billing.period import Period
 from billing.subscription import DueClose, PlanChange, SubscriptionState, UsageSoFar
 from models.identifiers import period_billing_key, request_billing_key
+from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 from models.messages.base import SubscriptionRef
 from models.messages.closing import ClosePeriods, InvoiceClosed
 from models.messages.collecting import CollectInvoice, InvoiceCollected
@@ -76,6 +77,37 @@ def close_on_demand(state: SubscriptionState, command: InvoiceNow, *, at: dateti
     )
 
 
+def look_of(state: SubscriptionState, *, at: datetime, closing: bool) -> EvaluateAlerts:
+    """Ask what of the alerts and thresholds the usage of the current period has reached."""
+    assert state.period is not None, "outside of periods nothing fires"
+    assert state.watching is not None, "without alerts there is nothing to look at"
+    return EvaluateAlerts(
+        subscription=ref_of(state),
+        period_start=state.period.start,
+        period_end=state.period.end,
+        at=min(at, state.period.end),
+        plan_version_id=state.plan_version_id,
+        billable=lifecycle.is_billed_at_its_end(state),
+        closing=closing or at >= state.period.end,
+        billing_key=watching.progressive_key(state.subscription_id, state.period.start, state.watching.looks),
+    )
+
+
+def progressive_close(state: SubscriptionState, look: EvaluateAlerts, found: AlertsEvaluated) -> ClosePeriods:
+    """Ask to bill the usage of the current period so far, for the thresholds that a look found crossed (C30)."""
+    return ClosePeriods(
+        subscription=look.subscription,
+        kind="progressive",
+        start=look.period_start,
+        end=look.period_end,
+        at=look.at,
+        billing_key=look.billing_key,
+        plan_version_id=state.plan_version_id,
+        thresholds=found.crossed,
+        spend_minor=found.spend_minor,
+    )
+
+
 def collection_of(state: SubscriptionState, invoice_id: UUID, attempt_no: int, *, at: datetime) -> CollectInvoice:
     """Ask to make or resume one payment attempt."""
     return CollectInvoice(
@@ -134,9 +166,9 @@ def decided(  # noqa: PLR0911 - one match, one answer for each command
             action: LifecycleAction = "plan_change_requested" if later else "plan_changed"
             return action, lambda now: lifecycle.plan_change_requested(now, change, at_period_end=at_period_end)
         case RetryParked():
-            return "unparked", lambda now: lifecycle.unparked(now, at=at)
+            return "unparked", lambda now: watching.asked_again(lifecycle.unparked(now, at=at))
         case SkipParked():
-            return "unparked", lifecycle.parked_skipped
+            return "unparked", lambda now: watching.error_skipped(lifecycle.parked_skipped(now))
         case _:
             assert_never(command)
 

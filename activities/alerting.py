@@ -1,0 +1,25 @@
+"""Looking at a subscription's alerts and thresholds: what has been reached fires, in one transaction."""
+
+from temporalio import activity
+
+from activities.lifecycle import scope_of
+from adapters.postgres import alert_look_store
+from adapters.postgres.database import Database
+from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
+
+
+class AlertActivities:
+    """Reads what people want to be told of, and tells them once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="evaluate_alerts")
+    async def evaluate_alerts(self, message: EvaluateAlerts) -> AlertsEvaluated:
+        """Fire every alert that the usage has reached and that has not fired on this occasion; safe to run again.
+
+        The record decides, so a second run, a signal that comes late and a restart change nothing (B142).
+        """
+        scope = scope_of(message.subscription)
+        async with self._database.transaction(scope) as connection:
+            return await alert_look_store.look(connection, scope, message)

@@ -1,0 +1,264 @@
+"""One look at a subscription's alerts and thresholds: what the record has reached, and what it writes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import delete, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from adapters.postgres import audit_store, notification_store, outbox_store
+from adapters.postgres.alert_measure_store import Measured, measure
+from adapters.postgres.audit_store import Actor
+from adapters.postgres.database import ProjectScope
+from adapters.postgres.rows import AsyncConnection, Row
+from billing.alerts import Alert, UsageLine, crossed, line_at, nearest, occasion
+from billing.numbers import grouped, plain
+from billing.period import Period
+from billing.story import shown_amount
+from models.identifiers import new_id, shown_id, subscription_workflow_id
+from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
+from models.tables import metrics, usage_alert_triggers, usage_alerts, usage_lines
+
+#: An alert on money is shown in its currency, one on usage in units.
+MONEY: Final = ("spend", "wallet_balance")
+
+
+@dataclass(frozen=True)
+class _Fired:
+    """One level of one alert at the moment it fires."""
+
+    alert: Row[Any]
+    level: int
+    quantity: Decimal
+    currency: str
+
+    @property
+    def metric_code(self) -> str:
+        """The metric's key; for an alert on money what it watches."""
+        return str(self.alert.metric_key or self.alert.kind)
+
+    @property
+    def told(self) -> str:
+        """Tell it for people: alert 'API calls' at 80%: api_calls 8,200 of 10,000."""
+        name = f" {self.alert.name!r}" if self.alert.name else ""
+        level = "" if self.level == _WHOLE else f" at {self.level}%"
+        return f"alert{name}{level}: {self.metric_code.replace('_balance', ' balance')} {self._amounts}"
+
+    @property
+    def _amounts(self) -> str:
+        quantity, threshold = self.quantity, self.alert.threshold_value
+        if self.alert.kind in MONEY and quantity == int(quantity) and threshold == int(threshold):
+            shown = (shown_amount(int(quantity), self.currency), shown_amount(int(threshold), self.currency))
+            return " of ".join(shown)
+        return f"{grouped(quantity)} of {grouped(threshold)}"
+
+
+_WHOLE: Final = 100
+
+
+async def look(connection: AsyncConnection, scope: ProjectScope, message: EvaluateAlerts) -> AlertsEvaluated:
+    """Fire the alerts that a period's usage has reached, and say which thresholds are crossed and when to look again.
+
+    The alerts stay locked until the commit, so that a change of one is seen before or after, never in the middle.
+    """
+    subscription_id = message.subscription.subscription_id
+    period = Period(start=message.period_start, end=message.period_end)
+    alerts = await _alerts(connection, subscription_id)
+    measured = await measure(connection, message, alerts)
+    if not alerts and not measured.thresholds:
+        await _draw_lines(connection, scope, message, ())
+        return AlertsEvaluated(nothing=True)
+    fired_before = await _fired_before(connection, alerts, period.start)
+    fired: list[_Fired] = []
+    lines: list[UsageLine] = []
+    for row in alerts:
+        quantity = measured.quantities.get(row.id)
+        if quantity is None:
+            continue
+        alert = _alert(row, fired_before.get(row.id, frozenset()))
+        fired += [_Fired(row, level, quantity, measured.currency) for level in alert.reached(quantity)]
+        following = alert.next_line(quantity)
+        if row.kind == "usage" and row.filter is None and following is not None:
+            lines.append(UsageLine(metric_id=row.metric_id, quantity=following))
+    for one in fired:
+        await _fire(connection, scope, message, one)
+    kept = nearest(lines)
+    await _draw_lines(connection, scope, message, kept)
+    return AlertsEvaluated(
+        told=tuple(one.told for one in fired),
+        crossed=crossed(measured.thresholds, measured.spend_minor, done=measured.crossed_before),
+        spend_minor=measured.spend_minor,
+        currency=measured.currency,
+        lines=kept,
+        each_signal=_needs_each_signal(alerts, fired_before, measured),
+    )
+
+
+async def _alerts(connection: AsyncConnection, subscription_id: UUID) -> Sequence[Row[Any]]:
+    statement = (
+        select(usage_alerts, metrics.c.key.label("metric_key"))
+        .outerjoin(metrics, metrics.c.id == usage_alerts.c.metric_id)
+        .where(usage_alerts.c.subscription_id == subscription_id, usage_alerts.c.deleted_at.is_(None))
+        .order_by(usage_alerts.c.id)
+        .with_for_update(of=usage_alerts, key_share=True)
+    )
+    return (await connection.execute(statement)).all()
+
+
+def _alert(row: Row[Any], fired: frozenset[int]) -> Alert:
+    return Alert(kind=row.kind, threshold=row.threshold_value, levels=tuple(row.levels), fired=fired)
+
+
+async def _fired_before(
+    connection: AsyncConnection, alerts: Sequence[Row[Any]], period_start: datetime
+) -> Mapping[UUID, frozenset[int]]:
+    """Give the levels that fire no more: those of this period, and for an alert that does not recur those of ever."""
+    found: dict[UUID, frozenset[int]] = {}
+    if not alerts:
+        return found
+    once = [row.id for row in alerts if not row.recurring]
+    columns = usage_alert_triggers.c
+    statement = select(columns.usage_alert_id, columns.level).where(
+        columns.usage_alert_id.in_([row.id for row in alerts]),
+        or_(columns.usage_alert_id.in_(once), columns.period_start == period_start),
+    )
+    for alert_id, level in (await connection.execute(statement)).all():
+        found[alert_id] = found.get(alert_id, frozenset()) | {level}
+    return found
+
+
+def _needs_each_signal(
+    alerts: Sequence[Row[Any]], fired_before: Mapping[UUID, frozenset[int]], measured: Measured
+) -> bool:
+    """Tell whether something is open that the totals of whole metrics do not show."""
+    if len(measured.thresholds) > len(measured.crossed_before):
+        return True
+    return any(
+        (row.kind != "usage" or row.filter is not None) and set(row.levels) - fired_before.get(row.id, frozenset())
+        for row in alerts
+    )
+
+
+async def _fire(connection: AsyncConnection, scope: ProjectScope, message: EvaluateAlerts, fired: _Fired) -> None:
+    """Write the trigger, and with it everything that tells of it; one that exists is not written again (B139, B142)."""
+    alert = fired.alert
+    trigger_id = new_id()
+    written = await connection.execute(
+        insert(usage_alert_triggers)
+        .values(
+            id=trigger_id,
+            project_id=scope.project_id,
+            usage_alert_id=alert.id,
+            level=fired.level,
+            occasion=occasion(recurring=alert.recurring, period_start=message.period_start),
+            period_start=message.period_start,
+            current_usage=fired.quantity,
+            threshold_value=alert.threshold_value,
+            metric_code=fired.metric_code,
+            triggered_at=message.at,
+        )
+        .on_conflict_do_nothing()
+    )
+    if written.rowcount == 0:
+        return
+    await connection.execute(
+        update(usage_alerts)
+        .where(usage_alerts.c.id == alert.id)
+        .values(times_triggered=usage_alerts.c.times_triggered + 1, triggered_at=message.at)
+    )
+    await audit_store.record(
+        connection,
+        scope,
+        Actor("workflow", subscription_workflow_id(scope.project_id, alert.subscription_id)),
+        resource_type="usage_alert",
+        resource_id=alert.id,
+        action="triggered",
+        title=fired.told[0].upper() + fired.told[1:],
+        data={"current_usage": plain(fired.quantity), "level": fired.level, "trigger_id": trigger_id},
+        occurred_at=message.at,
+    )
+    await outbox_store.enqueue(
+        connection,
+        project_id=scope.project_id,
+        topic=outbox_store.WEBHOOK,
+        ordering_key=f"usage_alert:{alert.id}",
+        payload=_webhook(message, fired, trigger_id),
+    )
+    await notification_store.notify(
+        connection,
+        scope,
+        kind="usage_alert",
+        title=f"Usage alert{f' {alert.name}' if alert.name else ''} reached",
+        body=f"{fired.told[0].upper()}{fired.told[1:]}.",
+        resource_type="usage_alert",
+        resource_id=alert.id,
+        key=f"usage_alert:{trigger_id}",
+    )
+
+
+def _webhook(message: EvaluateAlerts, fired: _Fired, trigger_id: UUID) -> dict[str, Any]:
+    """Build the webhook of a trigger: `current_usage` and `threshold_value` are decimal strings (B163, C12)."""
+    alert = fired.alert
+    return {
+        "id": f"msg_{new_id().hex}",
+        "type": "usage_alert.triggered",
+        "created_at": _shown_instant(message.at),
+        "data": {
+            "alert_id": str(alert.id),
+            "trigger_id": str(trigger_id),
+            "name": alert.name,
+            "kind": alert.kind,
+            "subscription_id": shown_id("subscription", alert.subscription_id),
+            "metric_code": fired.metric_code,
+            "current_usage": plain(fired.quantity),
+            "threshold_value": plain(alert.threshold_value),
+            "level": fired.level,
+            "level_value": plain(line_at(alert.threshold_value, fired.level)),
+            "recurring": alert.recurring,
+            "triggered_at": _shown_instant(message.at),
+            "billing_period_start": _shown_instant(message.period_start),
+        },
+    }
+
+
+def _shown_instant(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+async def _draw_lines(
+    connection: AsyncConnection, scope: ProjectScope, message: EvaluateAlerts, lines: Sequence[UsageLine]
+) -> None:
+    """Let the relay know where the nearest line of each metric is, so that it tells the workflow at once."""
+    subscription_id = message.subscription.subscription_id
+    columns = usage_lines.c
+    gone = delete(usage_lines).where(columns.subscription_id == subscription_id)
+    if lines:
+        gone = gone.where(columns.metric_id.not_in([line.metric_id for line in lines]))
+    await connection.execute(gone)
+    if not lines:
+        return
+    rows = [
+        {
+            "subscription_id": subscription_id,
+            "metric_id": line.metric_id,
+            "project_id": scope.project_id,
+            "quantity": line.quantity,
+            "period_start": message.period_start,
+            "period_end": message.period_end,
+        }
+        for line in lines
+    ]
+    statement = insert(usage_lines).values(rows)
+    drawn = {name: statement.excluded[name] for name in ("quantity", "period_start", "period_end")}
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["subscription_id", "metric_id"],
+            set_=drawn,
+            where=tuple_(columns.quantity, columns.period_start, columns.period_end)
+            != tuple_(drawn["quantity"], drawn["period_start"], drawn["period_end"]),
+        )
+    )

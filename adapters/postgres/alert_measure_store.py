@@ -1,0 +1,142 @@
+"""What the alerts and thresholds of a subscription are compared with: quantities, projections, spend, wallets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, func, or_, select
+
+from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.spend_store import spend_of
+from adapters.postgres.usage_store import metric_usages, usages
+from billing.alerts import Threshold, projected
+from billing.charges import Charge, PerUnit
+from billing.period import Period
+from billing.scope import Combination, EventScope
+from models.messages.alerting import EvaluateAlerts
+from models.tables import (
+    plan_versions,
+    subscriptions,
+    usage_threshold_crossings,
+    usage_thresholds,
+    wallets,
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured: a quantity for each alert that has one, and the spend if anything asks for it.
+
+    `quantities` are units of the metric, for money minor units of `currency`. `crossed_before` are thresholds that were
+    crossed on this occasion by another look; `thresholds` is empty while the subscription is not billed.
+    """
+
+    quantities: Mapping[UUID, Decimal]
+    thresholds: Sequence[Threshold] = ()
+    crossed_before: frozenset[UUID] = frozenset()
+    spend_minor: int = 0
+    currency: str = ""
+
+
+async def measure(connection: AsyncConnection, message: EvaluateAlerts, alerts: Sequence[Row[Any]]) -> Measured:
+    """Read everything that a look compares; what nothing asks for costs no statement."""
+    subscription_id = message.subscription.subscription_id
+    period = Period(start=message.period_start, end=message.period_end)
+    thresholds, before = await _thresholds(connection, message)
+    quantities = await quantities_of(connection, subscription_id, alerts, period, at=message.at)
+    kinds = {row.kind for row in alerts}
+    currency, spend_minor = "", 0
+    # In a trial and in a pause nothing is spent, and a threshold that was crossed asks for nothing.
+    if message.billable and ("spend" in kinds or len(before) < len(thresholds)):
+        spend = await spend_of(connection, subscription_id, period, plan_version_id=message.plan_version_id)
+        currency, spend_minor = spend.currency, spend.amount_minor
+        quantities |= {row.id: Decimal(spend_minor) for row in alerts if row.kind == "spend"}
+    if "wallet_balance" in kinds:
+        currency = currency or await _currency(connection, message.plan_version_id)
+        balance = await wallet_balance(connection, subscription_id, currency, at=message.at)
+        quantities |= {row.id: balance for row in alerts if row.kind == "wallet_balance"}
+    return Measured(quantities, thresholds, before, spend_minor, currency)
+
+
+async def quantities_of(
+    connection: AsyncConnection, subscription_id: UUID, alerts: Sequence[Row[Any]], period: Period, *, at: datetime
+) -> dict[UUID, Decimal]:
+    """Give the quantity of each alert on usage, keyed by alert; none for a projection in its period's first tenth."""
+    on_usage = [row for row in alerts if row.metric_id is not None]
+    plain = {row.metric_id for row in on_usage if row.filter is None}
+    found: dict[UUID, Decimal] = {}
+    if plain:
+        whole = await metric_usages(connection, subscription_id, sorted(plain), period)
+        found |= {row.id: whole[row.metric_id].quantity for row in on_usage if row.filter is None}
+    parts = [row for row in on_usage if row.filter is not None]
+    if parts:
+        counted = await usages(connection, subscription_id, [_part(row) for row in parts], period)
+        found |= {row.id: counted[row.id].quantity for row in parts}
+    for row in on_usage:
+        if row.kind == "projected_usage":
+            quantity = projected(found.pop(row.id), period, at)
+            found |= {} if quantity is None else {row.id: quantity}
+    return found
+
+
+def _part(row: Row[Any]) -> Charge:
+    """Count an alert's part of its metric's events in the way in which a charge with a filter counts its own."""
+    scope = EventScope(buckets=(Combination.model_validate(row.filter),), bucket=0)
+    return Charge(id=row.id, metric_id=row.metric_id, scope=scope, model=PerUnit(unit_price=Decimal(0)))
+
+
+async def _thresholds(connection: AsyncConnection, message: EvaluateAlerts) -> tuple[list[Threshold], frozenset[UUID]]:
+    """Give the thresholds of the subscription and of its plan, and which of them are crossed on this occasion.
+
+    One that was crossed by an earlier run of this very look counts as open, so that its invoice is found (C8).
+    """
+    if not message.billable or message.closing:
+        return [], frozenset()
+    columns, crossings = usage_thresholds.c, usage_threshold_crossings.c
+    crossed = (
+        select(crossings.id)
+        .where(
+            crossings.usage_threshold_id == columns.id,
+            crossings.subscription_id == subscriptions.c.id,
+            crossings.billing_key != message.billing_key,
+            or_(columns.recurring.is_(False), crossings.period_start == message.period_start),
+        )
+        .exists()
+    )
+    statement = (
+        select(columns.id, columns.amount_cents, crossed.label("crossed"))
+        .join(
+            subscriptions,
+            or_(columns.subscription_id == subscriptions.c.id, columns.plan_id == subscriptions.c.plan_id),
+        )
+        .where(and_(subscriptions.c.id == message.subscription.subscription_id, columns.deleted_at.is_(None)))
+    )
+    rows = (await connection.execute(statement)).all()
+    return (
+        [Threshold(id=row.id, amount_minor=row.amount_cents) for row in rows],
+        frozenset(row.id for row in rows if row.crossed),
+    )
+
+
+async def _currency(connection: AsyncConnection, plan_version_id: UUID) -> str:
+    found = await connection.scalar(select(plan_versions.c.currency).where(plan_versions.c.id == plan_version_id))
+    return str(found)
+
+
+async def wallet_balance(connection: AsyncConnection, subscription_id: UUID, currency: str, *, at: datetime) -> Decimal:
+    """Give what the customer's wallets of a currency hold, in minor units; expired and terminated ones hold nothing."""
+    held = func.coalesce(func.sum(wallets.c.credits_balance * wallets.c.rate_amount), 0)
+    statement = (
+        select(held)
+        .join(subscriptions, subscriptions.c.customer_id == wallets.c.customer_id)
+        .where(
+            subscriptions.c.id == subscription_id,
+            wallets.c.status == "active",
+            func.upper(wallets.c.currency) == currency.upper(),
+            or_(wallets.c.expires_at.is_(None), wallets.c.expires_at > at),
+        )
+    )
+    return Decimal((await connection.execute(statement)).scalar_one())

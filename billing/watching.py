@@ -1,0 +1,113 @@
+"""When a subscription's workflow looks at its alerts and thresholds, and its state after each look (seed 002).
+
+Pure reducers over `billing.subscription.SubscriptionState`. A subscription without alerts has no `watching`, and
+nothing here costs it anything.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from billing.alerts import UsageLine, Watching
+from billing.lifecycle import is_billed_at_its_end
+from billing.period import Instant
+from billing.subscription import SubscriptionState, Wake
+
+
+def must_look(state: SubscriptionState) -> bool:
+    """Tell whether the record has to be asked whether something fires.
+
+    It has to when an alert was changed (B145), a period began, the plan version or the billing changed, or newer usage
+    has got to the nearest line. Outside of periods nothing fires.
+    """
+    watching, period = state.watching, state.period
+    if watching is None or period is None or state.is_over:
+        return False
+    looked_at = (watching.seen, watching.period_start, watching.plan_version_id, watching.billable)
+    if looked_at != (watching.asked, period.start, state.plan_version_id, is_billed_at_its_end(state)):
+        return True
+    if state.usage_watermark <= watching.watermark or state.usage_period_start != period.start:
+        return False
+    return watching.each_signal or bool(reached(state))
+
+
+def look_due(state: SubscriptionState) -> Wake | None:
+    """Give the look that comes before everything else, so that what fires does so at its own time; None if none is."""
+    if not must_look(state) or state.period is None:
+        return None
+    return Wake(kind="look", at=state.period.start)
+
+
+def reached(state: SubscriptionState) -> tuple[UsageLine, ...]:
+    """Give the metrics whose usage has got to their nearest line."""
+    if state.watching is None:
+        return ()
+    return state.watching.reached(UsageLine(metric_id=used.metric_id, quantity=used.quantity) for used in state.usage)
+
+
+def asked(state: SubscriptionState) -> SubscriptionState:
+    """Give the state after alerts, thresholds or a wallet changed: it looks at them next."""
+    watching = state.watching
+    after = Watching() if watching is None else watching.model_copy(update={"asked": watching.asked + 1, "error": None})
+    return state.model_copy(update={"watching": after})
+
+
+def asked_again(state: SubscriptionState) -> SubscriptionState:
+    """Give the state that looks once more, if it watches anything: before its clock moves, and when it is unparked."""
+    return state if state.watching is None else asked(state)
+
+
+def still_failing(state: SubscriptionState) -> str | None:
+    """Give the error that keeps thresholds of this period from being invoiced, until something changes."""
+    watching, period = state.watching, state.period
+    if watching is None or period is None or watching.period_start != period.start or watching.asked != watching.seen:
+        return None
+    return watching.error
+
+
+def error_skipped(state: SubscriptionState) -> SubscriptionState:
+    """Give the state that no longer shows why a look failed; it looks again when something changes."""
+    if state.watching is None:
+        return state
+    return state.model_copy(update={"watching": state.watching.model_copy(update={"error": None})})
+
+
+def looked(
+    state: SubscriptionState,
+    at_look: SubscriptionState,
+    *,
+    lines: Sequence[UsageLine] = (),
+    each_signal: bool = False,
+    told: Sequence[str] = (),
+    nothing: bool = False,
+    error: str | None = None,
+) -> SubscriptionState:
+    """Give the state after a look that began in the state `at_look`; what was asked meanwhile is looked at again.
+
+    `nothing` says that there is nothing to watch any more. After an `error` it waits until something changes.
+    """
+    watching, before = state.watching, at_look.watching
+    assert watching is not None, "a change of watching keeps it until the look is over"
+    assert before is not None, "a look begins with something to watch"
+    assert at_look.period is not None, "a look is at a period"
+    if nothing and watching.asked == before.asked:
+        return state.model_copy(update={"watching": None})
+    after = watching.model_copy(
+        update={
+            "seen": before.asked,
+            "looks": before.looks + 1,
+            "watermark": at_look.usage_watermark,
+            "period_start": at_look.period.start,
+            "plan_version_id": at_look.plan_version_id,
+            "billable": is_billed_at_its_end(at_look),
+            "lines": tuple(lines),
+            "each_signal": each_signal,
+            "told": watching.telling(told),
+            "error": error,
+        }
+    )
+    return state.model_copy(update={"watching": after})
+
+
+def progressive_key(subscription_id: UUID, period_start: Instant, looks: int) -> str:
+    """Name the invoice that one look may make in the middle of a period; a second run finds it (C8)."""
+    return f"{subscription_id}:{period_start.isoformat()}:progressive:{looks}"

@@ -1,0 +1,48 @@
+"""Messages of usage alerts and thresholds (activities/alerting.py), and the signal that they changed."""
+
+from datetime import datetime
+from uuid import UUID
+
+from billing.alerts import UsageLine
+from models.messages.base import Message, SubscriptionRef
+
+
+class AlertsChanged(Message):
+    """An alert, a threshold or a wallet that a subscription watches was made, changed or removed (signal).
+
+    It says only that: the workflow reads the record, so that lost order and duplicates do no harm.
+    """
+
+
+class EvaluateAlerts(Message):
+    """Fire what the usage of ``[period_start, period_end)`` has reached, once, in one transaction.
+
+    ``at`` is the subscription's now. ``billable`` says whether its usage is billed: only then are thresholds crossed.
+    ``closing`` says that the period ends: its bill follows, so no threshold is looked at. ``billing_key`` names the
+    invoice that this look may make; a second run finds the thresholds again that the first one crossed under it.
+    """
+
+    subscription: SubscriptionRef
+    period_start: datetime
+    period_end: datetime
+    at: datetime
+    plan_version_id: UUID
+    billable: bool
+    closing: bool = False
+    billing_key: str
+
+
+class AlertsEvaluated(Message):
+    """What a look found. ``told`` tells for people what fired.
+
+    ``crossed`` are thresholds to be invoiced now, ``spend_minor`` the spend of the period in minor units of
+    ``currency``. ``lines`` and ``each_signal`` say when to look again, ``nothing`` that there is nothing to watch.
+    """
+
+    told: tuple[str, ...] = ()
+    crossed: tuple[UUID, ...] = ()
+    spend_minor: int = 0
+    currency: str = ""
+    lines: tuple[UsageLine, ...] = ()
+    each_signal: bool = False
+    nothing: bool = False

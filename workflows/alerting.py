@@ -1,0 +1,80 @@
+"""How a subscription's workflow looks at its alerts and thresholds, and invoices what a threshold asks for."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from activities import calls
+from billing import lifecycle, watching
+from billing.numbers import grouped
+from billing.story import shown_amount
+from billing.subscription import SubscriptionState
+from models.messages import subscription_steps as steps
+from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
+from models.messages.closing import InvoiceClosed
+
+Change = Callable[[SubscriptionState], SubscriptionState]
+
+
+async def look(state: SubscriptionState, *, at: datetime, closing: bool = False) -> Change:
+    """Fire what has been reached; answers the change of the state, to be made of what the state is by then.
+
+    `closing` looks at a period that ends now, whether or not a signal told of its last usage. A subscription that
+    watches nothing, and one that need not look yet, run no activity.
+    """
+    if not (watching.must_look(state) or (closing and state.watching is not None and state.period is not None)):
+        return lambda now: now
+    stuck = watching.still_failing(state)
+    message = steps.look_of(state, at=at, closing=closing or stuck is not None)
+    found = await calls.evaluate_alerts(message, shown=_why(state))
+    if isinstance(found, str):
+        return lambda now: watching.looked(now, state, error=found)
+    closed = await _invoiced(state, message, found)
+    told = (*found.told, *_told(found, closed))
+    error = closed if isinstance(closed, str) else stuck
+    invoice = None if closed is None or isinstance(closed, str) else steps.opened(closed, at=message.at)
+
+    def change(now: SubscriptionState) -> SubscriptionState:
+        after = watching.looked(
+            now,
+            state,
+            lines=found.lines,
+            each_signal=found.each_signal,
+            told=told,
+            nothing=found.nothing,
+            error=error,
+        )
+        return after if invoice is None else lifecycle.followed(after, invoice)
+
+    return change
+
+
+async def _invoiced(
+    state: SubscriptionState, look: EvaluateAlerts, found: AlertsEvaluated
+) -> InvoiceClosed | str | None:
+    """Bill the usage so far if a threshold was crossed; an error instead of the invoice if no retry can cure it."""
+    if not found.crossed:
+        return None
+    spent = shown_amount(found.spend_minor, found.currency)
+    return await calls.bill_or_reason(
+        steps.progressive_close(state, look, found), shown=f"threshold reached: bill the usage so far, {spent}"
+    )
+
+
+def _why(state: SubscriptionState) -> str:
+    """Say why it looks: the usage that has got to a line, or that something changed."""
+    reached = watching.reached(state)
+    if not reached:
+        return "look at alerts and thresholds"
+    keys = {used.metric_id: used.metric_key for used in state.usage}
+    return "alert line reached: " + ", ".join(f"{keys[at.metric_id]} {grouped(at.quantity)}" for at in reached[:3])
+
+
+def _told(found: AlertsEvaluated, closed: InvoiceClosed | str | None) -> tuple[str, ...]:
+    if closed is None:
+        return ()
+    what = f"threshold reached at {shown_amount(found.spend_minor, found.currency)}"
+    if isinstance(closed, str):
+        return (f"{what}, not invoiced: {closed}",)
+    if closed.invoice_id is None:
+        return (f"{what}, nothing unbilled",)
+    return (f"{what}, invoice {closed.number} over {shown_amount(closed.total_minor, closed.currency)}",)
