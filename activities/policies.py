@@ -23,13 +23,16 @@ class RemotePolicy(TypedDict):
     retry_policy: RetryPolicy
 
 
+#: A pause adds about six events to the history: with two minutes a run has room for ten days without Postgres.
+_LONGEST_PAUSE: Final = timedelta(minutes=2)
+
 DATABASE: Final[LocalPolicy] = {
     # No limit on the whole: Postgres may be away for long, and nothing is decided before the record has it.
     "start_to_close_timeout": timedelta(seconds=30),
     # Longer pauses become timers of the workflow, so that its task does not stay open.
     "local_retry_threshold": timedelta(seconds=5),
     "retry_policy": RetryPolicy(
-        initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
+        initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=_LONGEST_PAUSE
     ),
 }
 """One transaction in Postgres; safe to run again."""
@@ -57,7 +60,7 @@ CLOSING: Final[LocalPolicy] = {
     "retry_policy": RetryPolicy(
         initial_interval=timedelta(milliseconds=200),
         backoff_coefficient=2,
-        maximum_interval=timedelta(seconds=30),
+        maximum_interval=_LONGEST_PAUSE,
         non_retryable_error_types=_NO_RETRY_CURES,
     ),
 }
@@ -74,3 +77,23 @@ PROVIDER: Final[RemotePolicy] = {
     ),
 }
 """One payment attempt at a provider: the attempt's row is committed before the call."""
+
+
+class PatientPolicy(TypedDict):
+    """Options of an ordinary activity that is tried until it is done."""
+
+    start_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+WEBHOOK: Final[PatientPolicy] = {
+    # More than an attempt may take (DURABILL_WEBHOOK_TIMEOUT_SECONDS is at most 60), and its two transactions.
+    "start_to_close_timeout": timedelta(minutes=2),
+    "heartbeat_timeout": timedelta(seconds=10),
+    # A receiver that refuses is an outcome, not a failure: this is for a database that is away.
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=1)
+    ),
+}
+"""One more attempt to deliver a webhook."""

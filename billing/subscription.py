@@ -8,7 +8,7 @@ Two times: `at` is the subscription's now (a test clock's time, if it lives in o
 matters only for asking again about unknown payment outcomes (C11).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
@@ -215,8 +215,10 @@ def transition(status: Status, command: Command) -> Status:
     return after
 
 
-def next_wake(state: SubscriptionState, *, at: datetime, wall: datetime) -> Wake:
-    """Say what is due next: the earliest thing, ties in a fixed order.
+def next_wake(
+    state: SubscriptionState, *, at: datetime, wall: datetime, collecting: Collection[UUID] = frozenset()
+) -> Wake:
+    """Say what is due next: the earliest thing, ties in a fixed order; nothing about invoices that are being collected.
 
     In a test clock, what is due after the frozen time is not due at all until the clock moves; when everything up to it
     has happened, the clock has to be told (`clock_reached`).
@@ -224,12 +226,17 @@ def next_wake(state: SubscriptionState, *, at: datetime, wall: datetime) -> Wake
     if state.is_finished:
         return NOTHING
     frozen = state.clock.frozen_time if state.clock else None
-    candidates = [wake for wake in _scheduled(state) if frozen is None or _when(wake) <= frozen]
+    candidates = [
+        wake
+        for wake in _scheduled(state)
+        if wake.invoice_id not in collecting and (frozen is None or _when(wake) <= frozen)
+    ]
     if candidates:
         first = min(candidates, key=_place)
         if frozen is not None or _when(first) <= at:
             return first
-    resolve = min(_resolving(state), key=_place, default=None)
+    asking = (wake for wake in _resolving(state) if wake.invoice_id not in collecting)
+    resolve = min(asking, key=_place, default=None)
     if resolve is not None and _when(resolve) <= wall:
         return resolve
     if state.clock is not None and state.clock.reported != state.clock.frozen_time:
@@ -257,6 +264,11 @@ def overdue(state: SubscriptionState, *, at: datetime) -> Wake:
         return NOTHING
     due = (wake for wake in _scheduled(state) if wake.kind != "payment_retry" and _when(wake) <= at)
     return min(due, key=_place, default=NOTHING)
+
+
+def is_collected_by(wake: Wake, invoice: OpenInvoice) -> bool:
+    """Whether a payment that was due is still to be made: nobody charged the invoice in between."""
+    return wake.at == (invoice.next_attempt_at if wake.kind == "payment_retry" else invoice.resolve_at)
 
 
 def _when(wake: Wake) -> datetime:

@@ -8,6 +8,7 @@ provider that hangs delays neither the next close nor a command.
 import asyncio
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from temporalio import workflow
 from temporalio.common import SearchAttributePair
@@ -23,6 +24,7 @@ from billing.subscription import (
     IllegalTransition,
     SubscriptionState,
     Wake,
+    is_collected_by,
     is_due,
     next_wake,
     overdue,
@@ -35,7 +37,6 @@ from models.messages.closing import InvoiceClosed
 from models.messages.collecting import InvoiceCollected
 from models.messages.lifecycle import FindInvoice, LifecycleAction, ReportClock
 from models.messages.subscription import (
-    Activate,
     Cancel,
     ChargeInvoice,
     ClockAdvanced,
@@ -43,20 +44,17 @@ from models.messages.subscription import (
     CommandAccepted,
     InvoiceNow,
     InvoiceStatusChanged,
-    MigratePlan,
-    Pause,
-    Resume,
-    RetryParked,
-    SkipParked,
     SubscriptionStart,
     UsageRecorded,
 )
 from models.visibility import search_attributes
 from workflows import alerting
+from workflows.commanded import Commanded
+from workflows.payments_under_way import PaymentsUnderWay
 
 
 @workflow.defn(name=SUBSCRIPTION_WORKFLOW)
-class SubscriptionWorkflow:
+class SubscriptionWorkflow(Commanded):
     """Lives as long as its subscription has something to do; its state is the only thing carried from run to run."""
 
     @workflow.init
@@ -67,7 +65,7 @@ class SubscriptionWorkflow:
         self._periods_before = start.state.periods_closed
         self._shown: tuple[SearchAttributePair[Any], ...] = tuple(workflow.info().typed_search_attributes)
         self._turn = asyncio.Lock()
-        self._payments = asyncio.Lock()
+        self._payments = PaymentsUnderWay()
 
     @workflow.run
     async def run(self, start: SubscriptionStart) -> CommandAccepted:
@@ -75,16 +73,23 @@ class SubscriptionWorkflow:
         self._tell()
         while not self._state.is_finished:
             if self._is_full():
-                await workflow.wait_condition(workflow.all_handlers_finished)
+                await self._come_to_rest()
                 workflow.continue_as_new(start.model_copy(update={"state": self._state}))
+            if self._payments.forget_those_over():
+                self._tell()
             wake = self._next()
             if is_due(self._state, wake, wall=workflow.now()):
                 await self._act(wake)
                 self._tell()
             else:
                 await self._wait(wake)
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._come_to_rest()
         return CommandAccepted(status=self._state.status)
+
+    async def _come_to_rest(self) -> None:
+        """Wait until nothing is under way."""
+        await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._payments.all_over)
+        self._payments.forget_those_over()
 
     # What is due, and waiting for it
 
@@ -92,14 +97,15 @@ class SubscriptionWorkflow:
         return subscription_now(self._state, wall=workflow.now())
 
     def _next(self) -> Wake:
-        return watching.look_due(self._state) or next_wake(self._state, at=self._now(), wall=workflow.now())
+        following = next_wake(self._state, at=self._now(), wall=workflow.now(), collecting=self._payments)
+        return watching.look_due(self._state) or following
 
     async def _wait(self, wake: Wake) -> None:
         """Wait until the wake is due, or something else is next."""
         timeout = None if wake.at is None else wake.at - workflow.now()
         try:
             await workflow.wait_condition(
-                lambda: self._state.is_finished or self._is_full() or self._next() != wake,
+                lambda: self._state.is_finished or self._is_full() or self._payments.any_over or self._next() != wake,
                 timeout=timeout,
                 timeout_summary=WAITS_FOR[wake.kind],
             )
@@ -115,8 +121,8 @@ class SubscriptionWorkflow:
         )
 
     async def _act(self, wake: Wake) -> None:
-        if wake.kind in ("payment_retry", "payment_resolve"):
-            await self._collect_when_due(wake)
+        if wake.invoice_id is not None:
+            await self._begin_collecting(wake, wake.invoice_id)
             return
         async with self._turn:
             if self._next() == wake:
@@ -213,11 +219,16 @@ class SubscriptionWorkflow:
 
     # Collection
 
-    async def _collect_when_due(self, wake: Wake) -> None:
-        assert wake.invoice_id is not None, "a payment belongs to an invoice"
-        async with self._payments:
-            invoice = self._state.invoice(wake.invoice_id)
-            if invoice is None or self._next() != wake:
+    async def _begin_collecting(self, wake: Wake, invoice_id: UUID) -> None:
+        """Collect beside everything else, as a provider may take long; in a test clock one thing follows another."""
+        task = self._payments.begin(invoice_id, self._collect_when_due(wake, invoice_id))
+        if self._state.clock is not None:
+            await workflow.wait_condition(task.done)
+
+    async def _collect_when_due(self, wake: Wake, invoice_id: UUID) -> None:
+        async with self._payments.lock:
+            invoice = self._state.invoice(invoice_id)
+            if invoice is None or not is_collected_by(wake, invoice):
                 return
             if wake.kind == "payment_retry" and wake.at is not None:
                 self._state = lifecycle.lived_until(self._state, wake.at)
@@ -240,7 +251,7 @@ class SubscriptionWorkflow:
 
     # Commands
 
-    async def _command(self, command: steps.LifecycleCommand) -> CommandAccepted:
+    async def carry_out(self, command: steps.LifecycleCommand) -> CommandAccepted:
         """Carry out a command once; its repetition finds it done, in a later run too."""
         async with self._turn:
             if command.request_id not in self._state.recent_requests:
@@ -258,66 +269,11 @@ class SubscriptionWorkflow:
                 self._tell()
             return CommandAccepted(status=self._state.status)
 
-    def _must_allow(self, command: steps.LifecycleCommand) -> None:
+    def must_allow(self, command: steps.LifecycleCommand) -> None:
         """Refuse a command before it reaches the history; raises `IllegalTransition`."""
         if command.request_id not in self._state.recent_requests:
             _, change = steps.decided(self._state, command, at=self._now())
             change(self._state)
-
-    @workflow.update
-    async def pause(self, command: Pause) -> CommandAccepted:
-        """Pause billing; usage is kept."""
-        return await self._command(command)
-
-    @pause.validator
-    def _may_pause(self, command: Pause) -> None:
-        self._must_allow(command)
-
-    @workflow.update
-    async def resume(self, command: Resume) -> CommandAccepted:
-        """Go on with billing, from the current period."""
-        return await self._command(command)
-
-    @resume.validator
-    def _may_resume(self, command: Resume) -> None:
-        self._must_allow(command)
-
-    @workflow.update
-    async def activate(self, command: Activate) -> CommandAccepted:
-        """Start a pending subscription now."""
-        return await self._command(command)
-
-    @activate.validator
-    def _may_activate(self, command: Activate) -> None:
-        self._must_allow(command)
-
-    @workflow.update
-    async def cancel(self, command: Cancel) -> CommandAccepted:
-        """End at the period's end, or now, then with a final invoice unless the command says to skip it."""
-        return await self._command(command)
-
-    @cancel.validator
-    def _may_cancel(self, command: Cancel) -> None:
-        self._must_allow(command)
-
-    @workflow.update
-    async def migrate_plan(self, command: MigratePlan) -> CommandAccepted:
-        """Move to another plan version, now or with the next period (B38)."""
-        return await self._command(command)
-
-    @migrate_plan.validator
-    def _may_migrate_plan(self, command: MigratePlan) -> None:
-        self._must_allow(command)
-
-    @workflow.update
-    async def retry_parked(self, command: RetryParked) -> CommandAccepted:
-        """Take up again what was set aside with an error."""
-        return await self._command(command)
-
-    @workflow.update
-    async def skip_parked(self, command: SkipParked) -> CommandAccepted:
-        """Forget what was set aside with an error."""
-        return await self._command(command)
 
     @workflow.update
     async def invoice_now(self, command: InvoiceNow) -> InvoiceClosed:
@@ -338,7 +294,7 @@ class SubscriptionWorkflow:
     @workflow.update
     async def charge_invoice(self, command: ChargeInvoice) -> InvoiceCollected:
         """Collect an invoice now; of several at once one pays and the others find it paid (B126)."""
-        async with self._payments:
+        async with self._payments.lock:
             invoice = self._state.invoice(command.invoice_id)
             if invoice is None:
                 question = FindInvoice(subscription=steps.ref_of(self._state), invoice_id=command.invoice_id)
