@@ -161,7 +161,7 @@ async def _progress(connection: AsyncConnection, each: Held) -> list[dict[str, A
     used: dict[str | None, Decimal] = {}
     if each.usage is not None:
         with exact():
-            for charge, line in zip(each.usage.charges, each.usage.lines, strict=True):
+            for charge, line in each.usage.by_line:
                 used[charge.metric_key] = used.get(charge.metric_key, Decimal(0)) + line.quantity
     granted = await entitlement_store.of_plan(connection, each.row.plan_id)
     return [_limit(row, used.get(row.feature_code)) for row in granted]

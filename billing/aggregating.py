@@ -44,7 +44,7 @@ class Aggregation(BaseModel):
     * `from_events` over event rows with the columns value NUMERIC, properties JSONB, occurred_at and received_at
       TIMESTAMPTZ, id UUID, restricted to the period. `sql_parameters` names the binds that it needs of `:start`, `:end`
       (the period), `:field` and `:percentile` (the configuration, see `bindings`).
-    Both give 0 for no rows.
+    Both give 0 for no rows. When the aggregation `carries`, the rows are those from before the period too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,12 +60,21 @@ class Aggregation(BaseModel):
     field: str | None = Field(default=None, min_length=1, max_length=255)
     """The event property that holds the value; None reads the event's own value."""
 
+    @property
+    def carries(self) -> bool:
+        """Whether what occurred before a period is carried into it."""
+        return False
+
     def fold(self, events: Iterable[EventValue], period: Period) -> Decimal:
-        """Give the quantity of the events that occurred in the period; 0 without any.
+        """Give the quantity of the events that occurred in the period, or before its end if it `carries`; 0 for none.
 
         The order of the events does not matter, and an event that comes twice (same key) counts once (C3).
         """
-        distinct = {event.key: event for event in events if period.contains(event.occurred_at)}
+        distinct = {
+            event.key: event
+            for event in events
+            if event.occurred_at < period.end and (self.carries or event.occurred_at >= period.start)
+        }
         ordered = sorted(distinct.values(), key=lambda event: (event.occurred_at, event.received_at, event.key))
         return self._fold(ordered, period)
 
@@ -76,16 +85,28 @@ class Aggregation(BaseModel):
     def value_of(self, *, value: Decimal | None, properties: Mapping[str, object]) -> Decimal | None:
         """Give the number that an event counts for, to be stored as its `value` when it is accepted.
 
-        It is the value it came with, else the number in the property `field`; None when it has neither.
+        It is the number in the property `field`, where the metric names one and the event has it; else the value that
+        it came with. None when it has neither, and when the property is no number.
         """
-        if value is not None or self.field is None:
-            return value
-        return number_of(properties.get(self.field))
+        found = None if self.field is None else properties.get(self.field)
+        return value if found is None else number_of(found)
 
     @property
     def bindings(self) -> Mapping[str, str | None]:
         """The bind values of `from_events` that come from the configuration."""
         return {"field": self.field} if "field" in self.sql_parameters else {}
+
+
+class Carrying(Aggregation):
+    """An aggregation that a metric may let go on from one period into the next."""
+
+    carry_over: bool = False
+    """Whether events from before a period count in it too, as BoxBilling's `recurring` has it."""
+
+    @property
+    def carries(self) -> bool:
+        """Whether what occurred before a period is carried into it."""
+        return self.carry_over
 
 
 def values(events: Iterable[EventValue]) -> list[Decimal]:

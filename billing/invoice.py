@@ -4,10 +4,12 @@ assemble() subtracts what exists from what the record says now. A first invoice,
 usage and a run that is repeated after a crash are therefore one piece of code.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
@@ -18,6 +20,7 @@ from billing.numbers import ExactDecimal, exact
 from billing.period import Instant, Period
 from billing.pricing import Step
 from billing.rating import LineKind, ProposedLine
+from billing.scope import UNGROUPED, Group, group_label
 
 MOST_LINES: Final = 1000
 """An invoice with more lines is refused."""
@@ -34,6 +37,13 @@ class AbsurdInvoice(ValueError):
     """Raised for lines that no real bill has; the close parks instead of sending them (design: safety bounds)."""
 
 
+class TooManyGroups(AbsurdInvoice):
+    """Raised for a charge whose group_by finds more groups in a period than an invoice may have lines for."""
+
+    def __init__(self, group_by: Sequence[str], most: int) -> None:
+        super().__init__(f"grouping by {', '.join(group_by)} gives more than {most} groups in one period")
+
+
 class IllegalTransition(ValueError):
     """Raised when an invoice in this status cannot take this event."""
 
@@ -44,7 +54,10 @@ class IllegalTransition(ValueError):
 
 
 class BilledLine(BaseModel):
-    """An invoice line that exists already: what one charge was billed for the period that starts at `period_start`."""
+    """An invoice line that exists already: what one charge was billed for the period that starts at `period_start`.
+
+    `group` is the group that it billed, of a charge with group_by.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,6 +66,7 @@ class BilledLine(BaseModel):
     amount_minor: int
     quantity: ExactDecimal
     events: int = 0
+    group: Group = UNGROUPED
 
 
 class InvoiceLine(BaseModel):
@@ -60,7 +74,7 @@ class InvoiceLine(BaseModel):
 
     `quantity`, `events` and `amount_minor` are the increment, `total_quantity` and `steps` those of the whole period.
     `reason` is `adjustment` when a period that was billed and closed has changed since (B108). `reference` is the same
-    on every run: the charge and the start of the period.
+    on every run: the charge, the start of the period and the group.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +82,7 @@ class InvoiceLine(BaseModel):
     reference: str
     charge_id: UUID
     metric_id: UUID | None
+    group: Group = UNGROUPED
     kind: LineKind
     description: str
     quantity: ExactDecimal
@@ -81,19 +96,24 @@ class InvoiceLine(BaseModel):
 
 
 class _Billed(NamedTuple):
-    """The sum of the existing lines of one charge in one period."""
+    """The sum of the existing lines of one charge and group in one period."""
 
     amount_minor: int
     quantity: Decimal
     events: int
 
 
-_Key = tuple[UUID, datetime]
+_Key = tuple[UUID, datetime, Group]
+_NOTHING_BILLED: Final = _Billed(0, Decimal(0), 0)
 
 
-def line_reference(charge_id: UUID, period_start: datetime) -> str:
-    """Give the stable name of a charge in a period, under which a line is written at most once on an invoice."""
-    return f"{charge_id}:{period_start.isoformat()}"
+def line_reference(charge_id: UUID, period_start: datetime, group: Group = UNGROUPED) -> str:
+    """Give the stable name of a charge in a period, under which a line is written at most once on an invoice.
+
+    A group is named by a digest of its values, which may be long.
+    """
+    name = f"{charge_id}:{period_start.isoformat()}"
+    return f"{name}:{sha256(json.dumps(group).encode()).hexdigest()[:16]}" if group else name
 
 
 def assemble(
@@ -106,7 +126,8 @@ def assemble(
 
     A charge that was never billed for its period always gets its line, even of 0 (B29); one that was gets a line only
     if its amount or quantity changed. The same inputs a second time, with the first result among `existing`, give ().
-    Existing lines of other charges or periods are left alone.
+    Existing lines of other charges or periods are left alone. Each group of a charge is a difference of its own; what a
+    group was billed that has no usage any more is given back, as is the line of a charge that had no groups yet.
 
     `closed_until` is the exclusive end of the time whose periods were closed before: a change in a period that ended by
     then is an `adjustment`, a later one belongs to its running `period`. None: all that was billed was closed.
@@ -115,10 +136,10 @@ def assemble(
     _unique(proposed)
     billed = _sums(existing)
     lines = []
-    for line in proposed:
-        before = billed.get((line.charge_id, line.period.start))
+    for line in _with_vanished(proposed, billed):
+        before = billed.get(_key(line))
         if before is None:
-            lines.append(_line(line, _Billed(0, Decimal(0), 0), reason=None))
+            lines.append(_line(line, _NOTHING_BILLED, reason=None))
         elif (before.amount_minor, before.quantity) != (line.amount_minor, line.quantity):
             closed = closed_until is None or line.period.end <= closed_until
             lines.append(_line(line, before, reason="adjustment" if closed else "period"))
@@ -174,9 +195,10 @@ def _line(line: ProposedLine, before: _Billed, *, reason: Reason | None) -> Invo
     with exact():
         quantity = line.quantity - before.quantity
     return InvoiceLine(
-        reference=line_reference(line.charge_id, line.period.start),
+        reference=line_reference(*_key(line)),
         charge_id=line.charge_id,
         metric_id=line.metric_id,
+        group=line.group,
         kind=line.kind,
         description=f"{line.description}{suffix}",
         quantity=quantity,
@@ -190,11 +212,40 @@ def _line(line: ProposedLine, before: _Billed, *, reason: Reason | None) -> Invo
     )
 
 
+def _key(line: ProposedLine) -> _Key:
+    return line.charge_id, line.period.start, line.group
+
+
+def _with_vanished(proposed: Sequence[ProposedLine], billed: Mapping[_Key, _Billed]) -> list[ProposedLine]:
+    """Add, after the lines of each charge, lines of nothing for its groups that were billed and are not proposed."""
+    wanted = {_key(line) for line in proposed}
+    gone: defaultdict[tuple[UUID, datetime], list[Group]] = defaultdict(list)
+    for charge_id, start, group in billed.keys() - wanted:
+        gone[charge_id, start].append(group)
+    if not gone:
+        return list(proposed)
+    last = {(line.charge_id, line.period.start): index for index, line in enumerate(proposed)}
+    lines: list[ProposedLine] = []
+    for index, line in enumerate(proposed):
+        lines.append(line)
+        key = (line.charge_id, line.period.start)
+        if last[key] == index:
+            lines += [_nothing(line, group) for group in sorted(gone.get(key, []), key=json.dumps)]
+    return lines
+
+
+def _nothing(line: ProposedLine, group: Group) -> ProposedLine:
+    name = f"{line.label} ({group_label(group)})" if group else line.label
+    description = f"{name} — no usage left" if group else f"{name} — billed by group now"
+    nothing = {"quantity": Decimal(0), "events": 0, "amount_minor": 0, "steps": ()}
+    return line.model_copy(update={"group": group, "description": description, **nothing})
+
+
 def _sums(existing: Sequence[BilledLine]) -> dict[_Key, _Billed]:
-    """Add up what was billed for each charge and period."""
+    """Add up what was billed for each charge, period and group."""
     grouped: defaultdict[_Key, list[BilledLine]] = defaultdict(list)
     for line in existing:
-        grouped[line.charge_id, line.period_start].append(line)
+        grouped[line.charge_id, line.period_start, line.group].append(line)
     with exact():
         return {
             key: _Billed(
@@ -207,9 +258,9 @@ def _sums(existing: Sequence[BilledLine]) -> dict[_Key, _Billed]:
 
 
 def _unique(proposed: Sequence[ProposedLine]) -> None:
-    """Raise unless every charge is proposed at most once for each period: two would bill it twice."""
-    counts = Counter((line.charge_id, line.period.start) for line in proposed)
-    for (charge_id, start), count in counts.items():
+    """Raise unless every charge and group is proposed at most once for each period: two would bill it twice."""
+    counts = Counter(_key(line) for line in proposed)
+    for (charge_id, start, _), count in counts.items():
         if count > 1:
             raise AbsurdInvoice(f"charge {charge_id} is proposed {count} times for the period from {start.isoformat()}")
 

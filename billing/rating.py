@@ -18,6 +18,7 @@ from billing.numbers import ExactDecimal, grouped
 from billing.period import Period
 from billing.pricing import Step, price
 from billing.proration import fraction, prorated
+from billing.scope import UNGROUPED, Group, group_label
 from billing.usage import NO_USAGE, Usage
 
 LineKind = Literal["usage", "fee"]
@@ -35,6 +36,7 @@ class ProposedLine(BaseModel):
     """What one charge costs in one whole period; `amount_minor` is rounded, once (R2).
 
     `unit_amount` and the amounts of `steps` are major units and unrounded; `steps` are those of the full period.
+    `group` are the property values whose events are priced, of a charge with group_by; `label` names the charge.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +44,8 @@ class ProposedLine(BaseModel):
     charge_id: UUID
     metric_id: UUID | None
     kind: LineKind
+    group: Group = UNGROUPED
+    label: str = ""
     description: str
     quantity: ExactDecimal
     events: int
@@ -61,26 +65,45 @@ def rate(
 ) -> tuple[ProposedLine, ...]:
     """Price every charge for one period: one line for each, in the order of the charges (B29), also at zero.
 
+    A charge with group_by has one line for each group that was used, each priced by itself: tiers start in every group.
+
     `usages` is keyed by charge id, or by metric id for all charges of that metric; a metered charge without an entry
     was not used. `full_period` is the uncut period: a fixed fee is prorated when `period` is shorter (R14), usage not.
     Plan of seed 001 at 1,200,000 calls: 10000 + 4900 = 14900 cents (B98, C16). Raises `UnknownCurrency`, `NotWithin`.
     """
-    return tuple(
-        _usage_line(charge, _usage(charge, usages), period=period, currency=currency)
-        if charge.metered
-        else _fee_line(charge, period=period, full_period=full_period, currency=currency)
-        for charge in charges
-    )
+    lines: list[ProposedLine] = []
+    for charge in charges:
+        if charge.metered:
+            lines += _usage_lines(charge, _usage(charge, usages), period=period, currency=currency)
+        else:
+            lines.append(_fee_line(charge, period=period, full_period=full_period, currency=currency))
+    return tuple(lines)
 
 
-def usage_description(charge: Charge, quantity: Decimal) -> str:
+def usage_description(charge: Charge, usage: Usage, group: Group = UNGROUPED) -> str:
     """Name a usage line: metric, pricing word, quantity and unit (B99).
 
     "API Calls — tiered usage (1,200,000 calls)"; without a unit the last word of the metric's name, in lower case (C5).
     """
-    name = charge.metric_name or charge.metric_key or "Usage"
-    unit = charge.unit or _last_word(name)
-    return f"{charge.description or name} — {charge.model.word} ({grouped(quantity)} {unit})"
+    unit = charge.unit if usage.metric_name is None else usage.unit
+    unit = unit or _last_word(_metric_name(charge, usage))
+    return f"{usage_label(charge, usage, group)} — {charge.model.word} ({grouped(usage.billable)} {unit})"
+
+
+def usage_label(charge: Charge, usage: Usage, group: Group = UNGROUPED) -> str:
+    """Name what a usage line bills: "API Calls (region: eu; user: ann)".
+
+    A charge's own description names its metric and its filter; the metric's name is the one it has now.
+    """
+    parts = [] if charge.scope is None or charge.scope.only is None else [charge.scope.only.label]
+    parts = [] if charge.description else parts
+    parts += [group_label(group)] if group else []
+    name = charge.description or _metric_name(charge, usage)
+    return f"{name} ({'; '.join(parts)})" if parts else name
+
+
+def _metric_name(charge: Charge, usage: Usage) -> str:
+    return usage.metric_name or charge.metric_name or charge.metric_key or "Usage"
 
 
 def _last_word(name: str) -> str:
@@ -96,13 +119,24 @@ def _usage(charge: Charge, usages: Mapping[UUID, Usage]) -> Usage:
     return usages.get(charge.metric_id, NO_USAGE)
 
 
-def _usage_line(charge: Charge, usage: Usage, *, period: Period, currency: str) -> ProposedLine:
+def _usage_lines(charge: Charge, usage: Usage, *, period: Period, currency: str) -> list[ProposedLine]:
+    """Price a metered charge: each of its groups, or all of it where there are none."""
+    if not usage.groups:
+        return [_usage_line(charge, usage, UNGROUPED, period=period, currency=currency)]
+    names = {"metric_name": usage.metric_name, "unit": usage.unit}
+    parts = ((part.group, part.usage.model_copy(update=names)) for part in usage.groups)
+    return [_usage_line(charge, used, group, period=period, currency=currency) for group, used in parts]
+
+
+def _usage_line(charge: Charge, usage: Usage, group: Group, *, period: Period, currency: str) -> ProposedLine:
     steps = charge.model.steps(usage)
     return ProposedLine(
         charge_id=charge.id,
         metric_id=charge.metric_id,
         kind="usage",
-        description=usage_description(charge, usage.billable),
+        group=group,
+        label=usage_label(charge, usage),
+        description=usage_description(charge, usage, group),
         quantity=usage.billable,
         events=usage.events,
         unit_amount=charge.model.unit_amount,

@@ -6,13 +6,16 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from billing.numbers import ExactDecimal, Quantity
+from billing.scope import Group
 
 
 class Usage(BaseModel):
     """The usage of one charge in one period.
 
     `quantity` is the metric's aggregated quantity, `events` the number of events behind it, and `priced` the sum of
-    price x quantity in major units over the events, which only a dynamic charge reads.
+    price x quantity in major units over the events, which only a dynamic charge reads. A charge with group_by has its
+    parts in `groups`, each priced by itself. `metric_name` and `unit` are the metric's now: a rename shows on the next
+    invoice, whatever a process remembers of the plan.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -20,11 +23,23 @@ class Usage(BaseModel):
     quantity: Quantity
     events: int = Field(default=0, ge=0)
     priced: ExactDecimal = Decimal(0)
+    groups: "tuple[GroupUsage, ...]" = ()
+    metric_name: str | None = None
+    unit: str | None = None
 
     @property
     def billable(self) -> Decimal:
         """The quantity that is priced: a negative total counts as 0 (R10)."""
         return max(self.quantity, Decimal(0))
+
+
+class GroupUsage(BaseModel):
+    """The usage of the events of one group, in the order of an invoice's lines."""
+
+    model_config = ConfigDict(frozen=True)
+
+    group: Group
+    usage: Usage
 
 
 NO_USAGE: Final = Usage(quantity=Decimal(0))

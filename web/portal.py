@@ -17,6 +17,7 @@ from api.shapes.portal import branding
 from billing.money import exponent, to_major
 from billing.numbers import grouped
 from billing.period import inclusive_end, zone
+from billing.scope import group_label
 from models.problems import Problem
 from web.rendering import page
 
@@ -60,7 +61,7 @@ def _accent(color: str | None) -> str:
 
 def _shown(each: Held) -> dict[str, Any]:
     shown = each.document()
-    usage = [] if each.usage is None else list(zip(each.usage.charges, each.usage.lines, strict=True))
+    usage = [] if each.usage is None else each.usage.by_line
     used_minor = 0 if each.usage is None else each.usage.amount_minor
     return {
         **shown,
@@ -71,7 +72,7 @@ def _shown(each: Held) -> dict[str, Any]:
         "bill_day": day(each.next_billing, each.row.timezone),
         "usage": [
             {
-                "name": charge.description or charge.metric_name,
+                "name": f"{line.label} ({group_label(line.group)})" if line.group else line.label,
                 "quantity": grouped(line.quantity),
                 "unit": charge.unit or "",
                 "amount_minor": line.amount_minor,

@@ -201,7 +201,7 @@ async def version_of(connection: AsyncConnection, plan_version_id: UUID) -> Pric
 
 _BILLED: Final = Prepared(
     text(f"""
-    SELECT l.charge_id, l.period_start, l.amount_minor, l.quantity, l.events_count, i.id, i.period_end,
+    SELECT l.charge_id, l.group_key, l.period_start, l.amount_minor, l.quantity, l.events_count, i.id, i.period_end,
            c.plan_version_id
     FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id JOIN plan_charges c ON c.id = l.charge_id
     WHERE l.subscription_id = :subscription AND i.status <> 'voided'
@@ -222,6 +222,7 @@ async def billed_since(connection: AsyncConnection, subscription_id: UUID, start
         lines=tuple(
             BilledLine(
                 charge_id=row.charge_id,
+                group=tuple(sorted((row.group_key or {}).items())),
                 period_start=row.period_start,
                 amount_minor=row.amount_minor,
                 quantity=row.quantity,

@@ -22,6 +22,7 @@ from adapters.postgres.prepared import Prepared
 from billing.invoice import InvoiceLine, InvoiceStatus, total
 from billing.money import to_major
 from billing.numbers import json_number, plain
+from billing.scope import UNGROUPED, Group
 from models.identifiers import new_id, shown_id
 
 _BILLING_KEY: Final = "uq_invoices_project_id_billing_key"
@@ -46,6 +47,7 @@ class NewLine:
     subscription_id: UUID | None = None
     charge_id: UUID | None = None
     metric_id: UUID | None = None
+    group: Group = UNGROUPED
     unit_amount: Decimal | None = None
     events: int = 0
     period_start: datetime | None = None
@@ -131,16 +133,18 @@ _WRITE: Final = Prepared(
     RETURNING number
 ), written_lines AS (
     INSERT INTO invoice_lines (
-        id, project_id, invoice_id, position, reference, subscription_id, charge_id, metric_id, kind, description,
-        quantity, total_quantity, unit_amount, amount_minor, events_count, period_start, period_end, reason, steps
+        id, project_id, invoice_id, position, reference, subscription_id, charge_id, metric_id, group_key, kind,
+        description, quantity, total_quantity, unit_amount, amount_minor, events_count, period_start, period_end,
+        reason, steps
     )
     SELECT line.id, CAST(:project_id AS uuid), CAST(:id AS uuid), line.position, line.reference, line.subscription_id,
-        line.charge_id, line.metric_id, line.kind, line.description, line.quantity, line.total_quantity,
+        line.charge_id, line.metric_id, line.group_key, line.kind, line.description, line.quantity, line.total_quantity,
         line.unit_amount, line.amount_minor, line.events_count, line.period_start, line.period_end, line.reason,
         line.steps
     FROM jsonb_to_recordset(CAST(:lines AS jsonb)) AS line(
-        id uuid, position int, reference text, subscription_id uuid, charge_id uuid, metric_id uuid, kind text,
-        description text, quantity numeric, total_quantity numeric, unit_amount numeric, amount_minor bigint,
+        id uuid, position int, reference text, subscription_id uuid, charge_id uuid, metric_id uuid,
+        group_key jsonb, kind text, description text, quantity numeric, total_quantity numeric, unit_amount numeric,
+        amount_minor bigint,
         events_count bigint, period_start timestamptz, period_end timestamptz, reason text, steps jsonb)
 ), audited AS (
     INSERT INTO audit_log (
@@ -255,6 +259,7 @@ def _line(position: int, line: NewLine) -> dict[str, Any]:
         "subscription_id": line.subscription_id,
         "charge_id": line.charge_id,
         "metric_id": line.metric_id,
+        "group_key": dict(line.group) if line.group else None,
         "kind": line.kind,
         "description": line.description,
         "quantity": plain(line.quantity),
@@ -330,6 +335,7 @@ def new_line(line: InvoiceLine, subscription_id: UUID) -> NewLine:
         subscription_id=subscription_id,
         charge_id=line.charge_id,
         metric_id=line.metric_id,
+        group=line.group,
         kind=line.kind,
         description=line.description,
         quantity=line.quantity,

@@ -5,14 +5,17 @@ from typing import Final
 #: The starts of the periods of `:subscription` before `:start` that were billed to their end and have other events now,
 #: or events that were corrected since: a correction that no close has looked at yet is pending (correction_store.py).
 #: What was never billed, or only up to a cutoff, is not late: nobody has asked for it yet (C23, C25). Counts events
-#: as closes do quantities: from the rollups for whole UTC days, from the events at the edges. A charge that counts
-#: only some of its metric's events gives its periods every time; their difference is then nothing.
+#: as closes do quantities: from the rollups for whole UTC days, from the events at the edges. The parts of a charge
+#: with filters, and the groups of one with group_by, together count every event of their metric. A metric that carries
+#: over gives its periods every time, as late events change all that follow; their difference may then be nothing.
+#: Periods whose months of events were detached (`event_floor`) cannot be counted again.
 LATE_PERIODS: Final = """
     WITH billed AS (
-        SELECT l.charge_id, l.metric_id, l.period_start, max(l.period_end) AS period_end, sum(l.events_count) AS events
-        FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id
+        SELECT coalesce(p.supplied ->> 'part_of', CAST(p.id AS text)) AS charge, l.metric_id, l.period_start,
+               max(l.period_end) AS period_end, sum(l.events_count) AS events
+        FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id JOIN plan_charges p ON p.id = l.charge_id
         WHERE l.subscription_id = :subscription AND l.period_start < :start AND l.metric_id IS NOT NULL
-          AND i.status <> 'voided'
+          AND i.status <> 'voided' AND l.period_start >= event_floor()
         GROUP BY 1, 2, 3 HAVING max(i.period_end) >= max(l.period_end)
     ), cut AS (
         SELECT b.*, date_trunc('day', period_end, 'UTC') AS tail,
@@ -33,6 +36,7 @@ LATE_PERIODS: Final = """
         WHERE e.status = 'counted' AND e.subscription_id = :subscription AND e.metric_id = c.metric_id
           AND e.occurred_at >= greatest(c.tail, least(c.head, c.period_end)) AND e.occurred_at < c.period_end
     )
+    OR EXISTS (SELECT FROM metrics m WHERE m.id = c.metric_id AND m.recurring)
     OR EXISTS (
         SELECT FROM usage_corrections k
         WHERE k.subscription_id = :subscription AND k.settled_at IS NULL AND k.metric_id = c.metric_id

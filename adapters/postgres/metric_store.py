@@ -175,7 +175,7 @@ async def delete_filter(
         select(plan_charges.c.id)
         .join(plans, plans.c.id == plan_charges.c.plan_id)
         .where(plan_charges.c.metric_id == metric.id, plans.c.deleted_at.is_(None))
-        .where(plan_charges.c.filters.contains([{"metric_filter_id": str(row.id)}]))
+        .where(plan_charges.c.filters.contains([{"matches": [{"metric_filter_id": str(row.id)}]}]))
         .limit(1)
     )
     if (await connection.execute(using)).first() is not None:

@@ -16,7 +16,7 @@ from adapters.postgres import entitlement_store
 from adapters.postgres.paging import Page, paged
 from billing.charges import CHARGE_MODEL, Charge
 from billing.entitlements import EntitlementValue
-from billing.scope import EventScope, PropertyMatch
+from billing.scope import Combination, EventScope, PropertyMatch
 from models.problems import not_found
 from models.tables import metrics, plan_charges, plan_versions, plans, products, subscriptions
 
@@ -156,11 +156,18 @@ def charges_of(rows: Sequence[Row[Any]]) -> tuple[Charge, ...]:
     """Build the charges from the rows of one version."""
     scopes: dict[UUID, EventScope] = {}
     for row, parts in ((row, _parts(row, rows)) for row in rows if row.filters):
-        matches = [PropertyMatch.model_validate(item["match"]) for item in row.filters]
-        scopes[row.id] = EventScope(excluded=tuple(matches))
+        buckets = tuple(combination_of(item) for item in row.filters)
+        scopes[row.id] = EventScope(buckets=buckets)
         for index, part in enumerate(parts):
-            scopes[part.id] = EventScope(only=matches[index], excluded=tuple(matches[:index]))
+            scopes[part.id] = EventScope(buckets=buckets, bucket=index)
     return tuple(_charge(row, scopes.get(row.id)) for row in rows)
+
+
+def combination_of(item: Mapping[str, Any]) -> Combination:
+    """Read which events a stored filter of a charge takes."""
+    return Combination(
+        matches=tuple(PropertyMatch(key=match["key"], values=match["values"]) for match in item["matches"])
+    )
 
 
 def _parts(row: Row[Any], rows: Sequence[Row[Any]]) -> list[Row[Any]]:
@@ -168,17 +175,15 @@ def _parts(row: Row[Any], rows: Sequence[Row[Any]]) -> list[Row[Any]]:
 
 
 def _charge(row: Row[Any], scope: EventScope | None) -> Charge:
-    name = row.description
-    if name is None and scope is not None and scope.only is not None:
-        name = f"{row.metric_name} ({scope.only.key}: {', '.join(scope.only.values)})"
     return Charge(
         id=row.id,
         metric_id=row.metric_id,
         metric_key=row.metric_key,
         metric_name=row.metric_name,
         unit=row.unit,
-        description=name,
+        description=row.description,
         scope=scope,
+        group_by=tuple(row.group_by),
         model=CHARGE_MODEL.validate_python(row.model),
     )
 

@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres import entitlement_store
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.plan_store import PlanDetail, detail, shown_charges
+from adapters.postgres.plan_store import PlanDetail, combination_of, detail, shown_charges
 from billing.charges import CHARGE_MODEL, ChargeModel, Flat
-from billing.scope import PropertyMatch
+from billing.scope import Combination
 from models.identifiers import new_id, shown_id
 from models.problems import conflict, not_found
 from models.tables import metrics, plan_charges, plan_versions, plans, subscriptions
@@ -26,10 +26,13 @@ _ENDED: Final = ("canceled", "terminated")
 
 @dataclass(frozen=True)
 class FilterDraft:
-    """The events of a charge that have one of the values, at a price of their own."""
+    """The events of a charge that match a combination of property values, at a price of their own.
 
-    metric_filter_id: UUID
-    match: PropertyMatch
+    `metric_filter_ids` are the metric's filters that declare its properties, in its order.
+    """
+
+    metric_filter_ids: tuple[UUID, ...]
+    combination: Combination
     model: ChargeModel
     supplied: Mapping[str, Any]
     name: str | None = None
@@ -44,6 +47,7 @@ class ChargeDraft:
     description: str | None = None
     supplied: Mapping[str, Any] = field(default_factory=dict)
     filters: tuple[FilterDraft, ...] = ()
+    group_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,14 +166,15 @@ def _charge_draft(row: Row[Any]) -> ChargeDraft:
         supplied=row.supplied,
         filters=tuple(
             FilterDraft(
-                metric_filter_id=UUID(item["metric_filter_id"]),
-                match=PropertyMatch.model_validate(item["match"]),
+                metric_filter_ids=tuple(UUID(match["metric_filter_id"]) for match in item["matches"]),
+                combination=combination_of(item),
                 model=CHARGE_MODEL.validate_python(item["model"]),
                 supplied=item["supplied"],
                 name=item["name"],
             )
             for item in row.filters
         ),
+        group_by=tuple(row.group_by),
     )
 
 
@@ -227,6 +232,7 @@ def _charge_rows(draft: VersionDraft) -> list[dict[str, Any]]:
                 metric_id=charge.metric_id,
                 description=part.name,
                 supplied={"part_of": str(row["id"])},
+                group_by=charge.group_by,
             )
             rows.append(_charge_row(part_draft, position=next(positions)))
     return rows
@@ -241,13 +247,14 @@ def _charge_row(charge: ChargeDraft, *, position: int) -> dict[str, Any]:
         "model": charge.model.model_dump(mode="json", by_alias=True),
         "supplied": dict(charge.supplied),
         "filters": [_filter_document(part) for part in charge.filters],
+        "group_by": list(charge.group_by),
     }
 
 
 def _filter_document(part: FilterDraft) -> dict[str, Any]:
+    declared = zip(part.metric_filter_ids, part.combination.matches, strict=True)
     return {
-        "metric_filter_id": str(part.metric_filter_id),
-        "match": part.match.model_dump(mode="json"),
+        "matches": [{"metric_filter_id": str(own), **match.model_dump(mode="json")} for own, match in declared],
         "model": part.model.model_dump(mode="json", by_alias=True),
         "supplied": dict(part.supplied),
         "name": part.name,

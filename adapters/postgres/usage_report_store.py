@@ -4,11 +4,12 @@ The quantities are those of `usage_store`, priced by the function that prices in
 name says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,11 +22,13 @@ from adapters.postgres.database import driver
 from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required
 from adapters.postgres.usage_store import metric_usages, usages
 from billing.charges import Charge
+from billing.invoice import TooManyGroups
 from billing.numbers import exact, rounded_ratio
 from billing.period import BillingCycle, Period
 from billing.rating import ProposedLine, rate
+from billing.scope import group_of
 from billing.usage import NO_USAGE, Usage
-from models.problems import not_found
+from models.problems import Problem, not_found
 from models.tables import customers, events, metrics, subscriptions, usage_rollups
 
 #: Aggregations that grow with time, so that a part of a period says something about the whole of it.
@@ -58,13 +61,28 @@ class Subscribed:
 
 @dataclass(frozen=True)
 class PeriodUsage:
-    """The usage of one period: one priced line and one quantity for each metered charge."""
+    """The usage of one period: for each metered charge its quantity, and one priced line for each of its groups."""
 
     period: Period
     currency: str
     charges: tuple[Charge, ...]
     lines: tuple[ProposedLine, ...]
     aggregations: dict[UUID, str]
+    usages: Mapping[UUID, Usage]
+
+    @property
+    def by_line(self) -> tuple[tuple[Charge, ProposedLine], ...]:
+        """Each line with its charge."""
+        charges = {charge.id: charge for charge in self.charges}
+        return tuple((charges[line.charge_id], line) for line in self.lines)
+
+    @property
+    def by_charge(self) -> tuple[tuple[Charge, Usage, tuple[ProposedLine, ...]], ...]:
+        """Each charge with its usage and its lines: one, or one for each group."""
+        lines: dict[UUID, list[ProposedLine]] = {charge.id: [] for charge in self.charges}
+        for line in self.lines:
+            lines[line.charge_id].append(line)
+        return tuple((charge, self.usages.get(charge.id, NO_USAGE), tuple(lines[charge.id])) for charge in self.charges)
 
     @property
     def amount_minor(self) -> int:
@@ -104,9 +122,21 @@ async def subscribed_of_customer(
 
 
 async def usage_in(connection: AsyncConnection, of: Subscribed, period: Period) -> PeriodUsage:
-    """Give the usage of a period, priced; exact to the last acknowledged event."""
-    found = await usages(connection, of.row.id, of.metered, period)
+    """Give the usage of a period, priced; exact to the last acknowledged event.
+
+    Raises ``Problem`` 422 ``too_many_groups`` for a charge whose group_by is absurd.
+    """
+    found = await _used(connection, of, of.metered, period)
     return await _priced(connection, of, period, found)
+
+
+async def _used(
+    connection: AsyncConnection, of: Subscribed, charges: Sequence[Charge], period: Period
+) -> dict[UUID, Usage]:
+    try:
+        return await usages(connection, of.row.id, charges, period)
+    except TooManyGroups as error:
+        raise Problem(422, "too_many_groups", f"{error}; group by a property with fewer values.") from None
 
 
 async def projected(connection: AsyncConnection, of: Subscribed) -> PeriodUsage:
@@ -115,7 +145,7 @@ async def projected(connection: AsyncConnection, of: Subscribed) -> PeriodUsage:
     Sums, counts and expressions are multiplied by (whole period / elapsed part); the rest stays as it is.
     """
     period = of.current
-    found = await usages(connection, of.row.id, of.metered, period)
+    found = await _used(connection, of, of.metered, period)
     kinds = await _aggregations(connection, of.metered)
     elapsed = min(max(of.now, period.start), period.end) - period.start
     if elapsed:
@@ -131,7 +161,8 @@ async def projected(connection: AsyncConnection, of: Subscribed) -> PeriodUsage:
 
 def _grown(usage: Usage, whole: Decimal, elapsed: Decimal) -> Usage:
     quantity = rounded_ratio(Fraction(usage.quantity) * Fraction(whole) / Fraction(elapsed))
-    return Usage(quantity=quantity, events=usage.events, priced=usage.priced)
+    groups = tuple(part.model_copy(update={"usage": _grown(part.usage, whole, elapsed)}) for part in usage.groups)
+    return usage.model_copy(update={"quantity": quantity, "groups": groups})
 
 
 async def past(connection: AsyncConnection, of: Subscribed, count: int) -> list[PeriodUsage]:
@@ -148,7 +179,7 @@ async def past(connection: AsyncConnection, of: Subscribed, count: int) -> list[
 async def _priced(connection: AsyncConnection, of: Subscribed, period: Period, found: dict[UUID, Usage]) -> PeriodUsage:
     lines = rate(of.metered, found, period=period, full_period=period, currency=of.version.currency)
     kinds = await _aggregations(connection, of.metered)
-    return PeriodUsage(period, of.version.currency, of.metered, lines, kinds)
+    return PeriodUsage(period, of.version.currency, of.metered, lines, kinds, found)
 
 
 async def _aggregations(connection: AsyncConnection, charges: Sequence[Charge]) -> dict[UUID, str]:
@@ -193,12 +224,25 @@ class Estimate:
     currency: str
 
 
-async def estimate(connection: AsyncConnection, of: Subscribed, metric: Row[Any], value: Decimal | None) -> Estimate:
-    """Price a hypothetical event on top of the current period's usage; stores nothing (B75)."""
-    charge = next((each for each in of.metered if each.metric_id == metric.id), None)
+async def estimate(
+    connection: AsyncConnection,
+    of: Subscribed,
+    metric: Row[Any],
+    value: Decimal | None,
+    properties: Mapping[str, object] = MappingProxyType({}),
+) -> Estimate:
+    """Price a hypothetical event on top of the current period's usage; stores nothing (B75).
+
+    Its properties decide the filter by which a charge prices it, and the group on whose usage it comes.
+    """
+    charges = (each for each in of.metered if each.metric_id == metric.id)
+    charge = next((each for each in charges if each.scope is None or each.scope.holds(properties)), None)
     if charge is None:
         return Estimate(None, value or Decimal(0), Decimal(0), Decimal(0), of.version.currency)
-    before = (await usages(connection, of.row.id, (charge,), of.current)).get(charge.id, NO_USAGE)
+    before = (await _used(connection, of, (charge,), of.current)).get(charge.id, NO_USAGE)
+    if charge.group_by:
+        group = group_of(charge.group_by, properties)
+        before = next((part.usage for part in before.groups if part.group == group), NO_USAGE)
     after = Usage(
         quantity=_with(metric.aggregation, before, value or Decimal(0)),
         events=before.events + 1,

@@ -15,10 +15,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
-from adapters.postgres.event_scope import scope_condition
-from billing.aggregations import AGGREGATIONS, Aggregation, aggregation, round_quantity
-from billing.charges import Charge, Dynamic
-from billing.numbers import RoundingFunction
+from adapters.postgres.usage_bucket_store import BEGINNING, Measure, is_split, split_usages
+from billing.aggregations import AGGREGATIONS, Aggregation, aggregation
+from billing.charges import Charge
 from billing.period import Period
 from billing.usage import NO_USAGE, Usage
 
@@ -46,8 +45,9 @@ _FROM_EDGE: Final = """
 """
 
 _TOTALS: Final = """
-    SELECT m.id, m.aggregation, m.field_name, m.expression, m.rounding_function, m.rounding_precision,
-           {quantity} AS quantity, coalesce(sum(p.event_count), 0) AS event_count
+    SELECT m.id, m.name, m.unit, m.aggregation, m.field_name, m.expression, m.percentile, m.recurring,
+           m.rounding_function, m.rounding_precision, {quantity} AS quantity,
+           coalesce(sum(p.event_count), 0) AS event_count
     FROM metrics m LEFT JOIN ({parts}) p ON p.metric_id = m.id
     WHERE m.id = ANY(%(metrics)s)
     GROUP BY m.id
@@ -58,8 +58,6 @@ _EVENTS_OF_PERIOD: Final = """
     WHERE status = 'counted' AND subscription_id = :subscription AND metric_id = :metric
       AND occurred_at >= :from AND occurred_at < :until
 """
-
-_NUMBER_GRAMMAR: Final = "^[+-]?[0-9]{1,20}([.][0-9]{1,18})?$"
 
 
 @dataclass(frozen=True)
@@ -100,27 +98,45 @@ async def usages(
 
     ``through`` (exclusive) leaves out events that occurred at or after it, for a bill in the middle of a period.
     The event's own time decides (R11); quantities are rounded as their metric says. Exact to the last committed event.
+    Raises `TooManyGroups` for a charge whose group_by is absurd.
     """
     metered = [charge for charge in charges if charge.metered]
     end = period.end if through is None else min(period.end, through)
     if not metered or end <= period.start:
         return {charge.id: NO_USAGE for charge in metered}
+    counted = Period(start=period.start, end=end)
     metrics = list({charge.metric_id for charge in metered if charge.metric_id is not None})
-    by_metric = await metric_usages(connection, subscription_id, metrics, Period(start=period.start, end=end))
-    found = {charge.id: by_metric.get(charge.metric_id, NO_USAGE) for charge in metered if charge.metric_id}
-    for charge in metered:
-        if charge.scope is not None:
-            found[charge.id] = await _scoped(connection, subscription_id, charge, Period(start=period.start, end=end))
-        if isinstance(charge.model, Dynamic):
-            priced = await _priced(connection, subscription_id, charge, Period(start=period.start, end=end))
-            found[charge.id] = found[charge.id].model_copy(update={"priced": priced})
-    return found
+    totals = await _totals(connection, subscription_id, metrics, counted)
+    split = [charge for charge in metered if is_split(charge)]
+    counting_all = {charge.id: charge.metric_id for charge in metered if charge.metric_id and not is_split(charge)}
+    wanted = {metric: totals[metric] for metric in set(counting_all.values())}
+    whole = await _whole(connection, subscription_id, wanted, counted)
+    found = {charge: whole[metric] for charge, metric in counting_all.items()}
+    measures = {metric: each.measure for metric, each in totals.items()}
+    return found | (await split_usages(connection, subscription_id, split, measures, counted) if split else {})
 
 
 async def metric_usages(
     connection: AsyncConnection, subscription_id: UUID, metric_ids: Sequence[UUID], period: Period
 ) -> dict[UUID, Usage]:
     """Give the usage of some metrics of one subscription in ``[start, end)``, keyed by metric id."""
+    totals = await _totals(connection, subscription_id, metric_ids, period)
+    return await _whole(connection, subscription_id, totals, period)
+
+
+@dataclass(frozen=True)
+class _Total:
+    """What one metric has in a period: its number of events, and its quantity where rollups can give it."""
+
+    measure: Measure
+    quantity: Decimal | None
+    events: int
+
+
+async def _totals(
+    connection: AsyncConnection, subscription_id: UUID, metric_ids: Sequence[UUID], period: Period
+) -> dict[UUID, _Total]:
+    """Read the metrics and what rollups and edges say about them, in one statement."""
     window = window_of(period.start, period.end)
     parameters: dict[str, Any] = {
         "subscription": subscription_id,
@@ -134,24 +150,38 @@ async def metric_usages(
         parameters |= {f"{name}_start": start, f"{name}_end": end}
     statement = _TOTALS.format(quantity=_QUANTITY, parts=" UNION ALL ".join(parts))
     cursor = await (await driver(connection)).execute(statement.encode(), parameters, prepare=True)
-    found: dict[UUID, Usage] = {}
-    for metric, kind, field, expression, function, precision, additive, events in await cursor.fetchall():
-        quantity = additive
+    return {row[0]: _total(row) for row in await cursor.fetchall()}
+
+
+def _total(row: tuple[Any, ...]) -> _Total:
+    _, name, unit, kind, field, expression, percentile, carries, function, precision, quantity, events = row
+    folding = aggregation(
+        kind, field=field, expression=expression, percentile=percentile, carry_over=carries if carries else None
+    )
+    return _Total(Measure(name, unit, folding, function, precision or 0), quantity, int(events))
+
+
+async def _whole(
+    connection: AsyncConnection, subscription_id: UUID, totals: Mapping[UUID, _Total], period: Period
+) -> dict[UUID, Usage]:
+    """Give the usage of metrics over all of their events; what carries over is read from the beginning."""
+    carried = [metric for metric, each in totals.items() if each.measure.folding.carries and each.quantity is not None]
+    since_ever: Mapping[UUID, _Total] = {}
+    if carried:
+        since_ever = await _totals(connection, subscription_id, carried, Period(start=BEGINNING, end=period.end))
+    found = {}
+    for metric, each in totals.items():
+        quantity = since_ever.get(metric, each).quantity
         if quantity is None:
-            folding = aggregation(kind, field=field, expression=expression)
-            quantity = await _folded(connection, subscription_id, metric, folding, period)
-        found[metric] = _usage(quantity, events, function, precision)
+            quantity = await _folded(connection, subscription_id, metric, each.measure.folding, period)
+        found[metric] = each.measure.usage(quantity, each.events)
     return found
-
-
-def _usage(quantity: Decimal, events: Decimal, function: RoundingFunction | None, precision: int | None) -> Usage:
-    return Usage(quantity=round_quantity(Decimal(quantity), function, precision or 0), events=int(events))
 
 
 async def _folded(
     connection: AsyncConnection, subscription_id: UUID, metric_id: UUID, folding: Aggregation, period: Period
 ) -> Decimal:
-    """Run an aggregation's own SQL over the events of the period."""
+    """Run an aggregation's own SQL over the events of the period, or of all time before its end if it carries."""
     binds: Mapping[str, Any] = {"start": period.start, "end": period.end, **folding.bindings}
     statement = text(f"SELECT {folding.from_events} FROM ({_EVENTS_OF_PERIOD}) period_events")  # noqa: S608
     row = await connection.execute(
@@ -159,66 +189,9 @@ async def _folded(
         {
             "subscription": subscription_id,
             "metric": metric_id,
-            "from": period.start,
+            "from": BEGINNING if folding.carries else period.start,
             "until": period.end,
             **{name: binds[name] for name in folding.sql_parameters},
-        },
-    )
-    return Decimal(row.scalar_one())
-
-
-async def _scoped(connection: AsyncConnection, subscription_id: UUID, charge: Charge, period: Period) -> Usage:
-    """Fold the events of the period that lie in the charge's scope; rollups do not keep properties apart (B51)."""
-    configured = text(
-        "SELECT aggregation, field_name, expression, rounding_function, rounding_precision FROM metrics WHERE id = :id"
-    )
-    metric = (await connection.execute(configured, {"id": charge.metric_id})).one()
-    folding = aggregation(metric.aggregation, field=metric.field_name, expression=metric.expression)
-    condition, binds = scope_condition(charge.scope)
-    configuration: Mapping[str, Any] = {"start": period.start, "end": period.end, **folding.bindings}
-    row = await connection.execute(
-        text(
-            f"SELECT {folding.from_events} AS quantity, count(*) AS events "  # noqa: S608
-            f"FROM ({_EVENTS_OF_PERIOD}{condition}) period_events"
-        ),
-        {
-            "subscription": subscription_id,
-            "metric": charge.metric_id,
-            "from": period.start,
-            "until": period.end,
-            **{name: configuration[name] for name in folding.sql_parameters},
-            **binds,
-        },
-    )
-    quantity, events = row.one()
-    return _usage(quantity, events, metric.rounding_function, metric.rounding_precision)
-
-
-def _property(name: str) -> str:
-    """Give the SQL that reads a property as a number by the grammar of R1; NULL if it is none."""
-    return f"CASE WHEN properties ->> :{name} ~ :grammar THEN CAST(properties ->> :{name} AS numeric) END"
-
-
-async def _priced(connection: AsyncConnection, subscription_id: UUID, charge: Charge, period: Period) -> Decimal:
-    """Add up price x quantity over the events, each from the event's own properties; major units."""
-    assert isinstance(charge.model, Dynamic)
-    quantity = f"coalesce({_property('quantity')}, value)"
-    condition, binds = scope_condition(charge.scope)
-    statement = text(
-        f"SELECT coalesce(sum({_property('price')} * {quantity}), 0) "  # noqa: S608
-        f"FROM ({_EVENTS_OF_PERIOD}{condition}) period_events"
-    )
-    row = await connection.execute(
-        statement,
-        {
-            "subscription": subscription_id,
-            "metric": charge.metric_id,
-            "from": period.start,
-            "until": period.end,
-            "price": charge.model.price_field,
-            "quantity": charge.model.quantity_field,
-            "grammar": _NUMBER_GRAMMAR,
-            **binds,
         },
     )
     return Decimal(row.scalar_one())

@@ -15,9 +15,11 @@ from api.responses import reply
 from api.routing import resource_router
 from api.shapes.boxbilling_charges import charge_model_of
 from billing.aggregating import number_of
+from billing.charges import Charge
 from billing.money import exponent
 from billing.numbers import Quantity, exact, plain, rounded_ratio
 from billing.period import inclusive_end
+from billing.rating import ProposedLine
 from models.problems import conflict, invalid, not_found
 
 router = resource_router("Usage", idempotent=False)
@@ -36,6 +38,16 @@ class BillableMetricUsage(BaseModel):
     aggregation_type: str = Field(examples=["sum"])
 
 
+class GroupUsage(BaseModel):
+    """The usage of the events with the same values of the properties that a charge is grouped by."""
+
+    group: dict[str, str | None] = Field(examples=[{"region": "eu"}])
+    units: str = Field(examples=["1200000"])
+    events_count: int
+    amount_cents: str = Field(examples=["10000"])
+    steps: list[dict[str, Any]]
+
+
 class ChargeUsage(BaseModel):
     """The usage of one charge; `units` and `amount_cents` are decimal strings."""
 
@@ -46,7 +58,11 @@ class ChargeUsage(BaseModel):
     events_count: int
     amount_cents: str = Field(examples=["10000"])
     charge_model: str = Field(examples=["graduated"])
-    filters: dict[str, str]
+    filters: dict[str, str] = Field(
+        description="The property values whose events this entry counts; empty for those that no filter takes.",
+        examples=[{"region": "eu"}],
+    )
+    groups: list[GroupUsage] = Field(description="Of a charge with group_by, each group with its own price.")
     steps: list[dict[str, Any]] = Field(description="How the amount comes about, tier by tier, in major units.")
 
 
@@ -86,20 +102,36 @@ def usage_document(usage: PeriodUsage) -> dict[str, Any]:
             {
                 "billable_metric": {
                     "code": charge.metric_key,
-                    "name": charge.metric_name,
-                    "aggregation_type": "" if line.metric_id is None else usage.aggregations[line.metric_id],
+                    "name": used.metric_name or charge.metric_name,
+                    "aggregation_type": "" if charge.metric_id is None else usage.aggregations[charge.metric_id],
                 },
                 "charge_id": charge.id,
                 "metric_key": charge.metric_key,
-                "units": plain(line.quantity),
-                "events_count": line.events,
-                "amount_cents": str(line.amount_minor),
+                "units": plain(used.billable),
+                "events_count": used.events,
+                "amount_cents": str(sum(line.amount_minor for line in lines)),
                 "charge_model": charge_model_of(charge.model)[0],
-                "filters": {},
-                "steps": [step.model_dump(mode="json") for step in line.steps],
+                "filters": _filters(charge),
+                "groups": [{"group": dict(line.group), **_line(line)} for line in lines if line.group],
+                "steps": [step.model_dump(mode="json") for line in lines for step in line.steps],
             }
-            for charge, line in zip(usage.charges, usage.lines, strict=True)
+            for charge, used, lines in usage.by_charge
         ],
+    }
+
+
+def _filters(charge: Charge) -> dict[str, str]:
+    """Say which property values a part of a charge with filters counts, as BoxBilling does."""
+    only = None if charge.scope is None else charge.scope.only
+    return {} if only is None else {match.key: ", ".join(match.values) for match in only.matches}
+
+
+def _line(line: ProposedLine) -> dict[str, Any]:
+    return {
+        "units": plain(line.quantity),
+        "events_count": line.events,
+        "amount_cents": str(line.amount_minor),
+        "steps": [step.model_dump(mode="json") for step in line.steps],
     }
 
 
@@ -296,10 +328,14 @@ async def estimate_event_fees(body: EstimateFees, caller: CallerDep, database: D
         if metric is None:
             raise not_found("metric", body.code)
         value = body.value
-        if value is None and metric.field_name is not None:
-            value = number_of(body.properties.get(metric.field_name))
+        if metric.field_name is not None and body.properties.get(metric.field_name) is not None:
+            value = number_of(body.properties[metric.field_name])
         estimate = await usage_report_store.estimate(
-            connection, of, metric, Decimal(1) if value is None and metric.field_name is None else value
+            connection,
+            of,
+            metric,
+            Decimal(1) if value is None and metric.field_name is None else value,
+            body.properties,
         )
     with exact():
         cents = estimate.amount.scaleb(exponent(estimate.currency))

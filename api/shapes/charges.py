@@ -15,6 +15,7 @@ from api.shapes.boxbilling_charges import CHARGE_MODELS, model_of_properties
 from api.shapes.fields import AnyCase, FixedPrice, JsonObject, Name, Ref, nested_problem
 from billing.charges import CHARGE_MODEL, ChargeModel
 from billing.numbers import NonNegative, Positive, UnitPrice
+from billing.scope import MOST_GROUP_KEYS
 from models.problems import invalid
 
 PricingModel = Literal[
@@ -31,6 +32,7 @@ PricingModel = Literal[
 ChargeModelName = Literal[CHARGE_MODELS]  # type: ignore[valid-type]
 MOST_CHARGES: Final = 100
 MOST_TIERS: Final = 100
+MOST_MATCHES: Final = 10
 
 #: Each pricing model: the kind of billing.charges, and its fields here with their names there.
 _MODELS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
@@ -67,18 +69,49 @@ class BandBody(BaseModel):
     flat_fee: UnitPrice = Decimal(0)
 
 
-class ChargeFilterBody(BaseModel):
-    """BoxBilling: the events whose property has one of the values, at properties of their own (B51)."""
+class _PriceFields(BaseModel):
+    """ABAXUS's fields of all pricing models; each model has its own of them."""
 
     model_config = ConfigDict(extra="forbid")
 
-    billable_metric_filter_id: Ref
-    values: Annotated[list[str | int | bool | Decimal], Field(max_length=200)] = []
-    properties: JsonObject = {}
+    tiers: Annotated[list[TierBody], Field(max_length=MOST_TIERS)] | None = None
+    bands: Annotated[list[BandBody], Field(max_length=MOST_TIERS)] | None = None
+    amount: FixedPrice | None = None
+    unit_price: UnitPrice | None = None
+    package_size: Positive | None = None
+    free_units: NonNegative | None = None
+    rate: NonNegative | None = None
+    fixed_fee: UnitPrice | None = None
+    included_units: NonNegative | None = None
+    overage_unit_price: UnitPrice | None = None
+    price_field: Name | None = None
+    quantity_field: Name | None = None
+    properties: JsonObject | None = None
+
+
+FilterValue = str | int | bool | Decimal
+FilterValues = Annotated[list[FilterValue], Field(min_length=1, max_length=200)]
+
+
+class ChargeFilterBody(_PriceFields):
+    """The events that match a combination of property values, at a price of their own (B51).
+
+    BoxBilling names one filter of the metric with some of its values and `properties`; `match` names several at once,
+    by property: {"region": ["eu"], "tier": "gold"}. The price is written as the charge writes its own.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"match": {"region": ["eu"], "tier": "gold"}, "unit_price": "0.02"}]},
+    )
+
+    billable_metric_filter_id: Ref | None = None
+    values: Annotated[list[FilterValue], Field(max_length=200)] = []
+    match: Annotated[dict[Name, FilterValues | FilterValue], Field(min_length=1, max_length=MOST_MATCHES)] | None = None
     invoice_display_name: Name | None = None
 
 
-class ChargeBody(BaseModel):
+class ChargeBody(_PriceFields):
     """One charge: ABAXUS names `metric_key` and `pricing_model`, BoxBilling `billable_metric_id` and `charge_model`."""
 
     model_config = ConfigDict(
@@ -108,31 +141,24 @@ class ChargeBody(BaseModel):
     billable_metric_id: Ref | None = Field(default=None, description="A synonym of `metric_key`.")
     meter_id: Ref | None = Field(default=None, description="A synonym of `metric_key`.")
     pricing_model: Annotated[PricingModel, AnyCase] | None = None
-    tiers: Annotated[list[TierBody], Field(max_length=MOST_TIERS)] | None = None
-    bands: Annotated[list[BandBody], Field(max_length=MOST_TIERS)] | None = None
-    amount: FixedPrice | None = None
-    unit_price: UnitPrice | None = None
-    package_size: Positive | None = None
-    free_units: NonNegative | None = None
-    rate: NonNegative | None = None
-    fixed_fee: UnitPrice | None = None
-    included_units: NonNegative | None = None
-    overage_unit_price: UnitPrice | None = None
-    price_field: Name | None = None
-    quantity_field: Name | None = None
     description: Name | None = Field(default=None, description="Names the invoice line.")
     charge_model: Annotated[ChargeModelName, AnyCase] | None = None
-    properties: JsonObject | None = None
     filters: Annotated[list[ChargeFilterBody], Field(max_length=50)] = []
+    group_by: Annotated[list[Name], Field(max_length=MOST_GROUP_KEYS)] = Field(
+        default=[], description="Event properties: each of their values gets an invoice line, priced by itself."
+    )
     invoice_display_name: Name | None = Field(default=None, description="A synonym of `description`.")
 
 
 @dataclass(frozen=True)
 class PricedFilter:
-    """A filter of a charge whose reference is still to be resolved."""
+    """A filter of a charge whose references are still to be resolved.
 
-    reference: str
-    values: tuple[object, ...]
+    `matches` are the metric's filters, by id or property, with the values of them that it takes; none means all.
+    """
+
+    path: str
+    matches: tuple[tuple[str, tuple[object, ...]], ...]
     model: ChargeModel
     supplied: Mapping[str, Any]
     name: str | None
@@ -148,6 +174,7 @@ class PricedCharge:
     description: str | None
     supplied: Mapping[str, Any]
     filters: tuple[PricedFilter, ...] = ()
+    group_by: tuple[str, ...] = ()
 
 
 def priced(body: ChargeBody, path: str) -> PricedCharge:
@@ -155,7 +182,9 @@ def priced(body: ChargeBody, path: str) -> PricedCharge:
     if (body.pricing_model is None) == (body.charge_model is None):
         raise invalid(f"{path}.pricing_model", "send either pricing_model (ABAXUS) or charge_model (BoxBilling)")
     metric_ref = body.metric_key or body.billable_metric_id or body.meter_id
-    model = _boxbilling_model(body, path) if body.charge_model is not None else _abaxus_model(body, path)
+    model = _model(body, body, path)
+    if not model.metered and (body.filters or body.group_by):
+        raise invalid(f"{path}.filters" if body.filters else f"{path}.group_by", "a fixed fee prices no events")
     if model.metered and metric_ref is None:
         raise invalid(f"{path}.metric_key", "a charge of this model needs a metric")
     if not model.metered and metric_ref is not None:
@@ -165,19 +194,31 @@ def priced(body: ChargeBody, path: str) -> PricedCharge:
         metric_ref=metric_ref,
         model=model,
         description=body.description or body.invoice_display_name,
-        supplied=body.model_dump(mode="python", exclude_unset=True, exclude={"filters"}),
+        supplied=body.model_dump(mode="python", exclude_unset=True, exclude={"filters", "group_by"}),
         filters=tuple(_filter(body, part, f"{path}.filters.{index}") for index, part in enumerate(body.filters)),
+        group_by=_group_by(body.group_by, f"{path}.group_by"),
     )
 
 
-def _abaxus_model(body: ChargeBody, path: str) -> ChargeModel:
-    assert body.pricing_model is not None
-    kind, fields = _MODELS[body.pricing_model]
+def _group_by(names: list[str], path: str) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise invalid(path, "names a property twice")
+    return tuple(names)
+
+
+def _model(charge: ChargeBody, prices: _PriceFields, path: str) -> ChargeModel:
+    """Read the price of a charge, or of one of its filters, in the way in which the charge writes its own."""
+    if charge.charge_model is not None:
+        return _boxbilling_model(charge.charge_model, prices, path)
+    assert charge.pricing_model is not None
+    return _abaxus_model(charge.pricing_model, prices, path)
+
+
+def _abaxus_model(pricing_model: PricingModel, body: _PriceFields, path: str) -> ChargeModel:
+    kind, fields = _MODELS[pricing_model]
     for name in (*_PRICE_FIELDS, "properties"):
         if getattr(body, name) is not None and name not in fields:
-            raise invalid(f"{path}.{name}", f"does not belong to the pricing_model {body.pricing_model}")
-    if body.filters:
-        raise invalid(f"{path}.filters", "go with charge_model and properties")
+            raise invalid(f"{path}.{name}", f"does not belong to the pricing_model {pricing_model}")
     for name in ("tiers", "bands"):
         if getattr(body, name) is not None:
             check_bounds(getattr(body, name), f"{path}.{name}")
@@ -186,22 +227,35 @@ def _abaxus_model(body: ChargeBody, path: str) -> ChargeModel:
     return built({"kind": kind, **given}, path, renamed)
 
 
-def _boxbilling_model(body: ChargeBody, path: str) -> ChargeModel:
+def _boxbilling_model(charge_model: str, body: _PriceFields, path: str) -> ChargeModel:
     for name in _PRICE_FIELDS:
         if getattr(body, name) is not None:
             raise invalid(f"{path}.{name}", "goes with pricing_model; a charge_model is configured by its properties")
-    assert body.charge_model is not None
-    return model_of_properties(body.charge_model, body.properties or {}, f"{path}.properties")
+    return model_of_properties(charge_model, body.properties or {}, f"{path}.properties")
 
 
 def _filter(body: ChargeBody, part: ChargeFilterBody, path: str) -> PricedFilter:
-    assert body.charge_model is not None
+    named = {"billable_metric_filter_id", "values", "match", "invoice_display_name"}
+    supplied = part.model_dump(mode="python", exclude_unset=True, exclude=named)
     return PricedFilter(
-        reference=part.billable_metric_filter_id,
-        values=tuple(part.values),
-        model=model_of_properties(body.charge_model, part.properties, f"{path}.properties"),
-        supplied=part.properties,
+        path=path,
+        matches=_matches(part, path),
+        model=_model(body, part, path),
+        supplied=supplied,
         name=part.invoice_display_name,
+    )
+
+
+def _matches(part: ChargeFilterBody, path: str) -> tuple[tuple[str, tuple[object, ...]], ...]:
+    if (part.match is None) == (part.billable_metric_filter_id is None):
+        raise invalid(f"{path}.match", "send either match, or billable_metric_filter_id with values")
+    if part.match is None:
+        assert part.billable_metric_filter_id is not None
+        return ((part.billable_metric_filter_id, tuple(part.values)),)
+    if part.values:
+        raise invalid(f"{path}.values", "go with billable_metric_filter_id")
+    return tuple(
+        (key, tuple(values) if isinstance(values, list) else (values,)) for key, values in sorted(part.match.items())
     )
 
 

@@ -40,6 +40,7 @@ class ChargeAnswer(BaseModel):
     charge_model: str = Field(examples=["graduated"])
     properties: dict[str, Any]
     filters: list[dict[str, Any]]
+    group_by: list[str] = Field(examples=[["region"]])
     description: str | None
     created_at: str
     updated_at: str
@@ -118,19 +119,25 @@ def shown_charge(row: Found, plan_id: str) -> dict[str, Any]:
         "metric_key": row.metric_key,
         "charge_model": row.supplied.get("charge_model") or name,
         "properties": row.supplied.get("properties") or properties,
-        "filters": [_shown_filter(item) for item in row.filters],
+        "filters": [_shown_filter(item, priced_abaxus="pricing_model" in row.supplied) for item in row.filters],
+        "group_by": list(row.group_by),
         "description": row.description,
         "created_at": row.created_at,
         "updated_at": row.created_at,
     }
 
 
-def _shown_filter(item: dict[str, Any]) -> dict[str, Any]:
+def _shown_filter(item: dict[str, Any], *, priced_abaxus: bool) -> dict[str, Any]:
+    """Show a filter: BoxBilling's fields name its first property, `match` has them all; its price as it was sent."""
+    first, model = item["matches"][0], CHARGE_MODEL.validate_python(item["model"])
+    prices = {name: value for name, value in abaxus_fields(model).items() if name != "pricing_model"}
     return {
-        "billable_metric_filter_id": shown_id("metric_filter", UUID(item["metric_filter_id"])),
-        "key": item["match"]["key"],
-        "values": item["match"]["values"],
-        "properties": item["supplied"],
+        **(prices if priced_abaxus else {}),
+        "billable_metric_filter_id": shown_id("metric_filter", UUID(first["metric_filter_id"])),
+        "key": first["key"],
+        "values": first["values"],
+        "match": {match["key"]: match["values"] for match in item["matches"]},
+        "properties": item["supplied"].get("properties") or charge_model_of(model)[1],
         "invoice_display_name": item["name"],
     }
 

@@ -10,7 +10,7 @@ from adapters.postgres.plan_write_store import ChargeDraft, FilterDraft
 from adapters.postgres.resolver import PRODUCT, Found, required, resolve_metrics
 from api.shapes.charges import PricedCharge, PricedFilter
 from billing.aggregating import text_of
-from billing.scope import PropertyMatch
+from billing.scope import Combination, PropertyMatch
 from models.problems import FieldError, Problem, invalid
 
 
@@ -37,17 +37,15 @@ async def _draft(connection: Connection, charge: PricedCharge, metrics: dict[str
         metric = metrics.get(charge.metric_ref)
         if metric is None:
             raise _unknown_metric(charge)
-    filters = [
-        await _filter(connection, metric, part, f"{charge.path}.filters.{index}")
-        for index, part in enumerate(charge.filters)
-        if metric is not None
-    ]
+    filters = [await _filter(connection, metric, part) for part in charge.filters if metric is not None]
+    _refuse_equal(charge, filters)
     return ChargeDraft(
         model=charge.model,
         metric_id=None if metric is None else metric.id,
         description=charge.description,
         supplied=charge.supplied,
         filters=tuple(filters),
+        group_by=charge.group_by,
     )
 
 
@@ -57,23 +55,45 @@ def _unknown_metric(charge: PricedCharge) -> Problem:
     return Problem(404, "metric_not_found", message, errors=(FieldError(field, message, "metric_not_found"),))
 
 
-async def _filter(connection: Connection, metric: Found, part: PricedFilter, path: str) -> FilterDraft:
+def _refuse_equal(charge: PricedCharge, filters: Sequence[FilterDraft]) -> None:
+    """Refuse two filters for the very same events: the second would never price any."""
+    for index, part in enumerate(filters):
+        if any(_events_of(part) == _events_of(earlier) for earlier in filters[:index]):
+            message = f"takes the same events as another one ({part.combination.label})"
+            raise invalid(f"{charge.path}.filters.{index}", message, "filter_repeated")
+
+
+def _events_of(part: FilterDraft) -> dict[str, frozenset[str]]:
+    return {match.key: frozenset(match.values) for match in part.combination.matches}
+
+
+async def _filter(connection: Connection, metric: Found, part: PricedFilter) -> FilterDraft:
     """Bind a filter: its values must be among those declared; none given means all that are declared."""
-    row = await metric_store.filter_of(connection, metric.id, part.reference)
+    rows, matches = [], []
+    for reference, values in part.matches:
+        row = await metric_store.filter_of(connection, metric.id, reference)
+        if row.id in rows:
+            raise invalid(f"{part.path}.match", f"names the property {row.key!r} twice")
+        rows.append(row.id)
+        matches.append(_match(row, values, part.path))
+    return FilterDraft(
+        metric_filter_ids=tuple(rows),
+        combination=Combination(matches=tuple(matches)),
+        model=part.model,
+        supplied=part.supplied,
+        name=part.name,
+    )
+
+
+def _match(row: Any, values: Sequence[Any], path: str) -> PropertyMatch:
     declared = _texts(row.values)
-    wanted = _texts(part.values) or declared
+    wanted = _texts(values) or declared
     if not wanted:
         raise invalid(f"{path}.values", "names no value, and neither does the metric's filter")
     for value in wanted:
         if declared and value not in declared:
             raise invalid(f"{path}.values", f"{value!r} is no value of the metric's filter on {row.key!r}")
-    return FilterDraft(
-        metric_filter_id=row.id,
-        match=PropertyMatch(key=row.key, values=wanted),
-        model=part.model,
-        supplied=part.supplied,
-        name=part.name,
-    )
+    return PropertyMatch(key=row.key, values=wanted)
 
 
 def _texts(values: Sequence[Any]) -> tuple[str, ...]:

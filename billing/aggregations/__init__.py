@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import Field, TypeAdapter
 
-from billing.aggregating import Aggregation, EventValue
+from billing.aggregating import Aggregation, Carrying, EventValue
 from billing.aggregations.average import Average
 from billing.aggregations.count import Count
 from billing.aggregations.expression import Expression
@@ -29,6 +29,9 @@ AGGREGATIONS: Final[Mapping[str, type[Aggregation]]] = MappingProxyType(
     {model.model_fields["kind"].default: model for model in get_args(get_args(AnyAggregation)[0])}
 )
 """The classes of the union by their kind."""
+
+CARRYING: Final[tuple[str, ...]] = tuple(kind for kind, model in AGGREGATIONS.items() if issubclass(model, Carrying))
+"""The kinds that may carry what came before a period into it."""
 
 DEFAULT_AGGREGATION: Final = "sum"
 """What a metric aggregates by when its creator does not say (C5)."""
@@ -54,6 +57,7 @@ def aggregation(kind: str = DEFAULT_AGGREGATION, **configuration: Any) -> Aggreg
 
 __all__ = [
     "AGGREGATIONS",
+    "CARRYING",
     "DEFAULT_AGGREGATION",
     "Aggregation",
     "AnyAggregation",

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar, Literal
 
-from billing.aggregating import Aggregation, EventValue
+from billing.aggregating import Carrying, EventValue
 from billing.period import Period
 
 
-class Count(Aggregation):
-    """Count the events, whatever their values are: 5, 2, 5, 1 -> 4 (B48)."""
+class Count(Carrying):
+    """Count the events, whatever their values are: 5, 2, 5, 1 -> 4 (B48). With `carry_over` all there ever were."""
 
     additive: ClassVar[bool] = True
     from_rollup: ClassVar[str | None] = "coalesce(sum(event_count), 0)"

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar, Literal
 
-from billing.aggregating import Aggregation, EventValue, values
+from billing.aggregating import Carrying, EventValue, values
 from billing.period import Period
 
 
-class Latest(Aggregation):
+class Latest(Carrying):
     """Take the value of the event that occurred last; of several at that instant, the one that was received last.
 
-    5, 2, 5, 1 -> 1 (B48). Events without a value are passed over.
+    5, 2, 5, 1 -> 1 (B48). Events without a value are passed over. With `carry_over` the last value from
+    before the period stands until there is a newer one.
     """
 
     needs_field: ClassVar[bool] = True

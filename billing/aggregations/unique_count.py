@@ -1,10 +1,10 @@
 """The number of different values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import ClassVar, Literal
 
-from billing.aggregating import Aggregation, EventValue, text_of
+from billing.aggregating import Aggregation, EventValue, number_of, text_of
 from billing.numbers import plain
 from billing.period import Period
 
@@ -32,6 +32,12 @@ class UniqueCount(Aggregation):
     def _fold(self, events: Sequence[EventValue], period: Period) -> Decimal:
         del period
         return Decimal(len({identity for event in events if (identity := self._identity(event)) is not None}))
+
+    def value_of(self, *, value: Decimal | None, properties: Mapping[str, object]) -> Decimal | None:
+        """Give the value that the event came with, else the number in the property; what counts is the identity."""
+        if value is not None or self.field is None:
+            return value
+        return number_of(properties.get(self.field))
 
     def _identity(self, event: EventValue) -> str | None:
         own = None if self.field is None else text_of(event.properties.get(self.field))

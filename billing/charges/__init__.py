@@ -15,7 +15,7 @@ from billing.charges.per_unit import PerUnit
 from billing.charges.percentage import Percentage
 from billing.charges.volume import Volume
 from billing.pricing import PricingModel, Step, Tier
-from billing.scope import EventScope
+from billing.scope import MOST_GROUP_KEYS, EventScope
 from billing.usage import Usage
 
 ChargeModel = Annotated[
@@ -35,7 +35,8 @@ class Charge(BaseModel):
     """One priced component of a plan version: a charge model and, when it is metered, the metric it prices.
 
     `description` names the line of a fixed fee ("Growth base fee"); on a metered charge it replaces the metric's name.
-    `scope` narrows the metric's events to those that this charge prices; None counts them all.
+    `scope` narrows the metric's events to those that this charge prices; None counts them all. `group_by` names the
+    event properties whose values get an invoice line each, priced by itself.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +48,7 @@ class Charge(BaseModel):
     unit: str | None = None
     description: str | None = None
     scope: EventScope | None = None
+    group_by: tuple[str, ...] = Field(default=(), max_length=MOST_GROUP_KEYS)
     model: ChargeModel
 
     @model_validator(mode="after")

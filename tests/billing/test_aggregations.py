@@ -151,9 +151,39 @@ def test_a_value_may_be_a_property(properties: dict[str, Any], value: str | None
     assert found == (None if value is None else Decimal(value))
 
 
-def test_a_value_of_its_own_comes_first() -> None:
-    assert aggregation("sum", field="gb").value_of(value=Decimal(7), properties={"gb": 1}) == 7
+def test_the_property_that_a_metric_names_comes_first_where_an_event_has_it() -> None:
+    by_field = aggregation("sum", field="gb")
+    assert by_field.value_of(value=Decimal(7), properties={"gb": 1}) == 1
+    assert by_field.value_of(value=Decimal(7), properties={"gb": "much"}) is None
+    assert by_field.value_of(value=Decimal(7), properties={"gb": None}) == 7
+    assert by_field.value_of(value=Decimal(7), properties={}) == 7
+    assert aggregation("sum").value_of(value=Decimal(7), properties={"value": 1}) == 7
     assert aggregation("sum").value_of(value=None, properties={"gb": 1}) is None
+
+
+def test_what_carries_over_reads_what_came_before_the_period() -> None:
+    earlier, within = [event(1, 10, hour=-48), event(2, 4, hour=-24)], [event(3, -6, hour=360)]
+    for kind, without, carried in (
+        # A level of 14 when the period begins, 8 from its middle on: 14 - 6 x 1/2.
+        ("weighted_sum", -3, 11),
+        ("latest", -6, -6),
+        ("max", -6, 10),
+        ("count", 1, 3),
+    ):
+        assert fold(kind, *earlier, *within) == without, kind
+        assert fold(kind, *earlier, *within, carry_over=True) == carried, kind
+    # An empty period keeps the last value; what comes after the period never counts.
+    later = event(4, 99, hour=720)
+    assert [fold(kind, *earlier, later, carry_over=True) for kind in ("weighted_sum", "latest", "max")] == [14, 4, 10]
+    assert fold("latest", *earlier) == 0
+
+
+def test_30_digits_are_exact() -> None:
+    long = Decimal("123456789012.123456789012345678")
+    events = [event(1, long), event(2, long)]
+    assert fold("sum", *events) == Decimal("246913578024.246913578024691356")
+    assert fold("max", *events) == fold("latest", *events) == fold("average", *events) == long
+    assert fold("sum", event(1, "99999999999999999999.999999999999999999"), event(2, "0.000000000000000001")) == 10**20
 
 
 def test_sum_is_the_default_and_unknown_kinds_are_named() -> None:
@@ -172,6 +202,8 @@ def test_sum_is_the_default_and_unknown_kinds_are_named() -> None:
         ("percentile", {"percentile": 101}),
         ("sum", {"field": ""}),
         ("sum", {"percentile": 5}),
+        ("sum", {"carry_over": True}),
+        ("average", {"carry_over": True}),
     ],
 )
 def test_configurations_that_do_not_fit_are_refused(kind: str, configuration: dict[str, Any]) -> None:

@@ -18,12 +18,14 @@ from billing.invoice import (
     InvoiceEvent,
     InvoiceLine,
     InvoiceStatus,
+    TooManyGroups,
     assemble,
     total,
     transition,
 )
 from billing.period import Period
 from billing.rating import ProposedLine, rate
+from billing.usage import GroupUsage
 from tests.billing.strategies import CURRENCIES, charge_models, growing_usages
 
 APRIL = Period(start=datetime(2026, 4, 1, tzinfo=UTC), end=datetime(2026, 5, 1, tzinfo=UTC))
@@ -45,6 +47,7 @@ def billed(lines: Sequence[InvoiceLine]) -> list[BilledLine]:
     return [
         BilledLine(
             charge_id=line.charge_id,
+            group=line.group,
             period_start=line.period.start,
             amount_minor=line.amount_minor,
             quantity=line.quantity,
@@ -126,6 +129,76 @@ def test_a_period_in_several_invoices_costs_the_same_as_in_one(
         parts = [part for part in written if part.reference == line.reference]
         assert sum(part.amount_minor for part in parts) == line.amount_minor
         assert sum(part.quantity for part in parts) == line.total_quantity == line.quantity
+
+
+GROUPED = Charge(
+    id=UUID(int=3),
+    metric_id=METRIC,
+    metric_name="Calls",
+    group_by=("region",),
+    model={"kind": "graduated", "tiers": [{"up_to": None, "unit_price": 1, "flat_fee": 5}]},
+)
+
+
+def grouped_usage(**quantities: int) -> Usage:
+    groups = tuple(
+        GroupUsage(group=(("region", name),), usage=Usage(quantity=quantity, events=1))
+        for name, quantity in quantities.items()
+    )
+    return Usage(quantity=sum(quantities.values()), events=len(groups), groups=groups)
+
+
+def test_each_group_is_a_difference_of_its_own() -> None:
+    first = assemble([], propose(grouped_usage(eu=10, us=4), (GROUPED,)))
+    assert [(line.description, line.amount_minor) for line in first] == [
+        ("Calls (region: eu) — tiered usage (10 calls)", 1500),
+        ("Calls (region: us) — tiered usage (4 calls)", 900),
+    ]
+    assert len({line.reference for line in first}) == 2
+    late = assemble(billed(first), propose(grouped_usage(eu=10, uk=1, us=6), (GROUPED,)))
+    assert [(line.group, line.amount_minor, line.quantity, line.reason) for line in late] == [
+        ((("region", "uk"),), 600, 1, "period"),
+        ((("region", "us"),), 200, 2, "adjustment"),
+    ]
+    assert late[1].reference == first[1].reference
+
+
+def test_a_group_without_usage_any_more_gives_back_what_it_was_billed() -> None:
+    first = assemble([], propose(grouped_usage(eu=10, us=4), (GROUPED, BASE)))
+    moved = propose(grouped_usage(eu=14), (GROUPED, BASE))
+    more, gone = assemble(billed(first), moved)
+    assert (more.amount_minor, more.group) == (400, (("region", "eu"),))
+    assert (gone.amount_minor, gone.quantity, gone.events, gone.group) == (-900, -4, -1, (("region", "us"),))
+    assert gone.description == "Calls (region: us) — no usage left, adjustment"
+    assert assemble(billed([*first, more, gone]), moved) == ()
+
+
+def test_the_line_of_a_charge_without_groups_yet_is_given_back_when_there_are_some() -> None:
+    # The first tier's flat fee is due at zero usage (R4), and then once for each group.
+    empty = assemble([], propose(Usage(quantity=0), (GROUPED,)))
+    assert [(line.amount_minor, line.group) for line in empty] == [(500, ())]
+    used = assemble(billed(empty), propose(grouped_usage(eu=1), (GROUPED,)), closed_until=APRIL.start)
+    assert [(line.amount_minor, line.group, line.reason) for line in used] == [
+        (600, (("region", "eu"),), "period"),
+        (-500, (), "period"),
+    ]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["eu", "us", "uk"]), st.integers(0, 9)), min_size=1, max_size=4))
+def test_groups_billed_in_several_invoices_cost_the_same_as_in_one(seen: list[dict[str, int]]) -> None:
+    written: list[InvoiceLine] = []
+    for quantities in seen:
+        proposed = propose(grouped_usage(**quantities), (GROUPED, BASE))
+        written += assemble(billed(written), proposed)
+        assert assemble(billed(written), proposed) == ()
+        assert total(written) == total(assemble([], proposed))
+        for line in proposed:
+            assert sum(each.amount_minor for each in written if each.group == line.group) >= line.amount_minor
+    assert sum(line.events for line in written) == len(seen[-1])
+
+
+def test_a_charge_with_too_many_groups_says_so() -> None:
+    assert "grouping by user gives more than 500 groups" in str(TooManyGroups(["user"], 500))
 
 
 def test_two_proposals_of_one_charge_and_period_are_refused() -> None:

@@ -104,7 +104,8 @@ async def test_b51_a_filtered_charge_is_kept_with_its_filters(api: httpx.AsyncCl
     body = {"code": "p", "name": "P", "interval": "weekly", "amount_cents": 700, "charges": [filtered]}
     shown = await made(api, "/v1/plans", body)
     (only,) = shown["charges"]
-    assert only["filters"] == [{**part, "key": "region", "invoice_display_name": None}]
+    shown_part = {**part, "key": "region", "match": {"region": ["eu"]}, "invoice_display_name": None}
+    assert only["filters"] == [shown_part]
     # Usage without properties matches no filter.
     priced = (await api.post("/v1/plans/p/simulate", json={"units": 2})).json()
     assert (priced["total_amount"], len(priced["charges"])) == (700 + 5000, 1)

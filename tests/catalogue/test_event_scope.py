@@ -9,30 +9,34 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from adapters.postgres import event_months
 from adapters.postgres.audit_store import SYSTEM_ACTOR
 from adapters.postgres.database import Connection, Database, ProjectScope
-from adapters.postgres.event_scope import scope_condition
+from adapters.postgres.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
 from adapters.postgres.plan_store import charges_of_version
 from adapters.postgres.plan_write_store import ChargeDraft, FilterDraft, VersionDraft, create
 from adapters.postgres.usage_store import usages
 from billing.charges import Charge, PerUnit
 from billing.period import Period
 from billing.rating import rate
-from billing.scope import EventScope, PropertyMatch
+from billing.scope import Combination, EventScope, PropertyMatch, group_of
 from models.identifiers import new_id
 from models.tables import customers, events, metric_filters, metrics, subscriptions
 
 APRIL = Period(start=datetime(2026, 4, 1, tzinfo=UTC), end=datetime(2026, 5, 1, tzinfo=UTC))
-EU, US = PropertyMatch(key="region", values=("eu", "5")), PropertyMatch(key="region", values=("us", "true", "eu"))
-SCOPES = (
-    EventScope(only=EU),
-    EventScope(only=US, excluded=(EU,)),
-    EventScope(excluded=(EU, US)),
+EU = Combination(matches=(PropertyMatch(key="region", values=("eu", "5")),))
+US = Combination(matches=(PropertyMatch(key="region", values=("us", "true", "eu")),))
+GOLD_EU = Combination(
+    matches=(PropertyMatch(key="region", values=("eu", "true")), PropertyMatch(key="tier", values=("gold",)))
 )
-PROPERTIES = [
-    *({"region": value} for value in ("eu", "us", "mars", 5, Decimal("5.0"), "5", "5.0", True, "true", None, ["eu"])),
+SCOPES = tuple(EventScope(buckets=(US, EU, GOLD_EU), bucket=bucket) for bucket in (0, 1, 2, None))
+VALUES = ("eu", "us", "mars", 5, Decimal("5.0"), "5", "5.0", True, "true", None, ["eu"])
+PROPERTIES: list[dict[str, Any]] = [
+    *({"region": value} for value in VALUES),
+    *({"region": value, "tier": "gold"} for value in VALUES),
     {},
     {"other": "eu"},
+    {"tier": "gold"},
 ]
 
 
@@ -41,14 +45,17 @@ async def test_one_part_of_the_charge_holds_each_event(database: Database, prope
     held = [scope.holds(properties or {}) for scope in SCOPES]
     assert held.count(True) == 1
     document = None if properties is None else json.dumps(properties, default=lambda value: json.loads(str(value)))
+    bucket, binds = bucket_expression(SCOPES[0].buckets)
+    groups, group_binds = group_expressions(["tier", "region"])
+    row = "(SELECT CAST(:document AS jsonb) AS properties) event"
     async with database.engine.connect() as connection:
-        for scope, expected in zip(SCOPES, held, strict=True):
-            condition, binds = scope_condition(scope)
-            row = "(SELECT CAST(:document AS jsonb) AS properties) event"
-            found = await connection.execute(
-                text(f"SELECT count(*) FROM {row} WHERE true{condition}"), {"document": document, **binds}
-            )
-            assert found.scalar_one() == expected, scope
+        found = await connection.execute(
+            text(f"SELECT {bucket}, {', '.join(groups)} FROM {row}"), {"document": document, **binds, **group_binds}
+        )
+        counted_in, region, tier = found.one()
+    wanted = SCOPES[held.index(True)].bucket
+    assert counted_in == (DEFAULT_BUCKET if wanted is None else wanted)
+    assert (("region", region), ("tier", tier)) == group_of(["tier", "region"], properties or {})
 
 
 async def _insert(connection: Connection, table: Any, scope: ProjectScope, **values: Any) -> UUID:
@@ -62,8 +69,8 @@ async def _filtered_plan(connection: Connection, scope: ProjectScope) -> tuple[U
     metric = await _insert(connection, metrics, scope, key="calls", name="Calls", aggregation="count")
     region = await _insert(connection, metric_filters, scope, metric_id=metric, key="region", values=["eu", "us"])
     eu = FilterDraft(
-        metric_filter_id=region,
-        match=PropertyMatch(key="region", values=("eu",)),
+        metric_filter_ids=(region,),
+        combination=Combination(matches=(PropertyMatch(key="region", values=("eu",)),)),
         model=PerUnit(unit_price=Decimal(10)),
         supplied={"amount": "10"},
     )
@@ -84,6 +91,7 @@ async def test_b51_events_of_a_filter_are_billed_at_its_price(database: Database
     async with database.transaction(tenant) as connection:
         metric, charges, plan = await _filtered_plan(connection, tenant)
         subscription = await _subscription(connection, tenant, plan)
+        await event_months.ensure(connection, [APRIL.start])
         for number, region in enumerate(["eu", "eu", "eu", "us", None]):
             await _insert(
                 connection,
