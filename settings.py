@@ -7,10 +7,21 @@ Every variable is named ``DURABILL_*`` except the three that other tools already
 import os
 from collections.abc import Mapping
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _networks(value: Any) -> tuple[str, ...]:
+    """Read networks, separated by commas; raises ValueError for one that is none."""
+    given = value.split(",") if isinstance(value, str) else value
+    return tuple(str(ip_network(entry.strip())) for entry in given if entry.strip())
+
+
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)]
 
 
 class Settings(BaseSettings):
@@ -56,13 +67,23 @@ class Settings(BaseSettings):
     usage_signal_quiet_ms: int = Field(default=250, ge=10, description="Flush delay of a quiet subscription.")
     usage_signal_busy_ms: int = Field(default=1000, ge=10, description="Flush interval of a busy subscription.")
     relay_poll_ms: int = Field(default=200, ge=10)
+    late_usage_wait_seconds: int = Field(
+        default=3600, ge=0, le=30 * 86_400, description="How long late usage of an ended subscription is gathered."
+    )
 
     # Webhooks out
     webhook_allow_private: bool = Field(
         default=False, description="Deliver to loopback and private addresses too (never to link-local ones)."
     )
+    webhook_allowed_networks: Networks = Field(
+        default=(), description="Networks that are delivered to although they are not public: 10.1.0.0/16,fd12::/64"
+    )
     webhook_timeout_seconds: int = Field(default=15, ge=1, le=60, description="Of one attempt, all of it.")
     webhook_first_retry_seconds: float = Field(default=5, gt=0, le=3600, description="The later pauses grow from it.")
+    webhook_disable_after_hours: float = Field(
+        default=120, gt=0, description="An endpoint that has accepted nothing for so long is disabled."
+    )
+    webhook_concurrency: int = Field(default=4, ge=1, le=64, description="Messages on their way to one endpoint.")
 
     # Secrets
     bootstrap_key: SecretStr | None = Field(default=None, description="May only create and list organizations.")

@@ -19,6 +19,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from activities.after_end import AfterEndActivities
 from activities.alerting import AlertActivities
 from activities.clock import ClockActivities
 from activities.closing import ClosingActivities
@@ -34,11 +35,12 @@ from adapters.temporal.relay import Relay
 from adapters.temporal.sandbox import runner
 from models.problems import Problem
 from settings import Settings, settings
+from workflows.after_end import AfterEndWorkflow
 from workflows.invoice import InvoiceWorkflow
 from workflows.subscription import SubscriptionWorkflow
 from workflows.webhook_delivery import WebhookDeliveryWorkflow
 
-WORKFLOWS: Final[tuple[type, ...]] = (SubscriptionWorkflow, InvoiceWorkflow, WebhookDeliveryWorkflow)
+WORKFLOWS: Final[tuple[type, ...]] = (SubscriptionWorkflow, InvoiceWorkflow, WebhookDeliveryWorkflow, AfterEndWorkflow)
 
 _LOG = logging.getLogger("durabill.worker")
 _GRACE: Final = timedelta(seconds=15)
@@ -66,6 +68,7 @@ def activities(database: Database, configuration: Settings) -> list[Callable[...
         lifecycle.record_lifecycle,
         lifecycle.find_invoice,
         ClockActivities(database).report_clock,
+        AfterEndActivities(database).bill_after_end,
         AlertActivities(database).evaluate_alerts,
         WebhookActivities(database, configuration).attempt_webhook,
     ]

@@ -1,6 +1,7 @@
 """Closing: everything unbilled of a subscription becomes one invoice, in one transaction (C5, C8, design section 4)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -47,21 +48,33 @@ class ClosingActivities:
         type says which, so that the workflow parks the close with it (C10).
         """
         scope = ProjectScope(message.subscription.organization_id, message.subscription.project_id)
-        try:
-            async with self._database.transaction(scope) as connection:
-                return await _close(connection, message)
-        except AlreadyBilled:
-            async with self._database.transaction(scope) as connection:
-                known = await invoice_store.by_billing_key(connection, message.billing_key)
-            assert known is not None, "the key that was taken belongs to an invoice"
-            return known
-        except AbsurdInvoice as error:
-            raise ApplicationError(str(error), type="AbsurdInvoice", non_retryable=True) from error
-        except (UnknownCurrency, ValidationError) as error:
-            raise ApplicationError(str(error), type="UnreadablePlan", non_retryable=True) from error
+        with bills_or_parks():
+            try:
+                async with self._database.transaction(scope) as connection:
+                    return await close(connection, message)
+            except AlreadyBilled:
+                async with self._database.transaction(scope) as connection:
+                    known = await invoice_store.by_billing_key(connection, message.billing_key)
+                assert known is not None, "the key that was taken belongs to an invoice"
+                return known
 
 
-async def _close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceClosed:
+@contextmanager
+def bills_or_parks() -> Iterator[None]:
+    """Turn what no retry can cure into the ApplicationError that the workflow parks a close with (C10)."""
+    try:
+        yield
+    except AbsurdInvoice as error:
+        raise ApplicationError(str(error), type="AbsurdInvoice", non_retryable=True) from error
+    except (UnknownCurrency, ValidationError) as error:
+        raise ApplicationError(str(error), type="UnreadablePlan", non_retryable=True) from error
+
+
+async def close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceClosed:
+    """Bill what is unbilled in the window, in the caller's transaction, under the subscription's lock.
+
+    Raises `AlreadyBilled`, `AbsurdInvoice`, `UnknownCurrency`.
+    """
     terms = await billing_store.terms_of(connection, message.subscription.subscription_id, lock=True)
     # Read before the usage is, so that a correction that comes later stays pending.
     settles = terms.has_corrections and message.kind != "progressive"
@@ -168,7 +181,10 @@ def _invoice(
         period_start=bill.period.start,
         period_end=bill.period.end,
         auto_collect=(
-            message.kind != "on_demand" and status == "issued" and collects_automatically(terms.payment_provider)
+            message.kind != "on_demand"
+            and not message.by_hand
+            and status == "issued"
+            and collects_automatically(terms.payment_provider)
         ),
         prepaid_minor=prepaid_minor,
         next_period=_next_period(message),

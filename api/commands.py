@@ -14,6 +14,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from adapters.postgres.database import Database
+from adapters.temporal import after_end
 from adapters.temporal.client import connect
 from adapters.temporal.delivery import Delivery
 from models.identifiers import invoice_workflow_id, shown_id, subscription_workflow_id
@@ -63,6 +64,7 @@ class Commands:
 
     def __init__(self, client: Client, database: Database, settings: Settings) -> None:
         self._client = client
+        self._queue = settings.temporal_task_queue
         self._timeout_seconds = settings.command_timeout_seconds
         self._delivery = Delivery(client, database, settings)
 
@@ -134,7 +136,14 @@ class Commands:
         Raises ``Problem`` 409 ``nothing_to_bill`` (with ``existing_invoice_id`` in ``extra``, as shown, or None),
         422 ``cutoff_before_open_period``, 422 ``absurd_invoice``, 503 ``commands_unavailable``.
         """
-        closed = await self._update(ref, "invoice_now", command, InvoiceClosed)
+        try:
+            closed = await self._update(ref, "invoice_now", command, InvoiceClosed)
+        except Problem as problem:
+            if problem.code != "subscription_ended":
+                raise
+            closed = await self._answered(lambda: after_end.invoice_now(self._client, self._queue, ref, command))
+            if closed.invoice_id is not None:
+                await self._deliver(invoice_workflow_id(closed.invoice_id))
         if closed.invoice_id is None:
             existing = shown_id("invoice", closed.existing_invoice_id) if closed.existing_invoice_id else None
             raise conflict("nothing_to_bill", "Everything up to the cutoff is billed.", existing_invoice_id=existing)
@@ -162,9 +171,13 @@ class Commands:
             assert isinstance(answer, answers)
             return answer
 
+        return await self._answered(lambda: self._started_if_needed(workflow_id, send))
+
+    async def _answered(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Wait for an answer as long as the settings allow, and say in the API's words why there is none."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._started_if_needed(workflow_id, send)
+                return await ask()
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
             raise _no_answer("No worker answered in time.") from error
         except WorkflowUpdateFailedError as error:

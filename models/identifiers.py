@@ -80,6 +80,16 @@ def invoice_workflow_id(invoice_id: UUID) -> str:
     return f"invoice/{invoice_id}"
 
 
+def webhook_workflow_id(delivery_id: UUID) -> str:
+    """Name the workflow that tries a webhook again."""
+    return f"webhook/{delivery_id}"
+
+
+def after_end_workflow_id(project_id: UUID, subscription_id: UUID) -> str:
+    """Name the workflow that bills what changed after a subscription's end."""
+    return f"after-end/{project_id}/{subscription_id}"
+
+
 def period_billing_key(subscription_id: UUID, period_start: datetime) -> str:
     """Name the one automatic invoice of a period (C8); a re-run finds it instead of making another."""
     return f"{subscription_id}:{period_start.isoformat()}:period"
@@ -97,6 +107,8 @@ def payment_key(invoice_id: UUID, attempt_no: int) -> str:
 
 SUBSCRIPTION_WORKFLOW: Final = "SubscriptionWorkflow"
 INVOICE_WORKFLOW: Final = "InvoiceWorkflow"
+AFTER_END_WORKFLOW: Final = "AfterEndWorkflow"
+WEBHOOK_WORKFLOW: Final = "WebhookDeliveryWorkflow"
 
 PROJECT: Final = SearchAttributeKey.for_keyword("DurabillProject")
 CUSTOMER: Final = SearchAttributeKey.for_keyword("DurabillCustomer")

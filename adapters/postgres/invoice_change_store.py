@@ -112,9 +112,14 @@ async def finalize(connection: AsyncConnection, scope: ProjectScope, actor: Acto
         await credit_store.grant(connection, scope, actor, credited)
     for action in ("issued", "paid") if status == "paid" else ("issued",):
         await log(connection, scope, actor, row, action, number=number)
-    if row.subscription_id is not None:
+    if is_followed_by_its_subscription(row):
         return await notify(connection, scope, row, status)
     return await _follow(connection, scope, row, number, collect=collect) if status == "issued" else None
+
+
+def is_followed_by_its_subscription(row: Row[Any]) -> bool:
+    """Tell whose workflow collects an invoice: a one-off, and one made after the subscription's end, has its own."""
+    return row.subscription_id is not None and row.kind != "adjustment"
 
 
 async def _follow(
@@ -152,7 +157,7 @@ async def _follow(
 async def notify(connection: AsyncConnection, scope: ProjectScope, row: Row[Any], status: str) -> str:
     """Tell the workflow that follows the invoice what became of it."""
     message = InvoiceStatusChanged(invoice_id=row.id, status=status)
-    if row.subscription_id is not None:
+    if is_followed_by_its_subscription(row):
         await outbox_store.enqueue_subscription_signal(
             connection,
             project_id=scope.project_id,

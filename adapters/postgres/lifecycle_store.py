@@ -11,7 +11,7 @@ from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
 from models.identifiers import shown_id, subscription_workflow_id
 from models.messages.lifecycle import InvoiceStanding, LifecycleAction, RecordLifecycle
-from models.tables import invoices, payment_attempts, subscriptions
+from models.tables import invoices, payment_attempts, subscriptions, usage_marks
 
 _OVER: Final = ("canceled", "terminated")
 _TITLES: Final[dict[LifecycleAction, str]] = {
@@ -89,6 +89,13 @@ async def record(connection: AsyncConnection, scope: ProjectScope, step: RecordL
         occurred_at=step.at,
     )
     await _announce(connection, step)
+    if step.status in _OVER and before.status not in _OVER:
+        # Usage that came between the final bill and this row has told a workflow that bills no more: look once again.
+        await connection.execute(
+            update(usage_marks)
+            .where(usage_marks.c.subscription_id == subscription_id)
+            .values(version=usage_marks.c.version + 1, marked_at=func.clock_timestamp())
+        )
     if step.status in _OVER and before.test_clock_id is not None:
         await clock_store.settle(connection, before.test_clock_id)
     return True

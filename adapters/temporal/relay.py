@@ -14,13 +14,16 @@ from uuid import UUID
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from adapters.postgres import event_months, relay_store, usage_store
+from adapters.postgres import ended_store, event_months, relay_store, usage_store
 from adapters.postgres.database import SYSTEM, Database
+from adapters.postgres.ended_store import Ended
 from adapters.postgres.relay_store import DueMark
 from adapters.postgres.rows import AsyncConnection, SQLAlchemyError
+from adapters.temporal.after_end import bill_late_usage
 from adapters.temporal.delivery import Delivery, NotDelivered
 from adapters.webhooks.deliver import Webhooks
 from models.identifiers import subscription_workflow_id
+from models.messages.after_end import AfterEnd, LateUsage
 from models.messages.subscription import UsageRecorded, UsageTotal
 from models.problems import Problem
 from settings import Settings
@@ -39,6 +42,7 @@ class Relay:
     """Runs inside the worker process as one asyncio task."""
 
     def __init__(self, client: Client, database: Database, settings: Settings) -> None:
+        self._client = client
         self._database = database
         self._settings = settings
         self._delivery = Delivery(client, database, settings)
@@ -114,8 +118,10 @@ class Relay:
             )
             if not marks:
                 return False
-            messages = await self._messages(connection, marks)
-        told = await self._tell(marks, messages)
+            ended = await ended_store.ended_among(connection, [mark.subscription_id for mark in marks])
+            running = [mark for mark in marks if mark.subscription_id not in ended]
+            messages = await self._messages(connection, running)
+        told = await self._tell(running, messages) | await self._bill_ended(marks, ended)
         waiting = [mark.subscription_id for mark in marks if mark.subscription_id not in told]
         async with self._database.transaction(SYSTEM) as connection:
             await relay_store.mark_signalled(connection, list(told.items()))
@@ -156,6 +162,18 @@ class Relay:
         told = await asyncio.gather(*(tell(mark) for mark in marks))
         pairs = zip(marks, told, strict=True)
         return {mark.subscription_id: version for mark, version in pairs if version is not None}
+
+    async def _bill_ended(self, marks: list[DueMark], ended: dict[UUID, Ended]) -> dict[UUID, int]:
+        """Have late usage of ended subscriptions billed; gives, by subscription, the version that needs no more."""
+        for mark in marks:
+            own = ended.get(mark.subscription_id)
+            if own is not None and own.late:
+                # A test clock's time passes while nobody waits.
+                wait = 0 if own.in_test_clock else self._settings.late_usage_wait_seconds
+                start = AfterEnd(subscription=own.ref, wait_seconds=wait)
+                late = LateUsage(version=mark.version)
+                await bill_late_usage(self._client, self._settings.temporal_task_queue, start, late)
+        return {mark.subscription_id: mark.version for mark in marks if mark.subscription_id in ended}
 
     async def _prune(self) -> bool:
         async with self._database.transaction(SYSTEM) as connection:

@@ -297,7 +297,7 @@ async def collected(invoice_ref: str, desk: Desk) -> InvoiceCollected:
     if row.status not in invoice_store.OPEN_STATUSES:
         raise _not_chargeable(row.status)
     command = ChargeInvoice(request_id=uuid.uuid4().hex, invoice_id=row.id)
-    if row.subscription_id is None:
+    if not invoice_change_store.is_followed_by_its_subscription(row):
         return await desk.commands.charge_one_off(command)
     ref = SubscriptionRef(
         organization_id=caller.organization_id, project_id=caller.project_id, subscription_id=row.subscription_id

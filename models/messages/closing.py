@@ -6,7 +6,7 @@ from uuid import UUID
 
 from models.messages.base import Message, SubscriptionRef
 
-InvoiceKind = Literal["period", "on_demand", "final", "progressive"]
+InvoiceKind = Literal["period", "on_demand", "final", "progressive", "adjustment"]
 
 
 class ClosePeriods(Message):
@@ -33,6 +33,8 @@ class ClosePeriods(Message):
     next_period_start: datetime | None = None
     next_period_end: datetime | None = None
     plan_version_id: UUID | None = None
+    # Somebody asked for the invoice, so it waits to be charged.
+    by_hand: bool = False
     thresholds: tuple[UUID, ...] = ()
     spend_minor: int = 0
 

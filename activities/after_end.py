@@ -1,0 +1,74 @@
+"""Billing an ended subscription once more: its late usage and corrections become an invoice of kind ``adjustment``."""
+
+from datetime import datetime
+
+from temporalio import activity
+
+from activities.closing import bills_or_parks, close
+from activities.lifecycle import scope_of
+from adapters.postgres import clock_store, invoice_follow_store, invoice_store, subscription_store
+from adapters.postgres.database import Database
+from adapters.postgres.invoice_write_store import AlreadyBilled
+from adapters.postgres.rows import AsyncConnection
+from models.identifiers import request_billing_key
+from models.messages.after_end import BillAfterEnd
+from models.messages.closing import ClosePeriods, InvoiceClosed
+
+
+class AfterEndActivities:
+    """The bill of a subscription that has had its final invoice."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @activity.defn(name="bill_after_end")
+    async def bill_after_end(self, message: BillAfterEnd) -> InvoiceClosed:
+        """Bill what is unbilled; the invoice and the start of the workflow that collects it commit together.
+
+        Safe to run again: the second run finds the first one's invoice. Errors that no retry can cure are those of
+        `close_periods`.
+        """
+        scope = scope_of(message.subscription)
+        with bills_or_parks():
+            try:
+                async with self._database.transaction(scope) as connection:
+                    return await _bill(connection, message)
+            except AlreadyBilled:
+                async with self._database.transaction(scope) as connection:
+                    known = await invoice_store.by_billing_key(connection, _key(message))
+                assert known is not None, "the key that was taken belongs to an invoice"
+                return known
+
+
+def _key(message: BillAfterEnd) -> str:
+    return request_billing_key(message.subscription.subscription_id, f"after-end:{message.request_id}")
+
+
+async def _bill(connection: AsyncConnection, message: BillAfterEnd) -> InvoiceClosed:
+    known = await invoice_store.by_billing_key(connection, _key(message))
+    if known is not None:
+        return known
+    row = await subscription_store.view_by_id(connection, message.subscription.subscription_id)
+    if row.ended_at is None:
+        return InvoiceClosed(invoice_id=None)
+    at = await clock_store.now(connection, row.test_clock_id)
+    closed = await close(connection, _close_of(message, ended_at=row.ended_at, starts_at=row.starts_at, at=at))
+    if closed.invoice_id is not None and closed.status == "issued":
+        frozen = at if row.test_clock_id is not None else None
+        await invoice_follow_store.follow(connection, scope_of(message.subscription), closed, at=at, frozen_at=frozen)
+    return closed
+
+
+def _close_of(message: BillAfterEnd, *, ended_at: datetime, starts_at: datetime, at: datetime) -> ClosePeriods:
+    by_hand = message.cutoff_end is not None
+    end = ended_at if message.cutoff_end is None else min(message.cutoff_end, ended_at)
+    return ClosePeriods(
+        subscription=message.subscription,
+        kind="adjustment",
+        start=(message.start or starts_at) if by_hand else ended_at,
+        end=end,
+        at=at,
+        billing_key=_key(message),
+        draft=message.draft,
+        by_hand=by_hand,
+    )

@@ -1,0 +1,63 @@
+"""Starting the workflow that bills an ended subscription once more; one that runs already only hears of it."""
+
+from typing import Any, Final
+
+from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.common import (
+    Priority,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+
+from models.identifiers import AFTER_END_WORKFLOW, PROJECT, after_end_workflow_id
+from models.messages.after_end import AfterEnd, LateUsage
+from models.messages.base import SubscriptionRef
+from models.messages.closing import InvoiceClosed
+from models.messages.subscription import InvoiceNow
+
+_SUMMARY: Final = "what is billed after the subscription's end"
+
+
+def _options(ref: SubscriptionRef) -> dict[str, Any]:
+    return {
+        "id": after_end_workflow_id(ref.project_id, ref.subscription_id),
+        "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
+        "search_attributes": TypedSearchAttributes([SearchAttributePair(PROJECT, str(ref.project_id))]),
+        "static_summary": _SUMMARY,
+        "priority": Priority(fairness_key=str(ref.project_id)),
+    }
+
+
+async def bill_late_usage(client: Client, queue: str, start: AfterEnd, late: LateUsage) -> None:
+    """Have changed usage of an ended subscription billed; again is harmless."""
+    await client.start_workflow(
+        AFTER_END_WORKFLOW,
+        start,
+        task_queue=queue,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        start_signal="late_usage",
+        start_signal_args=[late],
+        **_options(start.subscription),
+    )
+
+
+async def invoice_now(client: Client, queue: str, ref: SubscriptionRef, command: InvoiceNow) -> InvoiceClosed:
+    """Bill everything unbilled of an ended subscription up to the cutoff, and give the answer."""
+    start = WithStartWorkflowOperation[Any, Any](
+        AFTER_END_WORKFLOW,
+        AfterEnd(subscription=ref),
+        task_queue=queue,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        **_options(ref),
+    )
+    answer = await client.execute_update_with_start_workflow(
+        "invoice_now",
+        command,
+        start_workflow_operation=start,
+        id=f"invoice_now:{command.request_id}",
+        result_type=InvoiceClosed,
+    )
+    assert isinstance(answer, InvoiceClosed)
+    return answer
