@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import insert as upsert
 from temporalio.client import WorkflowExecutionStatus
 
+from adapters.postgres import event_months
 from adapters.postgres.relay_store import DueRow
 from adapters.temporal.relay import Relay
 from billing.subscription import SubscriptionState
@@ -61,6 +62,7 @@ async def use(office: Office, state: SubscriptionState, quantity: int, at: datet
     project, metric = {"project_id": state.project_id}, office.catalogue.metric_id
     key = {"subscription_id": state.subscription_id, "metric_id": metric}
     async with office.database.transaction(office.catalogue.scope) as connection:
+        await event_months.ensure(connection, [at])
         await connection.execute(
             events.insert().values(
                 idempotency_key=f"{state.subscription_id}:{number}",
