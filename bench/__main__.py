@@ -5,12 +5,17 @@ import asyncio
 
 import bench.closing
 import bench.ingestion
+import bench.limits
 from bench.report import Row, show
 
 
 async def measure(quick: bool) -> list[Row]:
     """Run the benchmarks one after the other, so that they do not share the processors."""
-    return [*await bench.ingestion.run(quick=quick), *await bench.closing.run(quick=quick)]
+    return [
+        *await bench.ingestion.run(quick=quick),
+        *await bench.closing.run(quick=quick),
+        *await bench.limits.run(quick=quick),
+    ]
 
 
 def main() -> None:

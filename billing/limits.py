@@ -14,7 +14,8 @@ from billing.charges import Charge, Dynamic
 from billing.numbers import ExactDecimal, Quantity, exact
 from billing.period import Period
 from billing.rating import rate
-from billing.usage import NO_USAGE, Usage
+from billing.scope import group_of
+from billing.usage import NO_USAGE, GroupUsage, Usage
 
 
 class Held(BaseModel):
@@ -71,6 +72,17 @@ def _with(charge: Charge, usage: Usage, held: Sequence[Held]) -> Usage:
         for each in held
         if each.metric_id == charge.metric_id and (charge.scope is None or charge.scope.holds(each.properties))
     ]
+    if not charge.group_by:
+        return _raised(charge, usage, own)
+    parts = {part.group: part.usage for part in usage.groups}
+    for each in own:
+        group = group_of(charge.group_by, each.properties)
+        parts[group] = _raised(charge, parts.get(group, NO_USAGE), [each])
+    grouped = tuple(GroupUsage(group=group, usage=part) for group, part in parts.items())
+    return usage.model_copy(update={"groups": grouped})
+
+
+def _raised(charge: Charge, usage: Usage, own: Sequence[Held]) -> Usage:
     if not own:
         return usage
     with exact():

@@ -42,7 +42,7 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "subscription_id",
             "metric_id",
-            name=op.f("uq_usage_limits_subscription_id"),
+            name=op.f("uq_usage_limits_subscription_id_metric_id"),
             postgresql_nulls_not_distinct=True,
         ),
     )
