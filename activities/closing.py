@@ -10,7 +10,6 @@ from temporalio.exceptions import ApplicationError
 
 from adapters.payments.port import collects_automatically
 from adapters.postgres import (
-    alert_store,
     billing_store,
     correction_store,
     credit_store,
@@ -106,7 +105,6 @@ async def close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceCl
         await credit_store.grant(connection, invoice.scope, invoice.actor, credited)
     if drawn.draws:
         await wallet_move_store.settle(connection, invoice.scope, invoice.actor, invoice.id, drawn=drawn, at=invoice.at)
-        await alert_store.tell_holders(connection, invoice.customer_id)
     return InvoiceClosed(
         invoice_id=invoice.id,
         status=invoice.status,

@@ -28,6 +28,8 @@ _TAGS = [
     {"name": "Features", "description": "What plans can grant: switches, limits, texts."},
     {"name": "Entitlements", "description": "What a plan grants of a feature; the plan shows them as one object."},
     {"name": "Customers", "description": "Who is billed."},
+    {"name": "Usage Alerts", "description": "Who is told when usage, spend or a wallet reaches a value."},
+    {"name": "Thresholds", "description": "Spending amounts that make an invoice in the middle of a period."},
     {"name": "Coupons", "description": "What takes a part off a customer's invoices."},
     {"name": "Add-ons", "description": "One-time fees on a customer's next invoice."},
     {"name": "Billing Entities", "description": "Who issues invoices, each with a number series of its own."},

@@ -9,26 +9,23 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, insert, literal, select, text, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Select, func, insert, literal, select, update
 
-from adapters.postgres import clock_store, usage_report_store
+from adapters.postgres import alert_signal_store, clock_store, usage_report_store
 from adapters.postgres.alert_measure_store import measure
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.outbox_store import WORKFLOW_SIGNAL, enqueue_subscription_signal
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.resolver import SUBSCRIPTION, required
 from adapters.postgres.rows import AsyncConnection, Row
 from billing.alerts import MOST_ALERTS
 from billing.period import Period
 from models.identifiers import new_id, parse_id
-from models.messages.alerting import AlertsChanged, EvaluateAlerts
+from models.messages.alerting import EvaluateAlerts
 from models.messages.base import SubscriptionRef
 from models.problems import conflict, not_found
 from models.tables import (
     metrics,
-    outbox,
     plan_charges,
     plan_versions,
     subscriptions,
@@ -37,7 +34,6 @@ from models.tables import (
     usage_thresholds,
 )
 
-ALERTS_CHANGED: Final = "alerts_changed"
 ORDERABLE: Final = {
     "name": usage_alerts.c.name,
     "threshold_value": usage_alerts.c.threshold_value,
@@ -106,7 +102,7 @@ async def create(
     )
     row = await get(connection, scope.project_id, str(identity))
     await _note(connection, scope, actor, row, "created")
-    await tell(connection, scope.project_id, subscription.row.id)
+    await alert_signal_store.tell(connection, scope.project_id, subscription.row.id)
     return row
 
 
@@ -153,7 +149,7 @@ async def change(
     statement = update(usage_alerts).where(usage_alerts.c.id == row.id)
     await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
     await _note(connection, scope, actor, row, "updated", changes=changes)
-    await tell(connection, scope.project_id, row.subscription_id)
+    await alert_signal_store.tell(connection, scope.project_id, row.subscription_id)
     return await get(connection, scope.project_id, str(row.id))
 
 
@@ -163,7 +159,7 @@ async def remove(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
     statement = update(usage_alerts).where(usage_alerts.c.id == row.id)
     await connection.execute(statement.values(deleted_at=now, updated_at=now))
     await _note(connection, scope, actor, row, "deleted")
-    await tell(connection, scope.project_id, row.subscription_id)
+    await alert_signal_store.tell(connection, scope.project_id, row.subscription_id)
 
 
 async def triggers(connection: AsyncConnection, alert_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
@@ -223,44 +219,6 @@ async def is_watched(connection: AsyncConnection, plan_id: UUID) -> bool:
     """
     of_plan = [usage_thresholds.c.plan_id == plan_id, usage_thresholds.c.deleted_at.is_(None)]
     return bool(await connection.scalar(select(select(usage_thresholds.c.id).where(*of_plan).exists())))
-
-
-async def tell(connection: AsyncConnection, project_id: UUID, subscription_id: UUID) -> None:
-    """Let a subscription's workflow look at its alerts and thresholds, when this transaction has committed."""
-    await enqueue_subscription_signal(
-        connection,
-        project_id=project_id,
-        subscription_id=subscription_id,
-        signal=ALERTS_CHANGED,
-        message=AlertsChanged(),
-    )
-
-
-async def tell_plan(connection: AsyncConnection, plan_id: UUID) -> int:
-    """Let every live subscription of a plan look, by one statement; answers how many there are."""
-    return await _tell_all(connection, subscriptions.c.plan_id == plan_id)
-
-
-async def tell_holders(connection: AsyncConnection, customer_id: UUID) -> int:
-    """Let the subscriptions of a customer look whose alerts watch the balance of wallets."""
-    of_wallet = select(usage_alerts.c.id).where(
-        usage_alerts.c.subscription_id == subscriptions.c.id,
-        usage_alerts.c.kind == "wallet_balance",
-        usage_alerts.c.deleted_at.is_(None),
-    )
-    return await _tell_all(connection, (subscriptions.c.customer_id == customer_id) & of_wallet.exists())
-
-
-async def _tell_all(connection: AsyncConnection, wanted: ColumnElement[bool]) -> int:
-    # As models.identifiers.subscription_workflow_id names it.
-    name = func.concat("subscription/", subscriptions.c.project_id, "/", subscriptions.c.id)
-    message = func.jsonb_build_object(
-        "workflow_id", name, "signal", ALERTS_CHANGED, "message", text("'{}'::jsonb"), type_=JSONB
-    )
-    told = select(subscriptions.c.project_id, literal(WORKFLOW_SIGNAL), name, message)
-    columns = ["project_id", "topic", "ordering_key", "payload"]
-    live = told.where(wanted, subscriptions.c.status.not_in(_ENDED)).order_by(subscriptions.c.id)
-    return (await connection.execute(insert(outbox).from_select(columns, live))).rowcount
 
 
 async def _note(

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import alert_store, notification_store
+from adapters.postgres import alert_signal_store, notification_store
 from adapters.postgres.audit_store import Actor, record
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.invoice_write_store import webhook_order
@@ -80,9 +80,9 @@ async def remove(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
 
 async def _tell(connection: AsyncConnection, row: Row[Any]) -> None:
     if row.plan_id is not None:
-        await alert_store.tell_plan(connection, row.plan_id)
+        await alert_signal_store.tell_plan(connection, row.plan_id)
     else:
-        await alert_store.tell(connection, row.project_id, row.subscription_id)
+        await alert_signal_store.tell(connection, row.project_id, row.subscription_id)
 
 
 async def note_crossings(

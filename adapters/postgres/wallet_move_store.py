@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import audit_store, outbox_store, settlement_store
+from adapters.postgres import alert_signal_store, audit_store, outbox_store, settlement_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
 from billing.numbers import plain
@@ -58,6 +58,8 @@ async def move(connection: AsyncConnection, scope: ProjectScope, actor: Actor, w
     await connection.execute(insert(wallet_transactions).values(_row(identity, scope, wallet, change)))
     await connection.execute(update(wallets).where(wallets.c.id == wallet.id).values(_after(change)))
     await _note(connection, scope, actor, wallet, identity=identity, change=change)
+    if not change.inbound:
+        await alert_signal_store.tell_holders(connection, wallet.customer_id)
     return identity
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Date, Row, Select, cast, func, select, upd
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import audit_store
+from adapters.postgres import alert_signal_store, audit_store
 from adapters.postgres.audit_store import Actor, changes_between
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged
@@ -133,6 +133,7 @@ async def terminate(connection: AsyncConnection, scope: ProjectScope, actor: Act
         raise conflict("wallet_terminated", "The wallet is terminated already.")
     await _set(connection, row.id, status="terminated", terminated_at=row.customer_now)
     await _note(connection, scope, actor, row, action="terminated")
+    await alert_signal_store.tell_holders(connection, row.customer_id)
 
 
 async def _set(connection: AsyncConnection, wallet_id: UUID, **values: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
-from adapters.postgres import audit_store, outbox_store, resolver, subscription_store
+from adapters.postgres import alert_store, audit_store, outbox_store, resolver, subscription_store
 from adapters.postgres.subscription_store import SubscriptionFilter, View
 from api.pagination import LISTED, PageDep, listed
 from api.responses import created, reply
@@ -21,6 +21,7 @@ from api.shapes.subscription_shapes import (
     refuse_fixed_terms,
 )
 from api.shapes.subscription_terms import first_state, row_of
+from billing import watching
 from models.identifiers import new_id
 from models.problems import invalid
 from models.tables.customers import SUBSCRIPTION_STATUSES
@@ -88,6 +89,7 @@ async def subscribe(body: NewSubscription, desk: Desk) -> dict[str, Any]:
             data={"status": state.status, "plan": state.plan_code, "plan_version": state.plan_version},
             occurred_at=found.now,
         )
+        state = watching.asked(state) if await alert_store.is_watched(connection, state.plan_id) else state
         await outbox_store.enqueue_subscription_start(connection, state)
         row = await subscription_store.view_by_id(connection, state.subscription_id)
     await desk.commands.start_subscription(desk.subscription(row.id))

@@ -1,0 +1,53 @@
+"""Telling subscriptions' workflows that alerts, thresholds or wallets changed, in the transaction of the change."""
+
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, insert, literal, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.outbox_store import WORKFLOW_SIGNAL, enqueue_subscription_signal
+from models.messages.alerting import AlertsChanged
+from models.tables import outbox, subscriptions, usage_alerts
+
+ALERTS_CHANGED: Final = "alerts_changed"
+_ENDED: Final = ("canceled", "terminated")
+
+
+async def tell(connection: AsyncConnection, project_id: UUID, subscription_id: UUID) -> None:
+    """Let a subscription's workflow look at its alerts and thresholds, when this transaction has committed."""
+    await enqueue_subscription_signal(
+        connection,
+        project_id=project_id,
+        subscription_id=subscription_id,
+        signal=ALERTS_CHANGED,
+        message=AlertsChanged(),
+    )
+
+
+async def tell_plan(connection: AsyncConnection, plan_id: UUID) -> int:
+    """Let every live subscription of a plan look, by one statement; answers how many there are."""
+    return await _tell_all(connection, subscriptions.c.plan_id == plan_id)
+
+
+async def tell_holders(connection: AsyncConnection, customer_id: UUID) -> int:
+    """Let the subscriptions of a customer look whose alerts watch the balance of wallets."""
+    of_wallet = select(usage_alerts.c.id).where(
+        usage_alerts.c.subscription_id == subscriptions.c.id,
+        usage_alerts.c.kind == "wallet_balance",
+        usage_alerts.c.deleted_at.is_(None),
+    )
+    return await _tell_all(connection, (subscriptions.c.customer_id == customer_id) & of_wallet.exists())
+
+
+async def _tell_all(connection: AsyncConnection, wanted: ColumnElement[bool]) -> int:
+    # As models.identifiers.subscription_workflow_id names it.
+    name = func.concat("subscription/", subscriptions.c.project_id, "/", subscriptions.c.id)
+    message = func.jsonb_build_object(
+        "workflow_id", name, "signal", ALERTS_CHANGED, "message", text("'{}'::jsonb"), type_=JSONB
+    )
+    told = select(subscriptions.c.project_id, literal(WORKFLOW_SIGNAL), name, message)
+    columns = ["project_id", "topic", "ordering_key", "payload"]
+    live = told.where(wanted, subscriptions.c.status.not_in(_ENDED)).order_by(subscriptions.c.id)
+    return (await connection.execute(insert(outbox).from_select(columns, live))).rowcount
