@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from api.routes import (
     activity,
     add_ons,
+    adjustments,
     api_keys,
     audit_logs,
     billing_entities,
@@ -70,6 +71,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     invoice_actions.router,
     invoices.router,
     fees.router,
+    adjustments.router,
     payment_notices.router,
     payments.router,
     payment_methods.router,
