@@ -28,7 +28,8 @@ _LOST = ("08", "53", "57P", "58")
 _GAVE_WAY = ("40P01", "40001", "55P03", "57014")
 
 
-def _write_json(value: Any) -> str:
+def exact_json(value: Any) -> str:
+    """Write JSON as it goes into a JSONB column: Decimals as numbers with every digit."""
     return _JSON_ENCODER.encode(value).decode()
 
 
@@ -80,7 +81,7 @@ class Database:
             pool_pre_ping=False,
             # What a statement was given may be personal or secret; it stays out of errors and logs.
             hide_parameters=True,
-            json_serializer=_write_json,
+            json_serializer=exact_json,
             json_deserializer=_JSON_DECODER.decode,
         )
 

@@ -1,31 +1,40 @@
-"""What the delivery of webhooks reads and writes: outbox rows become messages, messages are due, attempts end (C9)."""
+"""What the delivery of webhooks reads and writes: what is due, how attempts end, what is tried again (C9, B165).
 
-from collections.abc import Mapping, Sequence
+The relay sends what is ``pending``. The transaction that records a scheduled attempt that failed also writes the outbox
+row that tells the delivery's workflow, which keeps the times of the attempts that follow.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.outbox_store import WEBHOOK
-from models.identifiers import new_id
-from models.tables import outbox, webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
+from adapters.postgres import outbox_store, webhook_health_store
+from adapters.postgres.database import driver
+from adapters.postgres.prepared import Prepared
+from models.identifiers import WEBHOOK_WORKFLOW, new_id, webhook_workflow_id
+from models.messages.webhooks import RetryWebhook, WebhookStanding
+
+_OVERDUE: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class DueDelivery:
-    """A message that should be sent to an endpoint now; ``attempts`` were made before."""
+    """A message that should be sent to an endpoint now; ``scheduled_attempts`` of its schedule were made before."""
 
     id: UUID
+    organization_id: UUID
     project_id: UUID
     endpoint_id: UUID
     url: str
     secrets: tuple[str, ...]
-    attempts: int
+    scheduled_attempts: int
     message_id: str
+    message_type: str
     ordering_key: str
     payload: dict[str, Any]
 
@@ -42,205 +51,239 @@ class Attempt:
     duration_ms: int
 
 
-async def fan_out(connection: AsyncConnection, *, limit: int) -> int:
-    """Turn waiting outbox rows into messages and their deliveries, each row once; answers how many rows.
+@dataclass(frozen=True)
+class Ended:
+    """An attempt to write down: after a failure the next one is due when ``pause`` is over, never if it is None.
 
-    A message that no endpoint wants is not kept. Rows that another process works on are left to it.
+    One that somebody asked for (``asked``) leaves the schedule as it was.
     """
-    waiting = (
-        select(outbox.c.id, outbox.c.project_id, outbox.c.ordering_key, outbox.c.payload, outbox.c.created_at)
-        .where(outbox.c.delivered_at.is_(None), outbox.c.topic == WEBHOOK)
-        .order_by(outbox.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = (await connection.execute(waiting)).all()
-    if not rows:
-        return 0
-    wanted = _wanted(rows, await _endpoints(connection, {row.project_id for row in rows}))
-    if wanted:
-        await _write(connection, wanted)
-    await connection.execute(
-        update(outbox)
-        .where(outbox.c.id.in_([row.id for row in rows]))
-        .values(delivered_at=func.clock_timestamp(), attempts=outbox.c.attempts + 1, last_error=None)
-    )
-    return len(rows)
+
+    delivery: DueDelivery
+    attempt: Attempt
+    pause: timedelta | None = None
+    asked: bool = False
 
 
-async def _endpoints(connection: AsyncConnection, projects: set[UUID]) -> Sequence[Any]:
-    columns = (webhook_endpoints.c.id, webhook_endpoints.c.project_id, webhook_endpoints.c.events)
-    found = select(*columns).where(
-        webhook_endpoints.c.project_id.in_(projects),
-        webhook_endpoints.c.deleted_at.is_(None),
-        webhook_endpoints.c.status == "active",
-    )
-    return (await connection.execute(found.order_by(webhook_endpoints.c.id))).all()
-
-
-def _wanted(rows: Sequence[Any], endpoints: Sequence[Any]) -> list[tuple[dict[str, Any], list[UUID]]]:
-    """Pair each message with the endpoints that want it, leaving out what nobody wants."""
-    pairs = []
-    for row in rows:
-        takers = [
-            endpoint.id
-            for endpoint in endpoints
-            if endpoint.project_id == row.project_id and (not endpoint.events or row.payload["type"] in endpoint.events)
-        ]
-        if takers:
-            pairs.append((_message(row), takers))
-    return pairs
-
-
-def _message(row: Any) -> dict[str, Any]:
-    payload = envelope(row.payload, sequence=row.id, recorded_at=row.created_at)
-    return {
-        "id": payload["id"],
-        "project_id": row.project_id,
-        "outbox_id": row.id,
-        "sequence": row.id,
-        "ordering_key": row.ordering_key,
-        "type": payload["type"],
-        "payload": payload,
-    }
-
-
-def envelope(payload: Mapping[str, Any], *, sequence: int, recorded_at: datetime) -> dict[str, Any]:
-    """Give what is sent: the seed's ``{type, data}`` with an id, an instant and a sequence (conflicts C26, B167).
-
-    Whoever wrote the outbox row may have given the id and the instant (in the subscription's time) already.
-    """
-    moment = recorded_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {
-        "id": payload.get("id") or f"msg_{new_id().hex}",
-        "type": payload["type"],
-        "created_at": payload.get("created_at") or moment,
-        "sequence": sequence,
-        "data": payload["data"],
-    }
-
-
-async def _write(connection: AsyncConnection, wanted: list[tuple[dict[str, Any], list[UUID]]]) -> None:
-    messages = [message for message, _ in wanted]
-    made = await connection.execute(
-        upsert(webhook_messages).on_conflict_do_nothing().returning(webhook_messages.c.id), messages
-    )
-    fresh = set(made.scalars())
-    deliveries = [
-        {
-            "id": new_id(),
-            "project_id": message["project_id"],
-            "message_id": message["id"],
-            "endpoint_id": endpoint_id,
-        }
-        for message, takers in wanted
-        if message["id"] in fresh
-        for endpoint_id in takers
-    ]
-    if deliveries:
-        # The transaction's instant, so that those of one batch are equally due and go in the order of their ids.
-        await connection.execute(insert(webhook_deliveries).values(next_attempt_at=func.now()), deliveries)
-
+_COLUMNS: Final = """
+    d.id, p.organization_id, d.project_id, e.id AS endpoint_id, e.url,
+    CASE WHEN e.old_secret_until > clock_timestamp() THEN e.secrets ELSE e.secrets[1:1] END AS secrets,
+    d.scheduled_attempts, m.id AS message_id, m.type AS message_type, m.ordering_key, m.payload
+"""
 
 # The first part steps from one endpoint with something to do to the next, however much each has to do.
-_DUE: Final = text("""
+_DUE: Final = Prepared(
+    text(f"""
 WITH RECURSIVE waiting AS (
-    (SELECT endpoint_id FROM webhook_deliveries WHERE next_attempt_at IS NOT NULL ORDER BY endpoint_id LIMIT 1)
+    (SELECT endpoint_id FROM webhook_deliveries WHERE status = 'pending' AND next_attempt_at IS NOT NULL
+     ORDER BY endpoint_id LIMIT 1)
     UNION ALL
     SELECT (SELECT d.endpoint_id FROM webhook_deliveries d
-            WHERE d.next_attempt_at IS NOT NULL AND d.endpoint_id > waiting.endpoint_id
+            WHERE d.status = 'pending' AND d.next_attempt_at IS NOT NULL AND d.endpoint_id > waiting.endpoint_id
             ORDER BY d.endpoint_id LIMIT 1)
     FROM waiting WHERE waiting.endpoint_id IS NOT NULL
 ), ready AS (
-    SELECT e.id, e.url, e.secrets FROM waiting JOIN webhook_endpoints e ON e.id = waiting.endpoint_id
+    SELECT e.* FROM waiting JOIN webhook_endpoints e ON e.id = waiting.endpoint_id
     WHERE e.status = 'active' AND e.deleted_at IS NULL AND e.id <> ALL(CAST(:busy AS uuid[]))
-      AND EXISTS (SELECT FROM webhook_deliveries d
-                  WHERE d.endpoint_id = e.id AND d.next_attempt_at <= clock_timestamp())
+      AND EXISTS (SELECT FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending'
+                  AND d.next_attempt_at <= clock_timestamp())
     LIMIT :endpoints
 )
-SELECT d.id, d.project_id, ready.id AS endpoint_id, ready.url, ready.secrets, d.attempts, m.id AS message_id,
-    m.ordering_key, m.payload
-FROM ready CROSS JOIN LATERAL (
-    SELECT id, project_id, message_id, attempts, next_attempt_at FROM webhook_deliveries
-    WHERE endpoint_id = ready.id AND next_attempt_at <= clock_timestamp()
+SELECT {_COLUMNS}
+FROM ready e JOIN projects p ON p.id = e.project_id CROSS JOIN LATERAL (
+    SELECT * FROM webhook_deliveries
+    WHERE endpoint_id = e.id AND status = 'pending' AND next_attempt_at <= clock_timestamp()
     ORDER BY next_attempt_at, id LIMIT :each
 ) d JOIN webhook_messages m ON m.id = d.message_id
-ORDER BY ready.id, d.next_attempt_at, d.id
+ORDER BY e.id, d.next_attempt_at, d.id
+""")  # noqa: S608  the columns are a constant of this file
+)
+
+_ONE: Final = Prepared(
+    text(f"""
+SELECT {_COLUMNS}, d.status, d.attempts, d.next_attempt_at, d.next_attempt_at - clock_timestamp() AS due_in,
+    e.status = 'active' AND e.deleted_at IS NULL AS open, e.deleted_at IS NULL AS exists, d.last_error
+FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint_id JOIN projects p ON p.id = d.project_id
+JOIN webhook_messages m ON m.id = d.message_id WHERE d.id = :id
+""")  # noqa: S608  the columns are a constant of this file
+)
+
+# A success is final, whatever another attempt that ran at the same time says.
+_RECORD: Final = Prepared(
+    text("""
+WITH o AS (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:attempt_ids AS uuid[]), CAST(:successes AS boolean[]),
+        CAST(:statuses AS int[]), CAST(:bodies AS text[]), CAST(:errors AS text[]), CAST(:instants AS timestamptz[]),
+        CAST(:durations AS int[]), CAST(:pauses AS interval[]), CAST(:asked AS boolean[]))
+    AS o (id, attempt_id, success, http_status, body, error, at, duration_ms, pause, asked)
+), d AS (
+    UPDATE webhook_deliveries d SET
+        attempts = d.attempts + 1, scheduled_attempts = d.scheduled_attempts + CASE WHEN o.asked THEN 0 ELSE 1 END,
+        updated_at = clock_timestamp(),
+        status = CASE WHEN o.success OR d.status = 'succeeded' THEN 'succeeded' ELSE 'failed' END,
+        next_attempt_at = CASE WHEN o.success OR d.status = 'succeeded' THEN NULL WHEN o.asked THEN d.next_attempt_at
+            WHEN e.status = 'active' AND e.deleted_at IS NULL THEN clock_timestamp() + o.pause END,
+        last_attempt_at = CASE WHEN o.success OR d.status <> 'succeeded' THEN o.at ELSE d.last_attempt_at END,
+        last_http_status = CASE WHEN o.success OR d.status <> 'succeeded' THEN o.http_status
+            ELSE d.last_http_status END,
+        last_response = CASE WHEN o.success OR d.status <> 'succeeded' THEN o.body ELSE d.last_response END,
+        last_error = CASE WHEN o.success OR d.status <> 'succeeded' THEN o.error ELSE d.last_error END
+    FROM o, webhook_endpoints e WHERE d.id = o.id AND e.id = d.endpoint_id
+    RETURNING d.id, d.project_id, d.status, d.attempts, d.scheduled_attempts, d.next_attempt_at
+), a AS (
+    INSERT INTO webhook_attempts (id, project_id, delivery_id, number, success, http_status, response_body, error,
+        duration_ms, attempted_at)
+    SELECT o.attempt_id, d.project_id, d.id, d.attempts, o.success, o.http_status, o.body, o.error, o.duration_ms, o.at
+    FROM o JOIN d USING (id)
+)
+SELECT id, status, attempts, scheduled_attempts, next_attempt_at FROM d
+""")
+)
+
+_END: Final = text("UPDATE webhook_deliveries SET next_attempt_at = NULL WHERE id = :id AND status = 'failed'")
+_RESCUE: Final = text("""
+UPDATE webhook_deliveries SET status = 'pending'
+WHERE status = 'failed' AND next_attempt_at < clock_timestamp() - CAST(:overdue AS interval)
 """)
 
 
 async def due(connection: AsyncConnection, *, busy: Sequence[UUID], endpoints: int, each: int) -> list[DueDelivery]:
-    """Give what should be sent now: at most ``each`` for every endpoint, none for those in ``busy``."""
+    """Give what the relay should send now: at most ``each`` for every endpoint, none for those in ``busy``."""
     if endpoints < 1:
         return []
-    found = await connection.execute(_DUE, {"busy": list(busy), "endpoints": endpoints, "each": each})
-    return [_due(row) for row in found]
+    asked = {"busy": list(busy), "endpoints": endpoints, "each": each}
+    found = await _DUE.run(await driver(connection), asked)
+    return [_due(row) for row in await found.fetchall()]
 
 
 def _due(row: Any) -> DueDelivery:
-    fields = row._asdict()
-    return DueDelivery(**{**fields, "secrets": tuple(fields["secrets"])})
+    fields = {name: getattr(row, name) for name in DueDelivery.__dataclass_fields__}
+    return DueDelivery(**{**fields, "secrets": tuple(row.secrets)})
 
 
-async def get_delivery(connection: AsyncConnection, delivery_id: UUID) -> DueDelivery | None:
-    """Give one delivery as it would be sent now, due or not; None if there is none or its endpoint is gone."""
-    d, e, m = webhook_deliveries, webhook_endpoints, webhook_messages
-    joined = d.join(e, e.c.id == d.c.endpoint_id).join(m, m.c.id == d.c.message_id)
-    columns = (d.c.id, d.c.project_id, d.c.endpoint_id, e.c.url, e.c.secrets, d.c.attempts, d.c.message_id)
-    statement = select(*columns, m.c.ordering_key, m.c.payload).select_from(joined)
-    row = (await connection.execute(statement.where(d.c.id == delivery_id, e.c.deleted_at.is_(None)))).one_or_none()
-    return None if row is None else _due(row)
+@dataclass(frozen=True)
+class Found:
+    """A delivery and where it stands; ``due_in`` is None if no attempt follows, negative if one is overdue."""
+
+    delivery: DueDelivery
+    standing: WebhookStanding
+    status: str
+    due_in: timedelta | None
+    open: bool
+    exists: bool
 
 
-async def record_attempt(
-    connection: AsyncConnection, delivery: DueDelivery, attempt: Attempt, *, pause: timedelta | None
-) -> None:
-    """Write how an attempt ended; after a failure the next one is due when ``pause`` is over, or never if it is None.
+async def find(connection: AsyncConnection, delivery_id: UUID) -> Found | None:
+    """Give a delivery as it would be sent now; ``open`` says that its endpoint is active, ``exists`` not deleted."""
+    row = await (await _ONE.run(await driver(connection), {"id": delivery_id})).fetchone()
+    if row is None:
+        return None
+    return Found(_due(row), _standing(row, row.last_error), row.status, row.due_in, row.open, row.exists)
 
-    A success is final, whatever another attempt that ran at the same time says.
+
+def _standing(row: Any, said: str | None) -> WebhookStanding:
+    # A pending one is the relay's: no attempt of the workflow follows.
+    following = row.next_attempt_at if row.status == "failed" else None
+    return WebhookStanding(
+        status=row.status,
+        attempts=row.attempts,
+        scheduled_attempts=row.scheduled_attempts,
+        next_attempt_at=following,
+        said=said,
+    )
+
+
+async def record_first(connection: AsyncConnection, ended: Sequence[Ended], *, disable_after: timedelta) -> None:
+    """Write how attempts of the relay ended, and start the workflows of what failed (see ``record``)."""
+    standings = await record(connection, ended, disable_after=disable_after)
+    for one, standing in zip(ended, standings, strict=True):
+        if standing.next_attempt_at is not None:
+            await _start_workflow(connection, one.delivery, standing)
+
+
+async def record_asked(connection: AsyncConnection, ended: Ended, *, disable_after: timedelta) -> None:
+    """Write how an attempt ended that somebody asked for; a success ends the workflow that waits (see ``record``)."""
+    (standing,) = await record(connection, [ended], disable_after=disable_after)
+    if ended.attempt.success:
+        await _tell_settled(connection, ended.delivery, standing)
+
+
+async def record(
+    connection: AsyncConnection, ended: Sequence[Ended], *, disable_after: timedelta
+) -> list[WebhookStanding]:
+    """Write how attempts ended, what follows, and what it says about their endpoints; gives where each delivery stands.
+
+    An endpoint that has accepted nothing for ``disable_after`` is disabled, and what failed there is not tried again.
+    Attempts of one delivery go in several calls.
     """
-    following = None if attempt.success or pause is None else func.clock_timestamp() + pause
-    await _record(connection, delivery, attempt, {"next_attempt_at": following})
-
-
-async def record_manual_attempt(connection: AsyncConnection, delivery: DueDelivery, attempt: Attempt) -> None:
-    """Write how an attempt ended that somebody asked for; after a failure the schedule goes on as it was."""
-    await _record(connection, delivery, attempt, {"next_attempt_at": None} if attempt.success else {})
-
-
-async def _record(
-    connection: AsyncConnection, delivery: DueDelivery, attempt: Attempt, following: Mapping[str, Any]
-) -> None:
-    number = await connection.scalar(
-        update(webhook_deliveries)
-        .where(webhook_deliveries.c.id == delivery.id)
-        .values(attempts=webhook_deliveries.c.attempts + 1, updated_at=func.clock_timestamp())
-        .returning(webhook_deliveries.c.attempts)
+    await webhook_health_store.note(
+        connection, [(one.delivery.endpoint_id, one.attempt) for one in ended], disable_after=disable_after
     )
-    outcome = {
-        "status": "succeeded" if attempt.success else "failed",
-        "last_attempt_at": attempt.attempted_at,
-        "last_http_status": attempt.http_status,
-        "last_response": attempt.response_body,
-        "last_error": attempt.error,
+    rows = await (await _RECORD.run(await driver(connection), _parameters(ended))).fetchall()
+    by_id = {row.id: row for row in rows}
+    return [_standing(by_id[one.delivery.id], one.attempt.error) for one in ended]
+
+
+def _parameters(ended: Sequence[Ended]) -> dict[str, Any]:
+    attempts = [one.attempt for one in ended]
+    return {
+        "ids": [one.delivery.id for one in ended],
+        "attempt_ids": [new_id() for _ in ended],
+        "successes": [attempt.success for attempt in attempts],
+        "statuses": [attempt.http_status for attempt in attempts],
+        "bodies": [attempt.response_body for attempt in attempts],
+        "errors": [attempt.error for attempt in attempts],
+        "instants": [attempt.attempted_at for attempt in attempts],
+        "durations": [attempt.duration_ms for attempt in attempts],
+        "pauses": [one.pause for one in ended],
+        "asked": [one.asked for one in ended],
     }
-    undecided = [] if attempt.success else [webhook_deliveries.c.status != "succeeded"]
-    await connection.execute(
-        update(webhook_deliveries)
-        .where(webhook_deliveries.c.id == delivery.id, *undecided)
-        .values(**outcome, **following)
+
+
+async def _start_workflow(connection: AsyncConnection, delivery: DueDelivery, standing: WebhookStanding) -> None:
+    message = RetryWebhook(
+        organization_id=delivery.organization_id,
+        project_id=delivery.project_id,
+        delivery_id=delivery.id,
+        endpoint_id=delivery.endpoint_id,
+        url=delivery.url,
+        message_id=delivery.message_id,
+        message_type=delivery.message_type,
+        standing=standing,
     )
-    await connection.execute(
-        insert(webhook_attempts).values(
-            id=new_id(),
-            project_id=delivery.project_id,
-            delivery_id=delivery.id,
-            number=number,
-            success=attempt.success,
-            http_status=attempt.http_status,
-            response_body=attempt.response_body,
-            error=attempt.error,
-            duration_ms=attempt.duration_ms,
-            attempted_at=attempt.attempted_at,
-        )
+    workflow_id = webhook_workflow_id(delivery.id)
+    await outbox_store.enqueue(
+        connection,
+        project_id=delivery.project_id,
+        topic=outbox_store.WORKFLOW_START,
+        ordering_key=workflow_id,
+        payload={
+            "workflow": WEBHOOK_WORKFLOW,
+            "workflow_id": workflow_id,
+            "message": message.model_dump(mode="json"),
+        },
     )
+
+
+async def _tell_settled(connection: AsyncConnection, delivery: DueDelivery, standing: WebhookStanding) -> None:
+    workflow_id = webhook_workflow_id(delivery.id)
+    await outbox_store.enqueue(
+        connection,
+        project_id=delivery.project_id,
+        topic=outbox_store.WORKFLOW_SIGNAL,
+        ordering_key=workflow_id,
+        payload={
+            "workflow_id": workflow_id,
+            "signal": "standing_changed",
+            "message": standing.model_dump(mode="json"),
+        },
+    )
+
+
+async def end(connection: AsyncConnection, delivery_id: UUID) -> None:
+    """Let no attempt follow by itself."""
+    await connection.execute(_END, {"id": delivery_id})
+
+
+async def rescue(connection: AsyncConnection) -> int:
+    """Give back to the relay what is an hour overdue: its workflow is lost, with its cluster perhaps (system scope)."""
+    return (await connection.execute(_RESCUE, {"overdue": _OVERDUE})).rowcount

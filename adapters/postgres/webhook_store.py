@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged
+from adapters.postgres.webhook_health_store import end_retries
 from models.identifiers import new_id, parse_id
 from models.problems import not_found
 from models.tables import webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
@@ -70,7 +72,8 @@ async def get(connection: AsyncConnection, reference: str, *, lock: bool = False
         webhook_endpoints.c.id == _id("webhook_endpoint", reference), webhook_endpoints.c.deleted_at.is_(None)
     )
     if lock:
-        statement = statement.with_for_update()
+        # The lock that a change of columns needs; deliveries to the endpoint may be written meanwhile.
+        statement = statement.with_for_update(key_share=True)
     row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("webhook_endpoint", reference)
@@ -87,16 +90,40 @@ def _id(kind: str, reference: str) -> UUID:
 async def change(
     connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str, values: Mapping[str, Any]
 ) -> Row[Any]:
-    """Change columns of an endpoint and give its row; what waits for it goes to its new address. Raises 404."""
+    """Change columns of an endpoint and give its row; what waits for it goes to its new address. Raises 404.
+
+    One that is disabled gets nothing more, and what failed there is not tried again; one that is made active again
+    starts with a clean slate.
+    """
     before = await get(connection, reference, lock=True)
     changes = changes_between(before._asdict(), values)
     if not changes:
         return before
+    if changes.get("status"):
+        values = {**values, "failing_since": None, "disabled_reason": None}
     statement = update(webhook_endpoints).where(webhook_endpoints.c.id == before.id)
     after: Row[Any] = (
         await connection.execute(statement.values(**values, updated_at=_now).returning(webhook_endpoints))
     ).one()
+    if after.status == "disabled":
+        await end_retries(connection, after.id, "the endpoint was disabled")
     await _note(connection, scope, actor, after, "updated", changes=changes)
+    return after
+
+
+async def rotate_secret(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str, secret: str, *, overlap: timedelta
+) -> Row[Any]:
+    """Sign with a new secret; the one before it signs as well until ``overlap`` is over. Raises ``Problem`` 404.
+
+    Of several rotations within an overlap, the last two secrets sign.
+    """
+    before = await get(connection, reference, lock=True)
+    values = {"secrets": [secret, before.secrets[0]], "old_secret_until": _now + overlap, "updated_at": _now}
+    statement = update(webhook_endpoints).where(webhook_endpoints.c.id == before.id).values(values)
+    after: Row[Any] = (await connection.execute(statement.returning(webhook_endpoints))).one()
+    changes = {"secret": {"old": "[hidden]", "new": "[hidden]"}}
+    await _note(connection, scope, actor, after, "secret_rotated", changes=changes)
     return after
 
 
@@ -108,12 +135,42 @@ async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
         .where(webhook_endpoints.c.id == row.id)
         .values(deleted_at=_now, updated_at=_now, status="disabled")
     )
+    await end_retries(connection, row.id, "the endpoint was deleted")
     await connection.execute(
         update(webhook_deliveries)
-        .where(webhook_deliveries.c.endpoint_id == row.id, webhook_deliveries.c.next_attempt_at.is_not(None))
+        .where(
+            webhook_deliveries.c.endpoint_id == row.id,
+            webhook_deliveries.c.status == "pending",
+            webhook_deliveries.c.next_attempt_at.is_not(None),
+        )
         .values(status="failed", next_attempt_at=None, last_error="the endpoint was deleted", updated_at=_now)
     )
     await _note(connection, scope, actor, row, "deleted")
+
+
+async def stats(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give how the deliveries to one part of the project's endpoints stand, newest first, and how many endpoints."""
+    alive = webhook_endpoints.c.deleted_at.is_(None)
+    total = await connection.scalar(select(func.count()).select_from(webhook_endpoints).where(alive))
+    part = paged(select(webhook_endpoints).where(alive), page, webhook_endpoints.c.id, ORDERABLE).subquery()
+    d = webhook_deliveries.c
+
+    def standing(status: str) -> ColumnElement[int]:
+        return func.count(d.id).filter(d.status == status)
+
+    columns = (part.c.id, part.c.url, part.c.status, part.c.failing_since)
+    statement = (
+        select(
+            *columns,
+            func.count(d.id).label("total"),
+            *(standing(status).label(status) for status in ("succeeded", "failed", "pending")),
+            func.coalesce(func.sum(d.attempts), 0).label("attempts"),
+        )
+        .select_from(part.outerjoin(webhook_deliveries, d.endpoint_id == part.c.id))
+        .group_by(*columns)
+        .order_by(part.c.id.desc())
+    )
+    return (await connection.execute(statement)).all(), int(total or 0)
 
 
 async def hooks(connection: AsyncConnection, wanted: HookFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:

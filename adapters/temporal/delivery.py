@@ -9,8 +9,9 @@ import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Final
+from typing import Final, TypeAlias
 
+from pydantic import ValidationError
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -25,18 +26,23 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from adapters.postgres import relay_store
+from adapters.postgres import parking_store, relay_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.outbox_store import WORKFLOW_SIGNAL, WORKFLOW_START
 from adapters.postgres.relay_store import DueRow
-from models.identifiers import INVOICE_WORKFLOW, PROJECT
+from models.identifiers import INVOICE_WORKFLOW, PROJECT, WEBHOOK_WORKFLOW
 from models.messages.collecting import FollowInvoice
 from models.messages.subscription import RunLimits, SubscriptionStart
+from models.messages.webhooks import RetryWebhook
 from models.visibility import search_attributes
 from settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _AT_ONCE: Final = 30
+#: What a row raises that no later attempt can deliver: the row itself is wrong.
+_UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValidationError)
+#: The row that could not be delivered, why, and whether it is unreadable.
+_Failure: TypeAlias = tuple[DueRow, str, bool]
 
 
 class NotDelivered(Exception):
@@ -66,7 +72,8 @@ class Delivery:
     async def deliver(self, rows: Sequence[DueRow]) -> int:
         """Deliver rows, those of one key in the order of their ids, different keys at the same time.
 
-        A row that fails holds back the later ones of its key, and nobody else. Answers how many were delivered.
+        A row that fails holds back the later ones of its key, and nobody else; one that cannot be read is parked.
+        Answers how many were delivered or parked.
         """
         in_order = sorted(rows, key=lambda row: (row.ordering_key, row.id))
         groups = [list(group) for _, group in groupby(in_order, key=lambda row: row.ordering_key)]
@@ -76,19 +83,25 @@ class Delivery:
         async with self._database.transaction(SYSTEM) as connection:
             if delivered:
                 await relay_store.mark_delivered(connection, sorted(delivered))
-            for row, error in sorted(failed, key=lambda failure: failure[0].id):
-                await relay_store.mark_failed(connection, row, error)
-        return len(delivered)
+            for row, error, unreadable in sorted(failed, key=lambda failure: failure[0].id):
+                if unreadable:
+                    await parking_store.park(connection, row.id, row.project_id, error)
+                else:
+                    await relay_store.mark_failed(connection, row, error)
+        return len(delivered) + sum(unreadable for _, _, unreadable in failed)
 
-    async def _deliver_group(self, rows: Iterable[DueRow]) -> tuple[list[DueRow], tuple[DueRow, str] | None]:
+    async def _deliver_group(self, rows: Iterable[DueRow]) -> tuple[list[DueRow], _Failure | None]:
         done: list[DueRow] = []
         async with self._slots:
             for row in rows:
                 try:
                     await self._deliver_row(row)
+                except _UNREADABLE as error:
+                    _LOG.exception("outbox row %s for %s is set aside", row.id, row.ordering_key)
+                    return done, (row, f"{type(error).__name__}: {error}", True)
                 except (RPCError, RuntimeError, ValueError, NotDelivered) as error:
                     _LOG.warning("outbox row %s for %s: %s", row.id, row.ordering_key, error)
-                    return done, (row, f"{type(error).__name__}: {error}")
+                    return done, (row, f"{type(error).__name__}: {error}", False)
                 done.append(row)
         return done, None
 
@@ -102,9 +115,15 @@ class Delivery:
                 raise NotDelivered(f"nobody delivers the topic {topic!r}")
 
     async def _start(self, row: DueRow) -> None:
-        if row.payload["workflow"] == INVOICE_WORKFLOW:
-            await self._start_invoice(row)
-            return
+        match row.payload["workflow"]:
+            case workflow if workflow == INVOICE_WORKFLOW:
+                await self._start_invoice(row)
+            case workflow if workflow == WEBHOOK_WORKFLOW:
+                await self._start_webhook(row)
+            case _:
+                await self._start_subscription(row)
+
+    async def _start_subscription(self, row: DueRow) -> None:
         start = SubscriptionStart.model_validate(row.payload["message"]).model_copy(update={"limits": self._limits})
         state = start.state
         try:
@@ -138,6 +157,26 @@ class Delivery:
                 static_summary=f"invoice {start.invoice.number}",
                 priority=Priority(fairness_key=str(start.project_id)),
             )
+
+    async def _start_webhook(self, row: DueRow) -> None:
+        """Start the workflow that tries a webhook again, or tell the one that runs how the delivery stands.
+
+        A delivery that is sent again from the start may fail again, so its workflow may run more than once.
+        """
+        start = RetryWebhook.model_validate(row.payload["message"])
+        await self._client.start_workflow(
+            WEBHOOK_WORKFLOW,
+            start,
+            id=row.payload["workflow_id"],
+            task_queue=self._queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            start_signal="standing_changed",
+            start_signal_args=[start.standing],
+            search_attributes=TypedSearchAttributes([SearchAttributePair(PROJECT, str(start.project_id))]),
+            static_summary=f"{start.message_type} to {start.url}"[:200],
+            priority=Priority(fairness_key=str(start.endpoint_id)),
+        )
 
     async def signal(self, workflow_id: str, signal: str, message: object) -> None:
         """Signal a workflow; one that is over needs no signal. Raises `NotDelivered` if it was never started."""

@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Final, Self
 
 import httpx
 
 from models.problems import Problem, invalid
+from settings import Settings
 
 REFUSED: Final = "webhook_url_refused"
 LONGEST_URL: Final = 2048
@@ -33,6 +34,8 @@ _PRIVATE: Final[tuple[_Network, ...]] = tuple(
 _METADATA: Final = frozenset({ip_address("fd00:ec2::254"), ip_address("fd20:ce::254")})
 _HOST: Final = re.compile(r"[A-Za-z0-9._:-]+")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+#: Translators of a private network (RFC 8215): where they lead is not known here.
+_LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")
 #: Names are resolved in threads of their own: a name server that hangs delays no other use of threads.
 _RESOLVERS: Final = ThreadPoolExecutor(32, thread_name_prefix="resolve")
 
@@ -43,9 +46,18 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Guard:
-    """The rules of one deployment; ``allow_private`` also admits loopback and private networks."""
+    """The rules of one deployment.
+
+    ``allow_private`` also admits loopback and private networks; ``allowed`` lists single networks to admit.
+    """
 
     allow_private: bool = False
+    allowed: tuple[_Network, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Make the guard that the settings describe."""
+        return cls(settings.webhook_allow_private, tuple(map(ip_network, settings.webhook_allowed_networks)))
 
     def check_url(self, url: str) -> httpx.URL:
         """Read a URL: http or https, with a host, without credentials. Raises `Refused`."""
@@ -73,9 +85,10 @@ class Guard:
                 raise Refused("its address is not a public one")
 
     def _allowed(self, address: _Address) -> bool:
-        if self.allow_private and address not in _METADATA and any(address in network for network in _PRIVATE):
-            return True
-        if isinstance(address, IPv6Address) and address.is_site_local:
+        admitted = (*self.allowed, *(_PRIVATE if self.allow_private else ()))
+        if any(address in network for network in admitted):
+            return address not in _METADATA and not address.is_link_local
+        if isinstance(address, IPv6Address) and (address.is_site_local or address in _LOCAL_NAT64):
             return False
         return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 

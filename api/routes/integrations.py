@@ -148,7 +148,7 @@ async def test_integration(request: Request, integration_id: _Id, caller: Caller
         row = await integration_store.get(connection, integration_id)
     url = row.settings.get("base_url")
     began = datetime.now(UTC)
-    guard = Guard(allow_private=request.app.state.settings.webhook_allow_private)
+    guard = Guard.of(request.app.state.settings)
     outcome = await reach(url, guard) if _usable(url) else _NO_ADDRESS
     details = {"http_status": outcome.http_status, "duration_ms": outcome.duration_ms}
     async with database.transaction(caller.scope) as connection:

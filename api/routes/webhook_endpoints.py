@@ -1,5 +1,6 @@
 """Where webhooks are sent (BoxBilling: Webhooks; behaviours B161-B168)."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Path, Request, Response
@@ -12,6 +13,7 @@ from api.pagination import LISTED, PageDep, listed
 from api.responses import created, no_content, reply
 from api.routing import resource_router
 from api.shapes.webhooks import (
+    SecretRotation,
     WebhookEndpointCreate,
     WebhookEndpointCreated,
     WebhookEndpointResponse,
@@ -38,7 +40,7 @@ async def register(
 
 
 async def _checked(request: Request, url: str) -> None:
-    await Guard(allow_private=request.app.state.settings.webhook_allow_private).check_registration(url)
+    await Guard.of(request.app.state.settings).check_registration(url)
 
 
 @router.post(
@@ -128,3 +130,22 @@ async def delete_webhook_endpoint(caller: CallerDep, database: DatabaseDep, endp
     async with database.transaction(caller.scope) as connection:
         await webhook_store.delete(connection, caller.scope, caller.actor, endpoint_id)
     return no_content()
+
+
+@router.post(
+    "/webhook_endpoints/{endpoint_id}/rotate_secret",
+    operation_id="rotate_webhook_secret",
+    summary="Rotate webhook secret",
+    response_model=WebhookEndpointCreated,
+)
+async def rotate_webhook_secret(
+    caller: CallerDep, database: DatabaseDep, endpoint_id: _EndpointId, body: SecretRotation | None = None
+) -> Response:
+    """Make a new signing secret, shown only here; for `overlap_hours` (24) the old one signs every message as well."""
+    overlap = timedelta(hours=(body or SecretRotation()).overlap_hours)
+    secret = new_secret()
+    async with database.transaction(caller.scope) as connection:
+        row = await webhook_store.rotate_secret(
+            connection, caller.scope, caller.actor, endpoint_id, secret, overlap=overlap
+        )
+    return reply(endpoint_document(row, secret))

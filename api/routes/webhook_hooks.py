@@ -1,23 +1,30 @@
 """What was sent to webhook endpoints, each attempt, and sending again (BoxBilling: Webhooks; behaviour B164)."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
 
-from adapters.postgres import webhook_delivery_store, webhook_store
+from adapters.postgres import webhook_delivery_store, webhook_replay_store, webhook_store
+from adapters.postgres.webhook_delivery_store import Ended
+from adapters.postgres.webhook_replay_store import Replay
 from adapters.postgres.webhook_store import HookFilter
-from adapters.webhooks.deliver import Sender
 from adapters.webhooks.retries import pauses
+from adapters.webhooks.send import Sender
 from api.deps import CallerDep, DatabaseDep
 from api.pagination import LISTED, PageDep, listed
 from api.responses import reply
 from api.routing import resource_router
 from api.shapes.webhooks import (
     DeliveryStatus,
+    EndpointDeliveryStats,
+    ReplayRequest,
+    ReplayResponse,
     WebhookDeliveryAttemptResponse,
     WebhookResponse,
     attempt_document,
     hook_document,
+    stats_document,
 )
 from models.identifiers import parse_id
 from models.problems import Problem, conflict, not_found
@@ -30,6 +37,47 @@ _WebhookId = Annotated[str, Path(max_length=100)]
 def _document(request: Request, row: Any) -> dict[str, Any]:
     schedule = pauses(request.app.state.settings.webhook_first_retry_seconds)
     return hook_document(row, max_retries=len(schedule))
+
+
+@router.get(
+    "/webhook_endpoints/delivery_stats",
+    operation_id="get_webhook_delivery_stats",
+    summary="Get delivery stats per endpoint",
+    response_model=list[EndpointDeliveryStats],
+    responses=LISTED,
+)
+async def get_webhook_delivery_stats(
+    request: Request, caller: CallerDep, database: DatabaseDep, page: PageDep
+) -> Response:
+    """Give for each of the project's endpoints how its deliveries stand, newest endpoint first."""
+    async with database.transaction(caller.scope) as connection:
+        rows, total = await webhook_store.stats(connection, page)
+    last = rows[-1].id if rows else None
+    return listed(page, [stats_document(row) for row in rows], total, request, last=last)
+
+
+@router.post(
+    "/webhook_endpoints/{endpoint_id}/replay",
+    operation_id="replay_webhooks",
+    summary="Send webhooks again",
+    status_code=202,
+    response_model=ReplayResponse,
+)
+async def replay_webhooks(
+    caller: CallerDep,
+    database: DatabaseDep,
+    endpoint_id: Annotated[str, Path(max_length=100)],
+    body: ReplayRequest,
+) -> Response:
+    """Send again what an endpoint missed since a time: the same ids, in order, with fresh retries; at most 10,000.
+
+    409 `webhook_endpoint_disabled` if it is not active.
+    """
+    types = () if "*" in body.types else tuple(body.types)
+    wanted = Replay(since=body.since, until=body.until, types=types, everything=body.status == "all")
+    async with database.transaction(caller.scope) as connection:
+        found = await webhook_replay_store.replay(connection, caller.scope, caller.actor, endpoint_id, wanted)
+    return reply({"replayed": found.deliveries, "next_since": found.next_since}, 202)
 
 
 @router.get(
@@ -99,11 +147,13 @@ async def retry_webhook(request: Request, caller: CallerDep, database: DatabaseD
         before = await webhook_store.hook(connection, webhook_id)
         if before.status != "failed":
             raise Problem(400, "webhook_not_failed", f"This delivery is {before.status}; only failed ones are retried.")
-        delivery = await webhook_delivery_store.get_delivery(connection, before.id)
-    if delivery is None:
+        found = await webhook_delivery_store.find(connection, before.id)
+    if found is None or not found.exists:
         raise conflict("webhook_endpoint_deleted", "The endpoint of this delivery was deleted.")
-    async with Sender(request.app.state.settings) as sender:
-        attempt = await sender.attempt(delivery)
+    settings = request.app.state.settings
+    async with Sender(settings) as sender:
+        ended = Ended(found.delivery, await sender.attempt(found.delivery), asked=True)
+    disable_after = timedelta(hours=settings.webhook_disable_after_hours)
     async with database.transaction(caller.scope) as connection:
-        await webhook_delivery_store.record_manual_attempt(connection, delivery, attempt)
+        await webhook_delivery_store.record_asked(connection, ended, disable_after=disable_after)
         return reply(_document(request, await webhook_store.hook(connection, webhook_id)))

@@ -1,10 +1,11 @@
 """Bodies and answers of webhook endpoints and of what was delivered to them (seeds 003, 004; conflicts C26)."""
 
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from adapters.webhooks.guard import LONGEST_URL
 from api.shapes.fields import AnyCase
@@ -59,6 +60,11 @@ class WebhookEndpointResponse(BaseModel):
     events: list[str] = Field(description="Empty: every type.", examples=[_EVENTS])
     signature_algo: str = Field(examples=["hmac"])
     status: Status
+    disabled_reason: str | None = Field(
+        description="Why Durabill disabled it; null if somebody else did."
+    )
+    failing_since: datetime | None = Field(description="The first failed attempt since something was last accepted.")
+    old_secret_until: datetime | None = Field(description="Until when the secret before the present one signs as well.")
     created_at: datetime
     updated_at: datetime
 
@@ -67,6 +73,54 @@ class WebhookEndpointCreated(WebhookEndpointResponse):
     """A new endpoint with its signing secret, which is shown this once."""
 
     secret: str = Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+
+
+class SecretRotation(BaseModel):
+    """How long the old secret signs beside the new one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_hours": 24}]})
+
+    overlap_hours: Annotated[int, Field(ge=0, le=168, description="0: the old one stops signing at once.")] = 24
+
+
+class ReplayRequest(BaseModel):
+    """What to send again."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"since": "2026-05-01T00:00:00Z", "status": "failed"}]}
+    )
+
+    since: AwareDatetime = Field(description="When the first message was recorded (wall time), inclusive.")
+    until: AwareDatetime | None = Field(None, description="Exclusive; now, if left out.")
+    types: _Events = Field([], description="Types to send; those that the endpoint asks for if empty or left out.")
+    status: Annotated[Literal["failed", "all"], AnyCase] = Field(
+        "failed",
+        description="`failed`: what failed, tried again by now or not. `all`: what succeeded as well, and what was "
+        "said before the endpoint was there.",
+    )
+
+
+class ReplayResponse(BaseModel):
+    """How many deliveries are on their way."""
+
+    replayed: int = Field(ge=0, examples=[12])
+    next_since: datetime | None = Field(description="There were more than 10,000: send `since` again with this value.")
+
+
+class EndpointDeliveryStats(BaseModel):
+    """How the deliveries to one endpoint stand."""
+
+    endpoint_id: str
+    url: str = Field(examples=["https://acme.io/hooks"])
+    total: int = Field(examples=[200])
+    succeeded: int = Field(examples=[197])
+    failed: int = Field(description="The last attempt failed; another may follow.", examples=[2])
+    pending: int = Field(description="Not tried yet.", examples=[1])
+    attempts: int = Field(description="All of them.", examples=[204])
+    success_rate: Decimal = Field(
+        description="Percent of those tried, with two decimals; 0 if none was.", examples=[98.99]
+    )
+    failing_since: datetime | None
 
 
 class WebhookResponse(BaseModel):
@@ -80,7 +134,7 @@ class WebhookResponse(BaseModel):
     object_type: str | None = Field(examples=["invoice"])
     object_id: UUID | None
     payload: dict[str, Any]
-    sequence: int = Field(description="Grows with what happened to one object.")
+    sequence: int = Field(description="Counts the messages about one resource, from 1.")
     status: DeliveryStatus
     attempts: int
     retries: int = Field(description="Attempts after the first one.")
@@ -113,6 +167,23 @@ def endpoint_document(row: Any, secret: str | None = None) -> dict[str, Any]:
     """Show an endpoint's row, with its secret only where it has just been made."""
     shown = {name: getattr(row, name) for name in WebhookEndpointResponse.model_fields}
     return shown if secret is None else {**shown, "secret": secret}
+
+
+def stats_document(row: Any) -> dict[str, Any]:
+    """Show how an endpoint's deliveries stand."""
+    tried = row.succeeded + row.failed
+    rate = Decimal(0) if tried == 0 else Decimal(100 * row.succeeded) / tried
+    return {
+        "endpoint_id": str(row.id),
+        "url": row.url,
+        "total": row.total,
+        "succeeded": row.succeeded,
+        "failed": row.failed,
+        "pending": row.pending,
+        "attempts": int(row.attempts),
+        "success_rate": rate.quantize(Decimal("0.01"), ROUND_HALF_UP),
+        "failing_since": row.failing_since,
+    }
 
 
 def hook_document(row: Any, *, max_retries: int) -> dict[str, Any]:

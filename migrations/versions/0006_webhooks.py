@@ -104,16 +104,16 @@ def _deliveries() -> None:
         postgresql_where=sa.text("status = 'pending' AND next_attempt_at IS NOT NULL"),
     )
     op.create_index(
-        "ix_webhook_deliveries_failing",
+        "ix_webhook_deliveries_retried",
         "webhook_deliveries",
-        ["endpoint_id"],
-        postgresql_where=sa.text("status = 'failed'"),
+        ["endpoint_id", "next_attempt_at"],
+        postgresql_where=sa.text("status = 'failed' AND next_attempt_at IS NOT NULL"),
     )
 
 
 def downgrade() -> None:
     """Go back to the revision before; the numbers of messages become those of their outbox rows again."""
-    op.drop_index("ix_webhook_deliveries_failing", "webhook_deliveries")
+    op.drop_index("ix_webhook_deliveries_retried", "webhook_deliveries")
     op.drop_index("ix_webhook_deliveries_due", "webhook_deliveries")
     op.create_index(
         "ix_webhook_deliveries_due",

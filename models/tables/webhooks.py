@@ -94,7 +94,12 @@ webhook_deliveries = Table(
         postgresql_where=text("status = 'pending' AND next_attempt_at IS NOT NULL"),
     ),
     Index("ix_webhook_deliveries_project_id", "project_id", "id"),
-    Index("ix_webhook_deliveries_failing", "endpoint_id", postgresql_where=text("status = 'failed'")),
+    Index(
+        "ix_webhook_deliveries_retried",
+        "endpoint_id",
+        "next_attempt_at",
+        postgresql_where=text("status = 'failed' AND next_attempt_at IS NOT NULL"),
+    ),
 )
 
 webhook_attempts = Table(

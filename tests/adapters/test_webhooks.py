@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -12,15 +13,17 @@ import pytest
 from sqlalchemy import func, select, update
 from standardwebhooks import WebhookVerificationError
 
-from adapters.postgres import webhook_delivery_store, webhook_store
+from adapters.postgres import parking_store, webhook_delivery_store, webhook_fanout_store, webhook_store
 from adapters.postgres.audit_store import SYSTEM_ACTOR
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
-from adapters.postgres.outbox_store import WEBHOOK, enqueue
-from adapters.webhooks.deliver import Sender, Webhooks
+from adapters.postgres.outbox_store import WEBHOOK, WORKFLOW_START, enqueue
+from adapters.webhooks.deliver import Webhooks
 from adapters.webhooks.retries import pause_after, pauses
+from adapters.webhooks.send import Sender
 from adapters.webhooks.sign import new_secret
 from models.identifiers import new_id
-from models.tables import outbox, webhook_attempts, webhook_deliveries, webhook_messages
+from models.messages.webhooks import RetryWebhook
+from models.tables import notifications, outbox, webhook_attempts, webhook_deliveries, webhook_messages
 from settings import Settings
 from tests.support.receiver import Receiver, receiving
 from tests.waiting import eventually
@@ -110,60 +113,57 @@ async def test_b166_a_changed_body_a_changed_id_and_another_secret_are_found_out
         one.verified(new_secret())
 
 
-async def test_while_a_secret_is_replaced_both_verify(database: Database, tenant: ProjectScope) -> None:
+async def test_while_a_secret_is_rotated_both_verify(database: Database, tenant: ProjectScope) -> None:
     async with receiving() as receiver:
         identity, old = await endpoint(database, tenant, receiver.url)
-        new = new_secret()
-        async with database.transaction(tenant) as connection:
-            await webhook_store.change(connection, tenant, SYSTEM_ACTOR, str(identity), {"secrets": [new, old]})
+
+        async def rotate(overlap: timedelta) -> str:
+            secret = new_secret()
+            async with database.transaction(tenant) as connection:
+                row = await webhook_store.rotate_secret(
+                    connection, tenant, SYSTEM_ACTOR, str(identity), secret, overlap=overlap
+                )
+            assert len(row.secrets) == 2
+            return secret
+
+        new = await rotate(timedelta(hours=24))
         await say(database, tenant)
         async with delivering(database):
             await settled(database)
-    (one,) = receiver.received
-    assert one.verified(old) == one.verified(new)
+            newest = await rotate(timedelta(0))
+            await say(database, tenant)
+            await eventually(lambda: _count(receiver), until=lambda count: count == 2)
+    first, second = receiver.received
+    assert first.verified(old) == first.verified(new)
+    assert second.verified(newest)
+    # The overlap is over: the old one signs nothing any more.
+    with pytest.raises(WebhookVerificationError):
+        second.verified(new)
 
 
-async def test_b165_it_is_tried_again_until_200_under_one_id(database: Database, tenant: ProjectScope) -> None:
-    async with receiving(answers=[500, 302], extra_headers="location: http://127.0.0.1:1/\r\n") as receiver:
-        await endpoint(database, tenant, receiver.url)
-        await say(database, tenant)
-        async with delivering(database):
-            (delivery,) = await settled(database)
-    assert len(receiver.received) == 3
-    assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
-    assert len({one.body for one in receiver.received}) == 1
-    attempts = await rows(database, webhook_attempts)
-    assert [(one.number, one.http_status, one.success) for one in attempts] == [
-        (1, 500, False),
-        (2, 302, False),
-        (3, 200, True),
-    ]
-    assert attempts[0].response_body == "noted"
-    assert "redirects" in attempts[1].error
-    assert (delivery.attempts, delivery.next_attempt_at, delivery.last_error) == (3, None, None)
-
-
-async def test_after_the_last_retry_it_is_left_failed(database: Database, tenant: ProjectScope) -> None:
-    # One hour, then the pauses grow: the second failure waits much longer than a test.
-    async with receiving(answers=[500] * 9) as receiver:
+async def test_b165_what_failed_is_handed_to_a_workflow_in_the_same_transaction(
+    database: Database, tenant: ProjectScope
+) -> None:
+    async with receiving(answers=[302], extra_headers="location: http://127.0.0.1:1/\r\n") as receiver:
         await endpoint(database, tenant, receiver.url)
         await say(database, tenant)
         async with delivering(database, webhook_first_retry_seconds=3600):
             (delivery,) = await settled(database, "failed")
-        assert delivery.next_attempt_at is not None
-        # As if every pause were over, as often as there are retries.
-        schedule = pauses(3600)
-        async with database.transaction(SYSTEM) as connection:
-            await connection.execute(
-                update(webhook_deliveries).values(attempts=len(schedule), next_attempt_at=func.clock_timestamp())
-            )
-        async with delivering(database, webhook_first_retry_seconds=3600):
-
-            async def next_attempts() -> list[Any]:
-                return [one.next_attempt_at for one in await rows(database, webhook_deliveries)]
-
-            assert await eventually(next_attempts, until=lambda found: found == [None]) == [None]
-    assert len(receiver.received) == 2
+    assert (delivery.attempts, delivery.scheduled_attempts, delivery.last_http_status) == (1, 1, 302)
+    assert "redirects are not followed" in delivery.last_error
+    (start,) = [row for row in await rows(database, outbox) if row.topic == WORKFLOW_START]
+    assert start.ordering_key == start.payload["workflow_id"] == f"webhook/{delivery.id}"
+    told = RetryWebhook.model_validate(start.payload["message"])
+    assert told.standing.next_attempt_at == delivery.next_attempt_at
+    assert (told.organization_id, told.project_id) == (tenant.organization_id, tenant.project_id)
+    # The relay leaves it to the workflow, and looks after it when the workflow is lost.
+    async with database.transaction(SYSTEM) as connection:
+        assert await webhook_delivery_store.due(connection, busy=[], endpoints=9, each=9) == []
+        assert await webhook_delivery_store.rescue(connection) == 0
+        overdue = func.clock_timestamp() - timedelta(hours=2)
+        await connection.execute(update(webhook_deliveries).values(next_attempt_at=overdue))
+        assert await webhook_delivery_store.rescue(connection) == 1
+        assert len(await webhook_delivery_store.due(connection, busy=[], endpoints=9, each=9)) == 1
 
 
 async def test_a_hanging_endpoint_delays_no_other(database: Database, tenant: ProjectScope) -> None:
@@ -184,17 +184,16 @@ async def _count(receiver: Receiver) -> int:
     return len(receiver.received)
 
 
-async def test_an_endpoint_that_does_not_answer_in_time_fails_and_is_tried_again(
+async def test_an_endpoint_that_does_not_answer_in_time_fails_and_will_be_tried_again(
     database: Database, tenant: ProjectScope
 ) -> None:
     async with receiving(hangs=True) as receiver:
         await endpoint(database, tenant, receiver.url)
         await say(database, tenant)
         async with delivering(database, webhook_timeout_seconds=1):
-            await eventually(lambda: _count(receiver))
-            receiver.hangs = False
-            await settled(database)
-    assert [one.error for one in await rows(database, webhook_attempts)] == ["no answer in time", None]
+            (delivery,) = await settled(database, "failed")
+    assert [one.error for one in await rows(database, webhook_attempts)] == ["no answer in time"]
+    assert delivery.next_attempt_at is not None
 
 
 async def test_messages_about_one_object_arrive_in_order(database: Database, tenant: ProjectScope) -> None:
@@ -208,7 +207,61 @@ async def test_messages_about_one_object_arrive_in_order(database: Database, ten
     for about in ("inv_1", "inv_2", "inv_3"):
         found = [one.document for one in receiver.received if one.document["data"]["invoiceId"] == about]
         assert [document["data"]["step"] for document in found] == list(range(8))
-        assert sorted(document["sequence"] for document in found) == [document["sequence"] for document in found]
+        assert [document["sequence"] for document in found] == list(range(1, 9))
+
+
+async def test_messages_of_one_resource_are_numbered_without_gaps_in_the_order_of_their_commits(
+    database: Database, tenant: ProjectScope
+) -> None:
+    """Rows become visible in the order of their commits, not of their ids: what commits later is numbered later."""
+    await endpoint(database, tenant, "http://127.0.0.1:9/")
+
+    async def fan_out() -> None:
+        async with database.transaction(SYSTEM) as connection:
+            await webhook_fanout_store.fan_out(connection, limit=100)
+
+    early = database.transaction(tenant)
+    connection = await early.__aenter__()
+    said = {"type": "invoice.created", "data": {"step": "its row is the first, its commit the last"}}
+    await enqueue(connection, project_id=tenant.project_id, topic=WEBHOOK, ordering_key="invoice/inv_1", payload=said)
+    await asyncio.gather(*(say(database, tenant, about="inv_1", step=number) for number in range(4)))
+    await say(database, tenant, about="inv_2", step="another resource")
+    await fan_out()
+    await early.__aexit__(None, None, None)
+    await fan_out()
+    messages = sorted(await rows(database, webhook_messages), key=lambda row: (row.ordering_key, row.sequence))
+    assert [(row.ordering_key, row.sequence) for row in messages] == [
+        *(("invoice/inv_1", number) for number in range(1, 6)),
+        ("invoice/inv_2", 1),
+    ]
+    assert all(row.payload["sequence"] == row.sequence for row in messages)
+    assert "last" in messages[4].payload["data"]["step"]
+    # Its row has the smallest id all the same.
+    assert messages[4].outbox_id == min(row.outbox_id for row in messages)
+
+
+async def test_a_row_that_is_no_message_is_set_aside_and_the_others_go_on(
+    database: Database, tenant: ProjectScope
+) -> None:
+    await endpoint(database, tenant, "http://127.0.0.1:9/")
+    async with database.transaction(tenant) as connection:
+        for payload in ({"no": "type"}, {"type": "invoice.created"}, {"type": 7, "data": {}}):
+            await enqueue(
+                connection, project_id=tenant.project_id, topic=WEBHOOK, ordering_key="invoice/x", payload=payload
+            )
+    await say(database, tenant)
+    async with database.transaction(SYSTEM) as connection:
+        assert await webhook_fanout_store.fan_out(connection, limit=10) == webhook_fanout_store.FannedOut(4, 1)
+        assert await webhook_fanout_store.fan_out(connection, limit=10) == webhook_fanout_store.FannedOut(0, 0)
+        parked = await parking_store.parked(connection)
+        assert [row.last_error.partition(":")[0] for row in parked] == ["KeyError", "KeyError", "TypeError"]
+        assert await parking_store.release(connection, parked[0].id)
+        assert not await parking_store.release(connection, parked[0].id + 1000)
+        # Still no message: set aside again.
+        await webhook_fanout_store.fan_out(connection, limit=10)
+        assert len(await parking_store.parked(connection)) == 3
+    (told, *_) = await rows(database, notifications)
+    assert (told.category, "set aside" in told.title) == ("outbox", True)
 
 
 async def test_b161_an_endpoint_gets_the_types_and_the_project_that_it_asked_for(
@@ -237,9 +290,10 @@ async def test_rows_are_fanned_out_once_by_however_many(database: Database, tena
 
     async def fan_out() -> int:
         async with database.transaction(SYSTEM) as connection:
-            return await webhook_delivery_store.fan_out(connection, limit=20)
+            return (await webhook_fanout_store.fan_out(connection, limit=20)).rows
 
-    counts = [*await asyncio.gather(fan_out(), fan_out(), fan_out()), await fan_out()]
+    # Whoever comes while another is at it takes nothing.
+    counts = [*await asyncio.gather(fan_out(), fan_out(), fan_out()), await fan_out(), await fan_out()]
     assert sum(counts) == 30
     # As after a restore: the row waits again, its message is there.
     async with database.transaction(SYSTEM) as connection:
@@ -293,12 +347,14 @@ async def test_every_failure_is_an_outcome(database: Database, tenant: ProjectSc
             identity, _ = await endpoint(database, tenant, url)
             delivery = webhook_delivery_store.DueDelivery(
                 id=identity,
+                organization_id=tenant.organization_id,
                 project_id=tenant.project_id,
                 endpoint_id=identity,
                 url=url,
                 secrets=(new_secret(),),
-                attempts=0,
+                scheduled_attempts=0,
                 message_id="msg_1",
+                message_type="a.b",
                 ordering_key="",
                 payload={"id": "msg_1", "type": "a.b", "created_at": "", "sequence": 1, "data": {}},
             )

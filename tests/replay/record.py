@@ -85,6 +85,8 @@ async def new_office(url: str, address: str) -> Office:
         usage_signal_quiet_ms=50,
         usage_signal_busy_ms=100,
         database_pool_size=10,
+        webhook_allow_private=True,
+        webhook_first_retry_seconds=2,
     )
     database = Database(url, pool_size=5)
     scope = ProjectScope(organization_id=new_id(), project_id=new_id())

@@ -10,6 +10,7 @@ from tests.waiting import eventually
 from tests.workflows.conftest import Office
 from tests.workflows.test_durability import break_plan, use
 from tests.workflows.test_life import FEBRUARY, MARCH, START, bills, in_clock, is_over
+from tests.workflows.test_webhook_delivery import webhook_retried
 
 
 async def paid_periods(office: Office) -> str:
@@ -73,4 +74,5 @@ SCENARIOS: Final[Mapping[str, Callable[[Office], Awaitable[str]]]] = {
     "commanded": commanded,
     "parked_and_retried": parked_and_retried,
     "trial_with_grace": trial_with_grace,
+    "webhook_retried": webhook_retried,
 }

@@ -87,6 +87,8 @@ async def office(
         usage_signal_quiet_ms=50,
         usage_signal_busy_ms=100,
         database_pool_size=10,
+        webhook_allow_private=True,
+        webhook_first_retry_seconds=2,
     )
     client = await connect(configuration)
     commands = await Commands.connect(database, configuration)

@@ -1,0 +1,70 @@
+"""Trying a webhook again: one attempt, and what the record says of the delivery after it."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from temporalio import activity
+
+from adapters.postgres import webhook_delivery_store as store
+from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.webhook_delivery_store import Ended, Found
+from adapters.webhooks.retries import pause_after, pauses
+from adapters.webhooks.send import Sender
+from models.messages.webhooks import AttemptWebhook, WebhookStanding
+from settings import Settings
+
+#: Attempts that this process makes at once, for all endpoints.
+AT_ONCE: Final = 64
+#: A timer may fire a little before the database's clock says so.
+_EARLY: Final = timedelta(seconds=2)
+
+
+class WebhookActivities:
+    """Attempts of the retry schedule."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self.sender = Sender(settings)
+        self._schedule = pauses(settings.webhook_first_retry_seconds)
+        self._disable_after = timedelta(hours=settings.webhook_disable_after_hours)
+        self._of_an_endpoint = settings.webhook_concurrency
+        self.on_their_way: Counter[UUID] = Counter()
+
+    @activity.defn(name="attempt_webhook")
+    async def attempt_webhook(self, message: AttemptWebhook) -> WebhookStanding:
+        """Send a delivery once more if it is due, and say where it stands; safe to run again.
+
+        Nothing is sent if that attempt was made already, if the delivery or its endpoint is at an end, or (``busy``)
+        if as many messages as allowed are on their way.
+        """
+        scope = ProjectScope(message.organization_id, message.project_id)
+        async with self._database.transaction(scope) as connection:
+            found = await store.find(connection, message.delivery_id)
+            if found is not None and not found.open:
+                await store.end(connection, message.delivery_id)
+                return found.standing.model_copy(update={"next_attempt_at": None})
+        if found is None:
+            return WebhookStanding(status="failed", attempts=message.attempt_no, scheduled_attempts=message.attempt_no)
+        if not _is_due(found, message.attempt_no):
+            return found.standing
+        endpoint = found.delivery.endpoint_id
+        if self.on_their_way[endpoint] >= self._of_an_endpoint or self.on_their_way.total() >= AT_ONCE:
+            return found.standing.model_copy(update={"busy": True})
+        self.on_their_way[endpoint] += 1
+        try:
+            attempt = await self.sender.attempt(found.delivery)
+        finally:
+            self.on_their_way -= Counter([endpoint])
+        pause = pause_after(found.delivery.scheduled_attempts + 1, self._schedule)
+        ended = Ended(found.delivery, attempt, pause)
+        async with self._database.transaction(scope) as connection:
+            (standing,) = await store.record(connection, [ended], disable_after=self._disable_after)
+        return standing
+
+
+def _is_due(found: Found, attempt_no: int) -> bool:
+    if found.standing.next_attempt_at is None or found.due_in is None:
+        return False
+    return found.standing.scheduled_attempts < attempt_no and found.due_in <= _EARLY

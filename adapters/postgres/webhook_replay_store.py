@@ -1,0 +1,106 @@
+"""Sending again what an endpoint missed: everything since a time, under the same message ids (B164)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres import audit_store, webhook_store
+from adapters.postgres.audit_store import Actor
+from adapters.postgres.database import ProjectScope
+from models.identifiers import new_id
+from models.problems import conflict
+
+#: Most deliveries of one request; the answer says where to go on.
+LARGEST: Final = 10_000
+
+_WANTED: Final = """
+    FROM webhook_messages m LEFT JOIN webhook_deliveries d ON d.message_id = m.id AND d.endpoint_id = :endpoint
+    WHERE m.project_id = :project AND m.created_at >= :since AND m.created_at < coalesce(CAST(:until AS timestamptz), 'infinity')
+      AND (cardinality(CAST(:types AS text[])) = 0 OR m.type = ANY(CAST(:types AS text[])))
+      AND CASE WHEN :everything THEN d.id IS NULL OR d.status <> 'pending' ELSE d.status = 'failed' END
+"""
+_CHOOSE: Final = text(f"""
+SELECT m.id AS message_id, d.id AS delivery_id, m.created_at {_WANTED} ORDER BY m.created_at, m.id LIMIT :most
+""")
+_AGAIN: Final = text("""
+UPDATE webhook_deliveries SET status = 'pending', scheduled_attempts = 0, next_attempt_at = now(),
+    updated_at = clock_timestamp() WHERE id = ANY(:ids)
+""")
+_ANEW: Final = text("""
+INSERT INTO webhook_deliveries (id, project_id, message_id, endpoint_id, next_attempt_at)
+SELECT d.id, :project, d.message_id, :endpoint, now()
+FROM unnest(CAST(:ids AS uuid[]), CAST(:messages AS text[])) AS d (id, message_id)
+ON CONFLICT (message_id, endpoint_id) DO NOTHING
+""")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What to send again: messages made in ``[since, until)`` (wall time), of these types (none: every type).
+
+    Without ``everything`` only what failed; with it also what succeeded, and what was said before the endpoint was
+    there (as far as any endpoint of the project wanted it).
+    """
+
+    since: datetime
+    until: datetime | None = None
+    types: tuple[str, ...] = ()
+    everything: bool = False
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """How many deliveries were sent on their way; ``next_since`` goes on from there if there were too many for once."""
+
+    deliveries: int
+    next_since: datetime | None
+
+
+async def replay(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str, wanted: Replay
+) -> Replayed:
+    """Give deliveries back to the relay, with a fresh schedule of retries each.
+
+    Raises ``Problem`` 404 for an unknown endpoint and 409 ``webhook_endpoint_disabled`` for one that is disabled.
+    """
+    endpoint = await webhook_store.get(connection, reference, lock=True)
+    if endpoint.status != "active":
+        raise conflict("webhook_endpoint_disabled", "Set the endpoint's status to active first.")
+    types = sorted(set(wanted.types)) or list(endpoint.events)
+    asked = {
+        "endpoint": endpoint.id,
+        "project": scope.project_id,
+        "since": wanted.since,
+        "until": wanted.until,
+        "types": types,
+        "everything": wanted.everything,
+        "most": LARGEST + 1,
+    }
+    found = (await connection.execute(_CHOOSE, asked)).all()
+    chosen = found[:LARGEST]
+    await _send(connection, endpoint, chosen)
+    await audit_store.record(
+        connection,
+        scope,
+        actor,
+        resource_type="webhook_endpoint",
+        resource_id=endpoint.id,
+        action="replayed",
+        title=f"{len(chosen)} webhooks sent again to {endpoint.url}",
+        data={"since": wanted.since, "until": wanted.until, "types": types, "everything": wanted.everything},
+    )
+    return Replayed(len(chosen), found[LARGEST].created_at if len(found) > LARGEST else None)
+
+
+async def _send(connection: AsyncConnection, endpoint: Any, chosen: Any) -> None:
+    again = [row.delivery_id for row in chosen if row.delivery_id is not None]
+    anew = [row.message_id for row in chosen if row.delivery_id is None]
+    if again:
+        await connection.execute(_AGAIN, {"ids": again})
+    if anew:
+        ids = [new_id() for _ in anew]
+        parameters = {"ids": ids, "messages": anew, "project": endpoint.project_id, "endpoint": endpoint.id}
+        await connection.execute(_ANEW, parameters)

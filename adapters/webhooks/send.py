@@ -1,0 +1,114 @@
+"""One attempt to send a webhook: signed, to an address that was checked for it, within a time limit (B166, B168)."""
+
+import asyncio
+import logging
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final, Self
+
+import httpx
+
+from adapters.postgres.webhook_delivery_store import Attempt, DueDelivery
+from adapters.webhooks.guard import Guard, Refused
+from adapters.webhooks.sign import body_of, signed_headers
+from settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_CONNECT_SECONDS: Final = 5
+_KEPT_BYTES: Final = 2000
+
+
+class Sender:
+    """Makes single attempts; used inside ``async with``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._guard = Guard.of(settings)
+        self._timeout_seconds = settings.webhook_timeout_seconds
+        self._limits = httpx.Timeout(
+            self._timeout_seconds, connect=min(_CONNECT_SECONDS, self._timeout_seconds)
+        ).as_dict()
+        # The bare transport: no redirects, no cookies kept from one receiver for another, no proxy and no .netrc of the
+        # machine. A connection serves one attempt: it goes to an address that was checked for this attempt.
+        self._transport = httpx.AsyncHTTPTransport(
+            trust_env=False, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        )
+
+    async def __aenter__(self) -> Self:
+        """Give the sender itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close its connections."""
+        await self._transport.aclose()
+
+    async def attempt(self, delivery: DueDelivery) -> Attempt:
+        """Send a message once, within the time limit; every way in which it can fail is an outcome, not an error."""
+        began, at = time.monotonic(), datetime.now(UTC)
+        failed = Attempt(False, None, None, None, at, 0)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                outcome = await self._send(delivery, failed)
+        except (TimeoutError, httpx.TimeoutException):
+            outcome = replace(failed, error="no answer in time")
+        except Refused as refusal:
+            outcome = replace(failed, error=f"refused: {refusal}")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            outcome = replace(failed, error=(f"{type(error).__name__}: {error}")[:500])
+        except Exception as error:  # whatever is wrong with this one, it fails alone and visibly
+            _LOG.exception("webhook delivery %s cannot be sent", delivery.id)
+            outcome = replace(failed, error=(f"it cannot be sent: {type(error).__name__}: {error}")[:500])
+        return replace(outcome, duration_ms=int((time.monotonic() - began) * 1000))
+
+    async def _send(self, delivery: DueDelivery, failed: Attempt) -> Attempt:
+        url = self._guard.check_url(delivery.url)
+        addresses = await self._guard.resolve(url)
+        body = body_of(delivery.payload)
+        headers = signed_headers(delivery.message_id, body, delivery.secrets, at=failed.attempted_at)
+        for address in addresses[:-1]:
+            try:
+                return await self._post(url, address, headers, body, failed)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                continue
+        return await self._post(url, addresses[-1], headers, body, failed)
+
+    async def _post(
+        self, url: httpx.URL, address: str, headers: dict[str, str], body: bytes, failed: Attempt
+    ) -> Attempt:
+        """Send to one checked address, while the certificate and the Host header are those of the URL's name."""
+        host = url.raw_host.decode("ascii")
+        request = httpx.Request(
+            "POST",
+            url.copy_with(host=address),
+            headers={**headers, "host": url.netloc.decode("ascii")},
+            content=body,
+            extensions={"sni_hostname": host, "timeout": self._limits},
+        )
+        answer = await self._transport.handle_async_request(request)
+        answer.request = request
+        try:
+            text = await _beginning(answer)
+        finally:
+            await answer.aclose()
+        success = 200 <= answer.status_code < 300
+        return replace(
+            failed,
+            success=success,
+            http_status=answer.status_code,
+            response_body=text,
+            error=None if success else _refusal(answer.status_code),
+        )
+
+
+def _refusal(status: int) -> str:
+    return f"answered {status}; redirects are not followed" if 300 <= status < 400 else f"answered {status}"
+
+
+async def _beginning(answer: httpx.Response) -> str:
+    """Read as much of an answer's body as is kept, undecoded; Postgres stores no NUL."""
+    kept = b""
+    async for chunk in answer.aiter_raw():
+        kept += chunk[: _KEPT_BYTES - len(kept)]
+        if len(kept) >= _KEPT_BYTES:
+            break
+    return kept.decode(errors="replace").replace("\x00", "\ufffd")
