@@ -45,7 +45,7 @@ SUBSCRIPTIONS = 500
 ROUNDS = 3
 AT_ONCE = 16
 #: From the creation of the first subscription to the end of everybody's period.
-LEAD_SECONDS = 40.0
+LEAD_SECONDS = 25.0
 PATIENCE_SECONDS = 180.0
 DATABASE = "bench_closing"
 

@@ -45,9 +45,9 @@ class Row:
         return self.median / statistics.median(self.limits)
 
 
-def show(rows: Sequence[Row]) -> None:
-    """Print the rows as a table and write them as JSON to ``bench/results/``."""
-    table = Table(title="Durabill benchmarks: median (lowest - highest) of the runs")
+def show(rows: Sequence[Row], *, title: str = "Durabill benchmarks") -> None:
+    """Print the rows as a table."""
+    table = Table(title=f"{title}: median (lowest - highest) of the runs")
     for heading in ("what", "figure", "its limit", "limit's figure", "share", "aim"):
         table.add_column(heading, overflow="fold")
     for row in rows:
@@ -56,6 +56,10 @@ def show(rows: Sequence[Row]) -> None:
         share = "" if row.share is None else f"{row.share:.0%}"
         table.add_row(row.name, span, row.limit_name, limit, share, row.aim)
     Console(width=160).print(table)
+
+
+def save(rows: Sequence[Row]) -> None:
+    """Write the rows as JSON to ``bench/results/latest.json``."""
     RESULTS.mkdir(exist_ok=True)
     document = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
