@@ -4,6 +4,7 @@ An acknowledged event is durable: the answer follows the commit, and the commit 
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -129,10 +130,11 @@ async def ingest_within(
     """Store events as ``ingest`` does, in a transaction of the caller's, which commits them with what else it did."""
     found = await look_up(connection, scope.project_id, submissions)
     flush = _Flush(scope, found)
-    untimely = flush.untimely_keys(submissions)
+    resolved = [flush.resolve(submission) for submission in submissions]
+    untimely = [key for each in resolved if each.untimely for key in each.untimely_keys]
     if untimely:
         flush.known_keys = await _stored_keys(connection, scope.project_id, untimely)
-    outcomes = [flush.take(submission) for submission in submissions]
+    outcomes = [flush.take(each) for each in resolved]
     if flush.new_customers:
         await _create_customers(connection, scope.project_id, flush)
     if len(flush.rows):
@@ -153,76 +155,89 @@ class _Flush:
         self.known_keys: frozenset[str] = frozenset()
         self.wall = wall_now()
         self._targets: dict[tuple[str, str | None, str | None, str], Target] = {}
-        self._numbers: dict[tuple[int, int, str | None, str | None], int] = {}
-        self._references: dict[int, str] = {}
+        self._numbers: dict[tuple[int, int, str | None, str | None], tuple[int, str]] = {}
         self._first_id = new_id().int & ~_ROOM
 
-    def take(self, submission: Submission) -> Outcome:
-        """Add the events of a request, or refuse them all."""
-        if not self.found.accepts(submission.presented, self.scope):
-            return Outcome(key_changed=True)
-        targets = self._targets_of(submission)
-        problem = _time_problem(submission.events, targets, self.known_keys)
-        if problem is not None:
-            return Outcome(problem=problem)
-        rows = self.rows
-        outcome = Outcome(
-            source=submission.source, received_at=self.wall, rows=rows, first=len(rows), size=len(submission.events)
-        )
-        for position, (event, target) in enumerate(zip(submission.events, targets, strict=True)):
-            at = event.occurred_at or target.now
-            held, reason = target.choose(at)
-            value = event.value
-            metric = target.metric
-            if metric is not None and not (value is not None and metric.takes_value_as_sent):
-                value, unreadable = value_of(metric, event)
-                reason = reason or unreadable
-            if reason is not None:
-                outcome.skipped[position] = reason
-            row_id = f"{self._first_id + len(rows.ids):032x}"
-            rows.keys.append(event.key or f"auto-{row_id}")
-            rows.ids.append(row_id)
-            rows.values.append(value)
-            rows.times.append(at)
-            rows.given.append(event.occurred_at is not None)
-            # Targets and subscriptions live as long as the flush, so that their identity names them.
-            name = (id(target), id(held), reason, event.item_ref)
-            shared = self._numbers.get(name)
-            if shared is None:
-                shared = self._numbers[name] = rows.share(_shared(event, submission.source, target, held, reason))
-            rows.shared_of.append(shared)
-            text, content = None, ""
-            if event.properties is not None:
-                text = written(event.properties)
-                content = canonical(event.properties, text)
-            rows.properties.append(text)
-            references = self._references.get(shared)
-            if references is None:
-                references = self._references[shared] = references_of(event)
-            rows.fingerprints.append(fingerprint_of(references, event.value, content))
-            if target.creates_customer and event.customer_ref is not None:
-                self.new_customers.add(event.customer_ref)
-        return outcome
-
-    def untimely_keys(self, submissions: Sequence[Submission]) -> list[str]:
-        """List the keys of events that would be refused for their time."""
-        return [
-            event.key
-            for submission in submissions
-            for event, target in zip(submission.events, self._targets_of(submission), strict=True)
-            if event.occurred_at is not None and event.key is not None and target.refuses(event.occurred_at)
-        ]
-
-    def _targets_of(self, submission: Submission) -> list[Target]:
-        """Find what each event refers to; the same references are looked at once in a flush."""
-        known, source, targets = self._targets, submission.source, []
+    def resolve(self, submission: Submission) -> "_Resolved":
+        """Find what each event refers to, looking at the same references once in a flush, and who is not timely."""
+        known, source = self._targets, submission.source
+        targets: list[Target] = []
+        untimely: list[int] = []
         for event in submission.events:
             name = (event.metric_ref, event.customer_ref, event.subscription_ref, source)
             target = known.get(name)
             if target is None:
                 target = known[name] = target_of(event, source, self.found, self.wall)
+            at = event.occurred_at or target.now
+            if at > target.latest or (target.earliest is not None and at < target.earliest):
+                untimely.append(len(targets))
             targets.append(target)
-        return targets
+        return _Resolved(submission, targets, untimely)
+
+    def take(self, resolved: "_Resolved") -> Outcome:
+        """Add the events of a request, or refuse them all."""
+        submission = resolved.submission
+        if not self.found.accepts(submission.presented, self.scope):
+            return Outcome(key_changed=True)
+        problem = _time_problem(resolved, self.known_keys) if resolved.untimely else None
+        if problem is not None:
+            return Outcome(problem=problem)
+        rows, number = self.rows, self._first_id + len(self.rows)
+        outcome = Outcome(
+            source=submission.source, received_at=self.wall, rows=rows, first=len(rows), size=len(submission.events)
+        )
+        keys, ids, times, given = rows.keys.append, rows.ids.append, rows.times.append, rows.given.append
+        values, properties, fingerprints = rows.values.append, rows.properties.append, rows.fingerprints.append
+        shared_of, numbers = rows.shared_of.append, self._numbers
+        for position, (event, target) in enumerate(zip(submission.events, resolved.targets, strict=True)):
+            occurred_at, value, metric = event.occurred_at, event.value, target.metric
+            at = occurred_at or target.now
+            held, reason = target.choose(at)
+            if metric is not None and not (value is not None and metric.takes_value_as_sent):
+                value, unreadable = value_of(metric, event)
+                reason = reason or unreadable
+            if reason is not None:
+                outcome.skipped[position] = reason
+            row_id = f"{number + position:032x}"
+            keys(event.key or f"auto-{row_id}")
+            ids(row_id)
+            values(value)
+            times(at)
+            given(occurred_at is not None)
+            # Targets and subscriptions live as long as the flush, so that their identity names them.
+            name = (id(target), id(held), reason, event.item_ref)
+            found = numbers.get(name)
+            if found is None:
+                found = numbers[name] = self._share(event, submission.source, target, held, reason)
+            shared_of(found[0])
+            text, content = None, ""
+            if event.properties is not None:
+                text = written(event.properties)
+                content = canonical(event.properties, text)
+            properties(text)
+            fingerprints(fingerprint_of(found[1], event.value, content))
+        return outcome
+
+    def _share(
+        self, event: IngestEvent, source: str, target: Target, held: Held | None, reason: str | None
+    ) -> tuple[int, str]:
+        """Note what events share: the number of the combination, and its references as fingerprints have them."""
+        if target.creates_customer and event.customer_ref is not None:
+            self.new_customers.add(event.customer_ref)
+        return self.rows.share(_shared(event, source, target, held, reason)), references_of(event)
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """A request with what its events refer to, and the positions of those outside the accepted time."""
+
+    submission: Submission
+    targets: Sequence[Target]
+    untimely: Sequence[int]
+
+    @property
+    def untimely_keys(self) -> list[str]:
+        return [key for place in self.untimely if (key := self.submission.events[place].key) is not None]
 
 
 def _shared(event: IngestEvent, source: str, target: Target, held: Held | None, reason: str | None) -> Shared:
@@ -239,14 +254,13 @@ def _shared(event: IngestEvent, source: str, target: Target, held: Held | None, 
     )
 
 
-def _time_problem(
-    events: Sequence[IngestEvent], targets: Sequence[Target], known_keys: Collection[str]
-) -> Problem | None:
+def _time_problem(resolved: _Resolved, known_keys: Collection[str]) -> Problem | None:
     """Refuse events that lie too far ahead of their clock, or too far behind it (C4); a retry is none of them."""
+    events, targets = resolved.submission.events, resolved.targets
     errors = [
-        _time_error(position, event.occurred_at or target.now, target)
-        for position, (event, target) in enumerate(zip(events, targets, strict=True))
-        if target.refuses(event.occurred_at or target.now) and event.key not in known_keys
+        _time_error(position, events[position].occurred_at or targets[position].now, targets[position])
+        for position in resolved.untimely
+        if events[position].key not in known_keys
     ]
     if not errors:
         return None

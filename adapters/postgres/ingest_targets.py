@@ -51,10 +51,6 @@ class Target:
     counts_until: datetime | None = None
     creates_customer: bool = False
 
-    def refuses(self, at: datetime) -> bool:
-        """Tell whether an event of that time cannot be taken at all."""
-        return at > self.latest or (self.earliest is not None and at < self.earliest)
-
     def choose(self, at: datetime) -> tuple[Held | None, str | None]:
         """Give the subscription that takes an event of that time, and the reason if none counts it."""
         if self.reason is not None:
