@@ -1,7 +1,7 @@
 """A small client of the running stack: every call insists on its status, so that nothing goes wrong unseen."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -10,6 +10,7 @@ from settings import Settings
 
 _ANSWER_SECONDS = 90
 _BATCH = 1000
+_PAUSE_SECONDS = 0.1
 
 
 class UnexpectedAnswer(Exception):
@@ -40,6 +41,15 @@ class Billing:
     def get(self, path: str, **query: Any) -> Any:
         """Read a document or a list."""
         return self.call("GET", path, 200, params=query)
+
+    def until(self, path: str, holds: Callable[[Any], bool], **query: Any) -> Any:
+        """Read again and again until what is answered holds; raises `UnexpectedAnswer` when it does not in time."""
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while not holds(found := self.get(path, **query)):
+            if time.monotonic() > deadline:
+                raise UnexpectedAnswer(f"GET {path} still answers {str(found)[:500]}")
+            time.sleep(_PAUSE_SECONDS)
+        return found
 
     def send_usage(self, events: list[dict[str, Any]]) -> Iterator[int]:
         """Send events in batches of 1,000; yields how many each batch held. Every event must be counted."""

@@ -2,12 +2,13 @@
 
 First the ABAXUS quickstart: 1,200,000 API calls in April, an invoice of 14900 minor units that explains itself, one
 charge. Then a year of three customers on a test clock, with usage every month and one card that is declined once and
-recovers. Everything that is printed was also checked. Safe to run again: each run has ids of its own.
+recovers. Then an alert and a threshold (demo_alerts.py). Everything that is printed was also checked. Safe to run
+again: each run has ids of its own.
 """
 
 import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -15,23 +16,21 @@ from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from examples import report
+from examples import demo_alerts, report
 from examples.client import Billing, UnexpectedAnswer
+from examples.stage import EACH, Demo, Tiers, check, plan
 from settings import settings
 
 CALLS = 1_200_000
 CALLS_PER_EVENT = 100
 FIRSTS = [datetime(2026, month, 1, tzinfo=UTC) for month in range(1, 13)] + [datetime(2027, 1, 1, tzinfo=UTC)]
-Tiers = Sequence[Mapping[str, Any]]
 GRADUATED: Tiers = [
     {"up_to": 100000, "unit_price": 0},
     {"up_to": 1000000, "unit_price": "0.0001"},
     {"up_to": None, "unit_price": "0.00005"},
 ]
 INCLUDED: Tiers = [{"up_to": 10000, "unit_price": 0}, {"up_to": None, "unit_price": "0.01"}]
-EACH: Tiers = [{"up_to": None, "unit_price": "0.002"}]
 
 
 def growth_total(calls: int) -> int:
@@ -60,87 +59,11 @@ class Part:
     total: Callable[[int], int]
 
 
-def plan(name: str, tiers: Tiers, fee: str | None = None) -> dict[str, Any]:
-    """Describe a monthly plan in dollars: a price for API calls, and perhaps a base fee."""
-    charges: list[dict[str, Any]] = [{"metric_key": "api_calls", "pricing_model": "tiered", "tiers": list(tiers)}]
-    if fee is not None:
-        charges.append(
-            {"metric_key": None, "pricing_model": "flat_fee", "amount": fee, "description": f"{name} base fee"}
-        )
-    return {"name": name, "currency": "usd", "billing_period": "monthly", "charges": charges}
-
-
 PARTS = (
     Part("Acme", plan("Growth", GRADUATED, "49.00"), "card_ok", [100_000 * n for n in range(1, 13)], growth_total),
     Part("Borealis", plan("Pro", INCLUDED, "100.00"), "card_ok", [8_000 + 1_000 * n for n in range(12)], pro_total),
     Part("Cumulus", plan("Pay as you go", EACH), "decline_once", [5_000 * n for n in range(1, 13)], payg_total),
 )
-
-
-@dataclass(frozen=True)
-class Demo:
-    """One run: the API, the console, and the suffix of this run's ids."""
-
-    api: Billing
-    console: Console
-    run: str
-
-    def bars(self) -> Progress:
-        """Make progress bars, to be used as a context."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        return Progress(*columns, console=self.console)
-
-    def metric(self) -> None:
-        """Make the metric, unless an earlier run did."""
-        if not any(metric["key"] == "api_calls" for metric in self.api.get("/v1/metrics", limit=1000)):
-            self.api.post("/v1/metrics", {"key": "api_calls", "name": "API Calls", "aggregation": "sum"})
-
-    def customer(self, name: str, card: str, **more: Any) -> str:
-        """Make a customer that pays with a test card of the sandbox."""
-        body = {
-            "id": f"cust_{name.lower()}_{self.run}",
-            "name": name,
-            "payment_provider": "sandbox",
-            "payment_provider_customer_id": f"cus_{card}_{name.lower()}_{self.run}",
-            **more,
-        }
-        return str(self.api.post("/v1/customers", body)["id"])
-
-    def subscribe(self, customer: str, described: dict[str, Any], start: datetime) -> dict[str, Any]:
-        """Make the plan and subscribe the customer to it."""
-        code = f"plan_{described['name'].lower().replace(' ', '_')}_{customer}"
-        self.api.post("/v1/price-plans", {"id": code, **described})
-        body = {"customer_id": customer, "plan_id": code, "start_date": start.isoformat()}
-        subscription: dict[str, Any] = self.api.post("/v1/subscriptions", body)
-        return subscription
-
-    def use(self, title: str, events: list[dict[str, Any]]) -> None:
-        """Send usage in batches, with a progress bar."""
-        with self.bars() as progress:
-            task = progress.add_task(title, total=len(events))
-            for sent in self.api.send_usage(events):
-                progress.advance(task, sent)
-
-    def events(self, customer: str, calls: int, at: datetime, each: int) -> list[dict[str, Any]]:
-        """Cut a number of calls into events of `each`, spread over a day."""
-        whole, rest = divmod(calls, each)
-        values = [each] * whole + ([rest] if rest else [])
-        return [
-            {
-                "customer_id": customer,
-                "metric_key": "api_calls",
-                "value": value,
-                "timestamp": (at + timedelta(seconds=number % 80_000)).isoformat(),
-                "idempotency_key": f"{customer}:{at:%Y-%m-%d}:{number}",
-            }
-            for number, value in enumerate(values)
-        ]
-
-
-def check(holds: bool, what: str) -> None:
-    """Stop the demo when something it is about to show is not so."""
-    if not holds:
-        raise UnexpectedAnswer(what)
 
 
 def quickstart(demo: Demo) -> dict[str, Any]:
@@ -211,6 +134,8 @@ def main() -> int:
         first = quickstart(demo)
         console.rule("2. A year of three customers, simulated on the real engine")
         subscriptions = {"Quickstart": first, **year(demo)}
+        console.rule("3. A usage alert, and a threshold that invoices in the middle of the month")
+        subscriptions["Dynamo"] = demo_alerts.alerts(demo)
     except (UnexpectedAnswer, httpx.HTTPError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

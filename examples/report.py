@@ -51,6 +51,15 @@ def events_table(title: str, events: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def trigger_table(alert: Mapping[str, Any], triggers: Sequence[Mapping[str, Any]]) -> Table:
+    """Show when an alert fired, and what it saw."""
+    table = Table("when", "usage", "alert at", title=f"Alert {alert['name']!r} fired", title_justify="left")
+    for trigger in triggers:
+        numbers = (f"{Decimal(trigger[name]):,f}" for name in ("current_usage", "threshold_value"))
+        table.add_row(trigger["triggered_at"], *numbers)
+    return table
+
+
 def year_table(rows: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Table:
     """Show a year of invoices: one row for each month, one column for each customer; retried ones are marked."""
     table = Table("month", title="A year on a test clock", title_justify="left")
