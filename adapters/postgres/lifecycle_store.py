@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import audit_store, clock_store, outbox_store, served_version_store
+from adapters.postgres import audit_store, clock_store, failure_notices, outbox_store, served_version_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
 from models.identifiers import shown_id, subscription_workflow_id
@@ -45,7 +45,10 @@ _WEBHOOKS: Final[dict[LifecycleAction, str]] = {
     "resumed": "subscription.resumed",
     "canceled": "subscription.canceled",
     "terminated": "subscription.terminated",
+    "cancel_scheduled": "subscription.cancel_scheduled",
+    "plan_change_requested": "subscription.plan_change_scheduled",
     "plan_changed": "subscription.plan_changed",
+    "parked": "subscription.needs_attention",
 }
 
 
@@ -180,6 +183,29 @@ async def _announce(connection: AsyncConnection, step: RecordLifecycle) -> None:
         ordering_key=f"subscription:{ref.subscription_id}",
         payload={
             "type": webhook,
-            "data": {"subscription_id": shown, "status": step.status, "at": step.at.isoformat()},
+            "data": {"subscription_id": shown, "status": step.status, "at": step.at.isoformat(), **_more(step)},
         },
     )
+    if step.action == "parked":
+        await failure_notices.run_parked(
+            connection,
+            ProjectScope(ref.organization_id, ref.project_id),
+            subscription_id=ref.subscription_id,
+            shown=shown,
+            at=step.at.isoformat(),
+            reason=step.needs_attention or "a step could not be done",
+        )
+
+
+def _more(step: RecordLifecycle) -> dict[str, Any]:
+    """Give what only some messages tell."""
+    match step.action:
+        case "parked":
+            return {"needs_attention": step.needs_attention}
+        case "cancel_scheduled":
+            return {"cancel_at": None if step.cancel_at is None else step.cancel_at.isoformat()}
+        case "plan_change_requested":
+            return {"requested_plan_version": step.requested_plan_version}
+        case "plan_changed":
+            return {"plan_version": step.plan_version}
+    return {}
