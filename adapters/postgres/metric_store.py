@@ -4,16 +4,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged
+from billing.aggregating import text_of
 from models.identifiers import new_id, parse_id, shown_id
 from models.problems import conflict, not_found
 from models.tables import metric_filters, metrics, plan_charges, plan_versions, plans
+
+#: What makes a quantity of events.
+_MEASURING: Final = frozenset(
+    {
+        "aggregation",
+        "field_name",
+        "expression",
+        "percentile",
+        "recurring",
+        "rounding_function",
+        "rounding_precision",
+    }
+)
 
 ORDERABLE: Final = {
     "name": metrics.c.name,
@@ -67,14 +81,16 @@ async def change(
 ) -> Row[Any]:
     """Change columns of a metric that `locked` gave.
 
-    Raises `Problem` 409 `metric_in_use` when its aggregation would change while a plan charges on it: the meaning of
-    quantities that were sold must not change.
+    Raises `Problem` 409 `metric_in_use` when its aggregation, or what configures it, would change while a plan charges
+    on it: the meaning of quantities that were sold must not change.
     """
     changes = changes_between(row._asdict(), values)
     if not changes:
         return row
-    if "aggregation" in changes and await charged(connection, row.id):
-        raise conflict("metric_in_use", "A plan charges on this metric, so its aggregation cannot change.")
+    measuring = sorted(_MEASURING & changes.keys())
+    if measuring and await charged(connection, row.id):
+        message = f"A plan charges on this metric, so its {', '.join(measuring)} cannot change; create another metric."
+        raise conflict("metric_in_use", message)
     statement = update(metrics).where(metrics.c.id == row.id)
     statement = statement.values(**values, updated_at=func.clock_timestamp())
     changed: Row[Any] = (await connection.execute(statement.returning(metrics))).one()
@@ -167,18 +183,62 @@ async def filter_of(connection: AsyncConnection, metric_id: UUID, ref: str) -> R
     raise not_found("metric_filter", ref)
 
 
+async def change_filter(
+    connection: AsyncConnection,
+    scope: ProjectScope,
+    actor: Actor,
+    metric: Row[Any],
+    row: Row[Any],
+    *,
+    values: list[Any],
+) -> Row[Any]:
+    """Give a filter of a metric that `locked` gave other values.
+
+    Raises `Problem` 409 `metric_filter_in_use` when a plan prices by a value that would go.
+    """
+    gone = {text for value in row.values if (text := text_of(value)) is not None} - {text_of(value) for value in values}
+    if values and gone & await _priced_values(connection, metric.id, row.id):
+        raise conflict(
+            "metric_filter_in_use", "A plan prices by a value that would go; remove it from the plans first."
+        )
+    changes = changes_between({"values": row.values}, {"values": values})
+    if not changes:
+        return row
+    statement = update(metric_filters).where(metric_filters.c.id == row.id)
+    statement = statement.values(values=values, updated_at=func.clock_timestamp())
+    changed: Row[Any] = (await connection.execute(statement.returning(metric_filters))).one()
+    await _note(connection, scope, actor, metric, "filter_updated", changes=changes, data={"key": row.key})
+    return changed
+
+
+async def _priced_values(connection: AsyncConnection, metric_id: UUID, filter_id: UUID) -> set[str]:
+    """Give the values of a filter by which plans price."""
+    rows = await connection.execute(_pricing_by(metric_id, filter_id).with_only_columns(plan_charges.c.filters))
+    return {
+        value
+        for (filters,) in rows
+        for item in filters
+        for match in item["matches"]
+        if match["metric_filter_id"] == str(filter_id)
+        for value in match["values"]
+    }
+
+
+def _pricing_by(metric_id: UUID, filter_id: UUID) -> Select[Any]:
+    """Select the charges of plans that were not deleted which price by a filter."""
+    return (
+        select(plan_charges.c.id)
+        .join(plans, plans.c.id == plan_charges.c.plan_id)
+        .where(plan_charges.c.metric_id == metric_id, plans.c.deleted_at.is_(None))
+        .where(plan_charges.c.filters.contains([{"matches": [{"metric_filter_id": str(filter_id)}]}]))
+    )
+
+
 async def delete_filter(
     connection: AsyncConnection, scope: ProjectScope, actor: Actor, metric: Row[Any], row: Row[Any]
 ) -> None:
     """Remove a filter. Raises `Problem` 409 `metric_filter_in_use` if a plan prices by it."""
-    using = (
-        select(plan_charges.c.id)
-        .join(plans, plans.c.id == plan_charges.c.plan_id)
-        .where(plan_charges.c.metric_id == metric.id, plans.c.deleted_at.is_(None))
-        .where(plan_charges.c.filters.contains([{"matches": [{"metric_filter_id": str(row.id)}]}]))
-        .limit(1)
-    )
-    if (await connection.execute(using)).first() is not None:
+    if (await connection.execute(_pricing_by(metric.id, row.id).limit(1))).first() is not None:
         raise conflict("metric_filter_in_use", "A plan prices by this filter; remove it from the plans first.")
     await connection.execute(metric_filters.delete().where(metric_filters.c.id == row.id))
     await _note(connection, scope, actor, metric, "filter_deleted", data={"key": row.key})

@@ -16,6 +16,7 @@ from api.shapes.fields import Ref
 from api.shapes.metrics import (
     FilterAnswer,
     FilterBody,
+    FilterChange,
     MetricAnswer,
     MetricBody,
     MetricChange,
@@ -26,6 +27,7 @@ from api.shapes.metrics import (
     shown_metric,
 )
 from api.shapes.plan_answers import PlanAnswer, shown_plan
+from models.problems import invalid
 
 Wanted = Annotated[str | None, Query(max_length=255)]
 
@@ -107,6 +109,30 @@ async def list_metric_filters(metric_id: Ref, caller: CallerDep, database: Datab
     return reply([shown_filter(row) for row in rows], headers={"X-Total-Count": str(len(rows))})
 
 
+async def get_metric_filter(metric_id: Ref, filter_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
+    """Read a filter of a metric by its id, uuid or property."""
+    async with database.transaction(caller.scope) as connection:
+        metric = await required(connection, caller.project_id, METRIC, metric_id)
+        row = await metric_store.filter_of(connection, metric.id, filter_id)
+    return reply(shown_filter(row))
+
+
+async def update_metric_filter(
+    metric_id: Ref, filter_id: Ref, body: FilterChange, caller: CallerDep, database: DatabaseDep
+) -> Response:
+    """Give a filter other values; the property is stable (422), and so are values that a plan prices by (409)."""
+    async with database.transaction(caller.scope) as connection:
+        metric = await required(connection, caller.project_id, METRIC, metric_id)
+        metric = await metric_store.locked(connection, metric)
+        row = await metric_store.filter_of(connection, metric.id, filter_id)
+        if body.key not in (None, row.key):
+            raise invalid("key", "is stable: plans price by it; create another filter", "immutable")
+        changed = await metric_store.change_filter(
+            connection, caller.scope, caller.actor, metric, row, values=body.values
+        )
+    return reply(shown_filter(changed))
+
+
 async def delete_metric_filter(metric_id: Ref, filter_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Remove a filter; 409 if a plan prices by it."""
     async with database.transaction(caller.scope) as connection:
@@ -169,6 +195,27 @@ _ROUTES: Final = (
     ),
     Aliased(
         "GET", "/{metric_id}/filters", list_metric_filters, "List {} filters", {"response_model": list[FilterAnswer]}
+    ),
+    Aliased(
+        "GET",
+        "/{metric_id}/filters/{filter_id}",
+        get_metric_filter,
+        "Get {} filter",
+        {"response_model": FilterAnswer},
+    ),
+    Aliased(
+        "PUT",
+        "/{metric_id}/filters/{filter_id}",
+        update_metric_filter,
+        "Update {} filter",
+        {"response_model": FilterAnswer},
+    ),
+    Aliased(
+        "PATCH",
+        "/{metric_id}/filters/{filter_id}",
+        update_metric_filter,
+        "Update {} filter",
+        {"response_model": FilterAnswer},
     ),
     Aliased(
         "DELETE", "/{metric_id}/filters/{filter_id}", delete_metric_filter, "Delete {} filter", {"status_code": 204}

@@ -1,20 +1,22 @@
 """Metrics at the API's edge: four systems' bodies as one, and the union of their answers (conflicts C5, B45)."""
 
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.postgres.resolver import Found
-from api.shapes.fields import AnyCase, ClientId, JsonObject, Name, Prose, Ref, same
-from billing.aggregations import AGGREGATIONS, DEFAULT_AGGREGATION, UnknownAggregation, aggregation
-from billing.numbers import RoundingFunction
+from api.shapes.fields import AnyCase, ClientId, ExactNumber, JsonObject, Name, Prose, Ref, same
+from billing.aggregations import AGGREGATIONS, CARRYING, DEFAULT_AGGREGATION, UnknownAggregation, aggregation
+from billing.aggregations.percentile import DEFAULT_PERCENTILE
+from billing.numbers import Positive, RoundingFunction
 from models.identifiers import shown_id
 from models.problems import Problem, invalid
 
 #: Words that are routes beside `/metrics/{id}` (C37).
 RESERVED: Final = frozenset({"stats", "plan_counts"})
-#: Aggregations whose value may be carried on into the next period.
+#: Aggregations that BoxBilling's `recurring` is for; `carry_over` is for weighted_sum too.
 RECURRING: Final = ("count", "max", "latest")
 _TOO_LONG_A_NAME: Final = 64
 
@@ -35,12 +37,31 @@ class MetricChange(BaseModel):
     description: Prose | None = None
     aggregation: Kind | None = None
     aggregation_type: Kind | None = Field(default=None, description="BoxBilling's name of `aggregation`.")
-    field_name: Name | None = Field(default=None, description="The event property that is aggregated.")
+    field_name: Name | None = Field(
+        default=None,
+        validation_alias=AliasChoices("field_name", "field"),
+        description="The event property that is aggregated; `field` is a synonym. Without one: the event's `value`.",
+    )
     unit: Unit | None = Field(default=None, description="Without one: the last word of the name, in lower case.")
     unit_name: Unit | None = Field(default=None, description="A synonym of `unit`.")
-    recurring: bool | None = None
-    rounding_function: Rounding | None = None
-    rounding_precision: Precision | None = None
+    recurring: bool | None = Field(default=None, description="BoxBilling's name of `carry_over`.")
+    carry_over: bool | None = Field(
+        default=None,
+        description="Whether what came before a period counts in it too: for count, max, latest and weighted_sum.",
+    )
+    rounding_function: Rounding | None = Field(
+        default=None,
+        validation_alias=AliasChoices("rounding_function", "round_function"),
+        description="Rounds each quantity that is priced; `round` is half away from zero.",
+    )
+    rounding_precision: Precision | None = Field(
+        default=None,
+        validation_alias=AliasChoices("rounding_precision", "round_precision"),
+        description="Digits after the point that rounding leaves; 0 without one.",
+    )
+    percentile: Annotated[Positive, Field(le=100)] | None = Field(
+        default=None, description="Of the aggregation `percentile`: which one, 95 without this field.", examples=[99]
+    )
     expression: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
         default=None, description="Arithmetic over event properties, for the aggregation `custom`."
     )
@@ -72,6 +93,18 @@ class MetricBody(MetricChange):
     name: Name
 
 
+FilterValues = Annotated[list[Any], Field(max_length=500)]
+
+
+class FilterChange(BaseModel):
+    """The values that a filter has from now on; the property is stable, as plans price by it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"values": ["eu", "us", "apac"]}]})
+
+    key: Name | None = None
+    values: FilterValues
+
+
 class FilterBody(BaseModel):
     """A property of a metric's events, and the values of it that plans may price apart (B51)."""
 
@@ -80,7 +113,7 @@ class FilterBody(BaseModel):
     )
 
     key: Name
-    values: Annotated[list[Any], Field(max_length=500)] = []
+    values: FilterValues = []
 
 
 def new_columns(body: MetricBody) -> dict[str, Any]:
@@ -91,6 +124,7 @@ def new_columns(body: MetricBody) -> dict[str, Any]:
     _check_boxbilling(body)
     columns: dict[str, Any] = {"key": key, "name": body.name, **_given(body)}
     columns.setdefault("aggregation", DEFAULT_AGGREGATION)
+    _check_recurring(body, columns["aggregation"])
     columns.setdefault("unit", body.name.split()[-1].lower()[:_TOO_LONG_A_NAME])
     check(columns)
     return {name: value for name, value in columns.items() if value is not None}
@@ -103,6 +137,11 @@ def _check_boxbilling(body: MetricBody) -> None:
         raise invalid("field_name", f"the aggregation_type {kind} needs the event property that it aggregates")
 
 
+def _check_recurring(body: MetricChange, kind: str) -> None:
+    if body.recurring and not body.carry_over and kind in AGGREGATIONS and kind not in RECURRING:
+        raise invalid("recurring", f"is for the aggregations {', '.join(RECURRING)}, not for {kind}")
+
+
 def changed_columns(body: MetricChange, row: Found) -> dict[str, Any]:
     """Turn a change into columns; raises `Problem` 422 for a changed key (B49) and for what does not fit."""
     for name in ("key", "code"):
@@ -112,37 +151,47 @@ def changed_columns(body: MetricChange, row: Found) -> dict[str, Any]:
     columns = _given(body)
     if body.name is not None:
         columns["name"] = body.name
-    if row.aggregation == "custom" and columns.get("aggregation", "custom") != "custom":
-        columns.setdefault("expression", None)
+    kind = columns.get("aggregation", row.aggregation)
+    for name, its in (("expression", "custom"), ("percentile", "percentile")):
+        if row.aggregation == its != kind:
+            columns.setdefault(name, None)
+    _check_recurring(body, kind)
     check({**row._asdict(), **columns})
     return columns
 
 
 def _given(body: MetricChange) -> dict[str, Any]:
     sent = body.model_fields_set
-    names = ("description", "field_name", "recurring", "rounding_function", "rounding_precision", "expression")
+    names = ("description", "field_name", "rounding_function", "rounding_precision", "expression", "percentile")
     columns = {name: getattr(body, name) for name in names if name in sent}
-    if columns.get("recurring", False) is None:
-        columns["recurring"] = False
+    if sent & {"recurring", "carry_over"}:
+        columns["recurring"] = _carries(body)
     kind = same(body.aggregation, body.aggregation_type, first_name="aggregation", second_name="aggregation_type")
     unit = same(body.unit, body.unit_name, first_name="unit", second_name="unit_name")
     given = {"aggregation": kind, "unit": unit}
     return columns | {name: value for name, value in given.items() if value is not None}
 
 
+def _carries(body: MetricChange) -> bool:
+    if None not in (body.recurring, body.carry_over) and body.recurring != body.carry_over:
+        raise invalid("carry_over", "is a synonym of recurring and must be the same; send one of them")
+    return bool(body.recurring or body.carry_over)
+
+
 def check(columns: dict[str, Any]) -> None:
     """Refuse a configuration that no aggregation has. Raises `Problem` 422, which names the field."""
-    kind, expression = columns["aggregation"], columns.get("expression")
-    if expression is not None and kind in AGGREGATIONS and kind != "custom":
-        raise invalid("expression", f"is for the aggregation custom, not for {kind}")
+    kind, given = columns["aggregation"], {name: columns.get(name) for name in ("expression", "percentile")}
+    for name, its in (("expression", "custom"), ("percentile", "percentile")):
+        if given[name] is not None and kind in AGGREGATIONS and kind != its:
+            raise invalid(name, f"is for the aggregation {its}, not for {kind}")
     try:
-        aggregation(kind, field=columns.get("field_name"), expression=expression)
+        aggregation(kind, field=columns.get("field_name"), **given)
     except UnknownAggregation as error:
         raise invalid("aggregation", str(error), "unknown_aggregation") from None
     except ValidationError as error:
         raise _configuration_problem(error) from None
-    if columns.get("recurring") and kind not in RECURRING:
-        raise invalid("recurring", f"is for the aggregations {', '.join(RECURRING)}, not for {kind}")
+    if columns.get("recurring") and kind not in CARRYING:
+        raise invalid("carry_over", f"is for the aggregations {', '.join(CARRYING)}, not for {kind}")
 
 
 def _configuration_problem(error: ValidationError) -> Problem:
@@ -173,6 +222,8 @@ class MetricAnswer(BaseModel):
     unit: str | None
     unit_name: str | None
     recurring: bool
+    carry_over: bool
+    percentile: ExactNumber | None = Field(examples=[None, 95])
     rounding_function: Literal["round", "ceil", "floor"] | None
     rounding_precision: int | None
     expression: str | None
@@ -198,6 +249,8 @@ def shown_metric(row: Found) -> dict[str, Any]:
         "unit": row.unit,
         "unit_name": row.unit,
         "recurring": row.recurring,
+        "carry_over": row.recurring,
+        "percentile": _percentile(row),
         "rounding_function": row.rounding_function,
         "rounding_precision": row.rounding_precision,
         "expression": row.expression,
@@ -207,6 +260,12 @@ def shown_metric(row: Found) -> dict[str, Any]:
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }
+
+
+def _percentile(row: Found) -> Decimal | None:
+    if row.aggregation != "percentile":
+        return None
+    return DEFAULT_PERCENTILE if row.percentile is None else row.percentile
 
 
 class FilterAnswer(BaseModel):

@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from billing.aggregating import Aggregation, EventValue, values
 from billing.numbers import Positive, plain
 from billing.period import Period
+
+
+DEFAULT_PERCENTILE: Final = Decimal(95)
+"""What is taken when a metric does not say which percentile."""
 
 
 class Percentile(Aggregation):
@@ -28,7 +32,7 @@ class Percentile(Aggregation):
     sql_parameters: ClassVar[tuple[str, ...]] = ("percentile",)
 
     kind: Literal["percentile"] = "percentile"
-    percentile: Annotated[Positive, Field(le=100)] = Decimal(95)
+    percentile: Annotated[Positive, Field(le=100)] = DEFAULT_PERCENTILE
 
     @property
     def bindings(self) -> Mapping[str, str | None]:

@@ -80,7 +80,11 @@ def test_groups_know_equal_numbers_and_missing_properties() -> None:
     assert len(group_label((("user", "x" * 500),))) == 66
 
 
-PROPERTIES = {"region": ["eu", "us", "uk", None], "tier": ["gold", "iron", 5, Decimal("5.0"), None], "user": ["a", "b"]}
+PROPERTIES: dict[str, list[Any]] = {
+    "region": ["eu", "us", "uk", None],
+    "tier": ["gold", "iron", 5, Decimal("5.0"), None],
+    "user": ["a", "b"],
+}
 
 
 def some_combination(chance: random.Random) -> Combination:

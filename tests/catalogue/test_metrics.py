@@ -58,6 +58,16 @@ async def test_b46_every_aggregation_can_be_chosen_in_any_case(api: httpx.AsyncC
         ({"key": "m", "name": "M", "aggregation": "sum", "expression": "v * 2"}, "expression"),
         ({"code": "m", "name": "M", "aggregation_type": "custom", "expression": "__import__('os')"}, "expression"),
         ({"code": "m", "name": "M", "aggregation_type": "sum", "field_name": "v", "recurring": True}, "recurring"),
+        (
+            {"code": "m", "name": "M", "aggregation_type": "weighted_sum", "field_name": "v", "recurring": True},
+            "recurring",
+        ),
+        ({"key": "m", "name": "M", "aggregation": "average", "carry_over": True}, "carry_over"),
+        ({"key": "m", "name": "M", "aggregation": "max", "carry_over": True, "recurring": False}, "carry_over"),
+        ({"key": "m", "name": "M", "aggregation": "percentile", "percentile": 0}, "percentile"),
+        ({"key": "m", "name": "M", "aggregation": "percentile", "percentile": "100.1"}, "percentile"),
+        ({"key": "m", "name": "M", "aggregation": "percentile", "percentile": "high"}, "percentile"),
+        ({"key": "m", "name": "M", "aggregation": "sum", "percentile": 50}, "percentile"),
         ({"code": "m", "name": "M", "aggregation_type": "count", "rounding_function": "up"}, "rounding_function"),
         ({"code": "m", "name": "M", "aggregation_type": "count", "rounding_precision": 16}, "rounding_precision"),
         ({"key": "a", "code": "b", "name": "M"}, "code"),
@@ -119,6 +129,79 @@ async def test_the_aggregation_stays_while_a_plan_charges_on_the_metric(api: htt
     await made(api, "/v1/metrics", API_CALLS)
 
 
+async def test_what_makes_a_quantity_stays_while_a_plan_charges_on_the_metric(api: httpx.AsyncClient) -> None:
+    await made(api, "/v1/metrics", {**API_CALLS, "aggregation": "max"})
+    charge = {"metric_key": "api_calls", "pricing_model": "per_unit", "unit_price": 1}
+    await made(api, "/v1/plans", {"id": "p", "name": "P", "billing_period": "monthly", "charges": [charge]})
+    for change in (
+        {"field": "size"},
+        {"carry_over": True},
+        {"rounding_function": "ceil"},
+        {"rounding_precision": 2},
+        {"aggregation": "percentile", "percentile": 50},
+    ):
+        await refused(api, "/v1/metrics/api_calls", change, 409, "metric_in_use", method="PATCH")
+    # What is sent but the same is no change.
+    assert (await api.put("/v1/metrics/api_calls", json={"aggregation": "max", "unit": "call"})).status_code == 200
+
+
+async def test_the_other_systems_names_of_a_metrics_configuration(api: httpx.AsyncClient) -> None:
+    body = {"key": "bytes", "name": "Bytes", "aggregation": "max", "field": "size", "carry_over": True}
+    shown = await made(api, "/v1/metrics", {**body, "round_function": "ceil", "round_precision": 2})
+    assert (shown["field_name"], shown["recurring"], shown["carry_over"]) == ("size", True, True)
+    assert (shown["rounding_function"], shown["rounding_precision"], shown["percentile"]) == ("ceil", 2, None)
+    changed = (await api.patch("/v1/billable_metrics/bytes", json={"recurring": False})).json()
+    assert (changed["recurring"], changed["carry_over"]) == (False, False)
+    level = await made(
+        api, "/v1/metrics", {"key": "gb", "name": "GB", "aggregation": "weighted_sum", "carry_over": True}
+    )
+    assert level["carry_over"] is True
+
+
+async def test_a_percentile_is_kept(api: httpx.AsyncClient) -> None:
+    latency = {"key": "latency", "name": "Latency", "aggregation": "percentile"}
+    assert (await made(api, "/v1/metrics", latency))["percentile"] == 95
+    precise = {**latency, "key": "p", "percentile": "99.9"}
+    assert (await made(api, "/v1/metrics", precise))["percentile"] == 99.9
+    assert (await api.patch("/v1/metrics/p", json={"percentile": 50})).json()["percentile"] == 50
+    plain = (await api.patch("/v1/metrics/p", json={"aggregation": "average"})).json()
+    assert (plain["aggregation"], plain["percentile"]) == ("average", None)
+
+
+HOSTILE = [
+    "__import__('os').system('id')",
+    "().__class__.__bases__[0]",
+    "v ** 99999999",
+    "9" * 65,
+    "v << 4",
+    "v if v else 0",
+    "[v for v in v]",
+    "(lambda: v)()",
+    "v := 3",
+    "f'{v}'",
+    "'a' * 9",
+    "v; v",
+    "ｖ * 2",
+    "1e400 * v",
+    "0x10 * v",
+    "v @ v",
+    "v and v",
+    "~v",
+    "await v",
+    "(" * 240 + "v" + ")" * 240,
+    "-" * 200 + "v",
+    "+".join(["v"] * 100),
+    "v" * 501,
+]
+
+
+async def test_expressions_are_arithmetic_of_bounded_size_and_nothing_else(api: httpx.AsyncClient) -> None:
+    for expression in HOSTILE:
+        body = {"key": "m", "name": "M", "aggregation": "custom", "expression": expression}
+        problem = await refused(api, "/v1/metrics", body, 422)
+        assert fields_of(problem) == ["expression"], (expression, problem)
+
+
 async def test_metrics_belong_to_products(api: httpx.AsyncClient) -> None:
     product = await made(api, "/v1/products", {"name": "Pro API", "code": "pro-api"})
     shown = await made(api, "/v1/meters", {"name": "Compute", "product_ids": [product["id"], "item.pro-api"]})
@@ -147,9 +230,29 @@ async def test_filters_of_a_metric(api: httpx.AsyncClient) -> None:
     await refused(api, "/v1/billable_metrics/api_calls/filters", {"key": "tier"}, 409, "metric_filter_exists")
     listed = await api.get("/v1/billable_metrics/api_calls/filters")
     assert [item["key"] for item in listed.json()] == ["region", "tier"]
+    assert (await api.get(f"/v1/meters/api_calls/filters/{region['uuid']}")).json() == region
+    assert (await api.get("/v1/metrics/api_calls/filters/region")).json() == region
+    more = await api.put("/v1/metrics/api_calls/filters/region", json={"values": ["eu", "us", "apac"]})
+    assert (more.status_code, more.json()["values"]) == (200, ["eu", "us", "apac"])
+    renamed = {"key": "place", "values": []}
+    await refused(api, "/v1/metrics/api_calls/filters/region", renamed, 422, "immutable", method="PATCH")
     path = f"/v1/billable_metrics/api_calls/filters/{tier['id']}"
     assert (await api.delete(path)).status_code == 204
     await refused(api, path, None, 404, "metric_filter_not_found", method="DELETE")
+
+
+async def test_values_that_a_plan_prices_by_stay_in_their_filter(api: httpx.AsyncClient) -> None:
+    await made(api, "/v1/metrics", API_CALLS)
+    await made(api, "/v1/metrics/api_calls/filters", {"key": "tier", "values": ["gold", 5, "iron"]})
+    parts = [{"match": {"tier": ["5", "gold"]}, "unit_price": 2}]
+    charge = {"metric_key": "api_calls", "pricing_model": "per_unit", "unit_price": 1, "filters": parts}
+    await made(api, "/v1/plans", {"id": "p", "name": "P", "billing_period": "monthly", "charges": [charge]})
+    path = "/v1/metrics/api_calls/filters/tier"
+    await refused(api, path, {"values": ["gold", "iron"]}, 409, "metric_filter_in_use", method="PATCH")
+    assert (await api.patch(path, json={"values": ["5", "gold", "new"]})).status_code == 200
+    await refused(api, path, None, 409, "metric_filter_in_use", method="DELETE")
+    assert (await api.delete("/v1/plans/p")).status_code == 204
+    assert (await api.patch(path, json={"values": ["new"]})).status_code == 200
 
 
 async def test_lists_are_cut_ordered_and_filtered(api: httpx.AsyncClient) -> None:
