@@ -92,6 +92,9 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("STRIPE_API_KEY", "DURABILL_STRIPE_API_KEY")
     )
     stripe_api_base: str | None = None
+    production: bool = Field(
+        default=False, description="Refuses simulated payments in live projects, also for stripe without a key."
+    )
     manual_webhook_secret: SecretStr | None = Field(
         default=None,
         description="Signs what is told of payments of the provider manual; without it nothing is believed.",

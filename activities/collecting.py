@@ -20,9 +20,10 @@ from adapters.payments.port import (
     Succeeded,
     Unknown,
 )
-from adapters.postgres import audit_store, outbox_store, payment_store, settlement_store
+from adapters.postgres import audit_store, notification_store, outbox_store, payment_store, settlement_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.failure_notices import action_required, payment_failed
 from adapters.postgres.invoice_write_store import webhook_message, webhook_order
 from adapters.postgres.payment_store import Collectable
 from adapters.postgres.rows import AsyncConnection, Row
@@ -84,6 +85,8 @@ class CollectingActivities:
                 provider = self._providers.get(invoice.payment_provider or "")
                 if provider is None:
                     return _refused(message, "no_payment_provider", "The customer has no payment provider to charge.")
+                if not provider.serves_live and await payment_store.is_live(connection, message.project_id):
+                    return await _not_configured(connection, message, invoice)
                 open_one = await payment_store.start_attempt(
                     connection,
                     message.project_id,
@@ -98,18 +101,7 @@ class CollectingActivities:
         return _Attempt(
             id=row.id,
             provider=self._providers[row.provider],
-            request=ChargeRequest(
-                project_id=message.project_id,
-                invoice_id=invoice.invoice_id,
-                attempt_no=row.attempt_no,
-                key=row.idempotency_key,
-                amount_minor=row.amount_minor,
-                currency=row.currency,
-                customer_ref=invoice.customer_ref,
-                method_ref=row.method_ref,
-                at=message.at,
-                started_at=row.created_at,
-            ),
+            request=payment_store.charge_request(message.project_id, invoice, row, at=message.at),
             status=row.status,
             may_send=row.may_send,
             resumed=resumed,
@@ -153,6 +145,27 @@ def _not_collectable(message: CollectInvoice, invoice: Collectable | None) -> In
     if invoice.payment_provider == "manual":
         return _refused(message, "manual_payment", "The customer pays outside Durabill: mark it paid.")
     return None
+
+
+async def _not_configured(
+    connection: AsyncConnection, message: CollectInvoice, invoice: Collectable
+) -> InvoiceCollected:
+    """Leave an invoice of a live project waiting, rather than have a simulation say that it is paid."""
+    detail = (
+        f"The payment provider {invoice.payment_provider} is not configured on this server, and simulated payments "
+        "are refused in live projects. Set STRIPE_API_KEY, then charge the invoice."
+    )
+    await notification_store.notify(
+        connection,
+        _scope(message),
+        kind="payment",
+        title=f"Invoice {invoice.number} cannot be collected: no payment provider is configured",
+        body=detail,
+        resource_type="invoice",
+        resource_id=invoice.invoice_id,
+        key=f"provider_not_configured:{invoice.invoice_id}",
+    )
+    return _refused(message, "payment_provider_not_configured", detail)
 
 
 def _missing(message: CollectInvoice) -> InvoiceCollected:
@@ -234,34 +247,78 @@ async def _tell(
     """Move the invoice, and write down and announce a payment or a known failure."""
     match outcome:
         case Succeeded(payment_id=payment_id):
-            assert invoice.status != "paid", "an invoice is paid exactly once"
-            paid = await settlement_store.settle(
-                connection,
-                message.project_id,
-                invoice.invoice_id,
-                source_id=attempt.id,
-                amount_minor=attempt.request.amount_minor,
-                at=message.at,
-                payment_intent_id=payment_id,
-            )
-            assert paid, "an attempt is made over all that is due, and nothing else settles while it is open"
-            data: dict[str, Any] = {"payment_intent_id": payment_id, "amount_minor": attempt.request.amount_minor}
-            await _log(connection, message, invoice, attempt, action="charged", data=data)
-            await _announce(connection, message, invoice, "invoice.paid", "paid", payment_intent_id=payment_id)
+            await _settle(connection, message, invoice, attempt, payment_id)
         case Declined(code=code, message=text):
             status = _after_failure(invoice, final=message.final_attempt)
             if status != invoice.status:
                 await payment_store.set_invoice_status(connection, invoice.invoice_id, status=status)
-            data = {"code": code, "message": text}
+            data: dict[str, Any] = {"code": code, "message": text}
             await _log(connection, message, invoice, attempt, action="charge_failed", data=data)
             await _announce(
                 connection, message, invoice, "invoice.failed", status, failure_code=code, failure_message=text
             )
+            await payment_failed(connection, _scope(message), **_of(invoice, attempt), reason=text or code)
         case RequiresAction(message=text) if attempt.status != "requires_action":
             data = {"message": text}
             await _log(connection, message, invoice, attempt, action="charge_requires_action", data=data)
+            await _announce(connection, message, invoice, "invoice.action_required", invoice.status, reason=text)
+            await action_required(connection, _scope(message), **_of(invoice, attempt), reason=text)
         case RequiresAction() | Unknown():
             pass
+
+
+async def _settle(
+    connection: AsyncConnection, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, payment_id: str
+) -> None:
+    """Pay the invoice with the money that came; what it no longer needs is kept as an unapplied payment."""
+    amount = attempt.request.amount_minor
+    is_open = invoice.status in _COLLECTABLE
+    applied = min(amount, max(invoice.due_minor, 0)) if is_open else 0
+    paid = False
+    if applied:
+        paid = await settlement_store.settle(
+            connection,
+            message.project_id,
+            invoice.invoice_id,
+            source_id=attempt.id,
+            amount_minor=applied,
+            at=message.at,
+            payment_intent_id=payment_id,
+        )
+        data: dict[str, Any] = {"payment_intent_id": payment_id, "amount_minor": applied}
+        await _log(connection, message, invoice, attempt, action="charged", data=data)
+    if paid:
+        await _announce(connection, message, invoice, "invoice.paid", "paid", payment_intent_id=payment_id)
+    if amount > applied:
+        await _keep_unapplied(connection, message, invoice, attempt, amount - applied)
+
+
+async def _keep_unapplied(
+    connection: AsyncConnection, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, amount: int
+) -> None:
+    """Show money that came for an invoice that was settled otherwise: it has to be given back, and is never lost."""
+    await payment_store.set_unapplied(connection, attempt.id, amount_minor=amount)
+    shown = shown_id("payment", attempt.id)
+    data = {"payment_id": shown, "amount_minor": amount, "invoice_status": invoice.status}
+    await _log(connection, message, invoice, attempt, action="payment_unapplied", data=data)
+    about = {"payment_id": shown, "unapplied_amount_cents": str(amount)}
+    await _announce(connection, message, invoice, "payment.unapplied", invoice.status, **about)
+    await notification_store.notify(
+        connection,
+        _scope(message),
+        kind="payment",
+        title=f"Payment {shown} came for an invoice that is {invoice.status}",
+        body=f"{attempt.provider.name} took {amount} minor units of {invoice.currency} for {invoice.number}, which had "
+        "been settled before. Refund it at the provider, and note that with POST /v1/payments/{id}/refund.",
+        resource_type="payment",
+        resource_id=attempt.id,
+        key=f"payment_unapplied:{attempt.id}",
+    )
+
+
+def _of(invoice: Collectable, attempt: _Attempt) -> dict[str, Any]:
+    """Name what a notification is about."""
+    return {"invoice_id": invoice.invoice_id, "number": invoice.number, "payment": str(attempt.request.attempt_no)}
 
 
 def _after_failure(invoice: Collectable, *, final: bool) -> str:
@@ -294,6 +351,7 @@ async def _log(
 
 _TITLES: Final = {
     "charged": "Invoice paid by charge",
+    "payment_unapplied": "Charge came after the invoice was settled",
     "charge_failed": "Charge failed",
     "charge_requires_action": "Charge waits for the customer",
 }

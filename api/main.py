@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from adapters.payments.registry import payment_providers
 from adapters.postgres import idempotency_store, reservation_settle_store
 from adapters.postgres.database import SYSTEM, Database
 from api import errors, openapi
@@ -35,6 +36,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configuration: Settings = app.state.settings
     database = Database(configuration.database_url.get_secret_value(), pool_size=configuration.database_pool_size)
     app.state.database = database
+    key = configuration.stripe_api_key
+    app.state.providers = payment_providers(
+        database,
+        stripe_api_key=key.get_secret_value() if key else None,
+        stripe_api_base=configuration.stripe_api_base,
+        timeout_seconds=configuration.payment_timeout_seconds,
+        production=configuration.production,
+    )
     app.state.commands = await Commands.connect(database, configuration)
     cleaning = asyncio.create_task(_forget_old_answers(database))
     try:

@@ -7,6 +7,7 @@ class ManualPayments:
     """Refuse to charge: an invoice of such a customer waits until it is marked paid."""
 
     name = "manual"
+    serves_live = True
 
     async def charge(self, request: ChargeRequest) -> Outcome:
         """Say that nothing can be charged; the invoice stays open."""

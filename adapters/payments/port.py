@@ -91,6 +91,8 @@ class PaymentProvider(Protocol):
     """A way to take money from a customer without the customer being there."""
 
     name: str
+    serves_live: bool
+    """Whether it may take payments of live projects; a simulation may not, in production."""
 
     async def charge(self, request: ChargeRequest) -> Outcome:
         """Take the money, at most once for one `request.key`, however often this is called."""

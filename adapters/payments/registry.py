@@ -12,13 +12,19 @@ Providers = Mapping[str, PaymentProvider]
 
 
 def payment_providers(
-    database: Database, *, stripe_api_key: str | None, stripe_api_base: str | None, timeout_seconds: int
+    database: Database,
+    *,
+    stripe_api_key: str | None,
+    stripe_api_base: str | None,
+    timeout_seconds: int,
+    production: bool = False,
 ) -> Providers:
     """Build the providers by the name that a customer's `payment_provider` holds.
 
-    Without a Stripe key, `stripe` is served by the sandbox, so that everything works on a bare machine (B127).
+    Without a Stripe key, `stripe` is served by the sandbox, so that everything works on a bare machine (B127). In
+    production the sandbox serves test projects only: nothing of a live project is shown as paid by it.
     """
-    sandbox = SandboxPayments(database)
+    sandbox = SandboxPayments(database, serves_live=not production)
     stripe = (
         StripePayments(stripe_api_key, api_base=stripe_api_base, timeout_seconds=timeout_seconds)
         if stripe_api_key

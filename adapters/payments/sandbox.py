@@ -30,8 +30,9 @@ class SandboxPayments:
 
     name = "sandbox"
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, serves_live: bool = True) -> None:
         self._database = database
+        self.serves_live = serves_live
 
     async def charge(self, request: ChargeRequest) -> Outcome:
         """Charge once for each key; the same key again answers what was decided the first time.

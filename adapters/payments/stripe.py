@@ -52,6 +52,7 @@ class StripePayments:
     """Charge the saved payment method of a Stripe customer."""
 
     name = "stripe"
+    serves_live = True
 
     def __init__(self, api_key: str, *, api_base: str | None, timeout_seconds: int) -> None:
         self._client = stripe.StripeClient(

@@ -249,7 +249,7 @@ async def _set(connection: AsyncConnection, invoice_id: UUID, **values: Any) -> 
 
 
 async def no_open_attempt(
-    connection: AsyncConnection, invoice_id: UUID, statuses: Collection[str] = ("pending", "unknown")
+    connection: AsyncConnection, invoice_id: UUID, statuses: Collection[str] = payment_store.OPEN
 ) -> None:
     """Refuse to settle otherwise what a provider may just have been paid for: 409 `payment_pending` (C7)."""
     attempts = await payment_store.attempts_of(connection, invoice_id)

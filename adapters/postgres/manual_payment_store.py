@@ -14,7 +14,7 @@ from sqlalchemy import Row, delete, func, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payments.port import MANUAL
-from adapters.postgres import audit_store, invoice_store, outbox_store, settlement_store
+from adapters.postgres import audit_store, failure_notices, invoice_store, outbox_store, settlement_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.invoice_change_store import audit, log, next_status, no_open_attempt, notify
@@ -167,6 +167,9 @@ async def fail(
         finished_at=row.customer_now,
     )
     await _note(connection, scope, actor, row, payment_id=payment.id, action="failed", amount=payment.amount_minor)
+    await failure_notices.payment_failed(
+        connection, scope, invoice_id=row.id, number=row.number, payment=str(payment.id), reason=message.rstrip(".")
+    )
 
 
 async def retry(
@@ -212,11 +215,12 @@ async def refund(
 ) -> None:
     """Note that a payment was given back, in part or in full (None: what is left of it).
 
-    A paid invoice stays paid; of an open one so much is due again. Raises `Problem` 409 `payment_not_refundable`,
+    A paid invoice stays paid; of an open one so much is due again. What a provider took is refunded there, but what of
+    it pays no invoice is noted here afterwards. Raises `Problem` 409 `payment_not_refundable`,
     `refund_at_provider` and `payment_pending`, 422 `more_than_paid`.
     """
     left = payment.amount_minor - payment.refunded_minor
-    if payment.provider != MANUAL:
+    if payment.provider != MANUAL and not payment.unapplied_minor:
         raise conflict("refund_at_provider", f"Refund this payment at {payment.provider}, which took it.")
     if payment.status not in ("succeeded", "refunded") or not left:
         raise conflict("payment_not_refundable", "Only a payment that came, and is not given back, can be refunded.")
@@ -226,8 +230,17 @@ async def refund(
     refund_id = new_id()
     values = {"id": refund_id, "project_id": scope.project_id, "payment_id": payment.id, "amount_minor": amount}
     await connection.execute(insert(refunds).values(**values, reason=reason, refunded_at=row.customer_now))
-    await _set(connection, payment.id, status="refunded", refunded_minor=payment_attempts.c.refunded_minor + amount)
-    if row.status in invoice_store.OPEN_STATUSES:
+    if payment.provider != MANUAL and amount > payment.unapplied_minor:
+        raise Problem(422, "more_than_unapplied", f"Only {payment.unapplied_minor} minor units pay no invoice.")
+    is_unapplied = payment.unapplied_minor > 0
+    await _set(
+        connection,
+        payment.id,
+        status="refunded",
+        refunded_minor=payment_attempts.c.refunded_minor + amount,
+        unapplied_minor=func.greatest(payment_attempts.c.unapplied_minor - amount, 0),
+    )
+    if row.status in invoice_store.OPEN_STATUSES and not is_unapplied:
         await no_open_attempt(connection, row.id, OPEN)
         await settlement_store.unsettle(
             connection, scope.project_id, row.id, source_id=refund_id, amount_minor=amount, at=row.customer_now

@@ -12,9 +12,10 @@ from uuid import UUID
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.payments.port import ChargeRequest
 from adapters.postgres.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from models.identifiers import new_id, payment_key
-from models.tables import customers, invoices, payment_attempts
+from models.tables import customers, invoices, payment_attempts, projects
 
 #: The outcome is not known yet, or the customer must act.
 OPEN: Final = ("pending", "unknown", "requires_action")
@@ -150,6 +151,34 @@ async def finish_attempt(
     )
     changed = await connection.execute(statement)
     return bool(changed.rowcount)
+
+
+async def is_live(connection: AsyncConnection, project_id: UUID) -> bool:
+    """Tell whether real money is taken in a project."""
+    found = await connection.scalar(select(projects.c.environment).where(projects.c.id == project_id))
+    return found == "live"
+
+
+def charge_request(project_id: UUID, invoice: Collectable, row: Row[Any], *, at: datetime) -> ChargeRequest:
+    """Say what the provider is asked for an attempt's row; `at` is the subscription's now."""
+    return ChargeRequest(
+        project_id=project_id,
+        invoice_id=invoice.invoice_id,
+        attempt_no=row.attempt_no,
+        key=row.idempotency_key,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        customer_ref=invoice.customer_ref,
+        method_ref=row.method_ref,
+        at=at,
+        started_at=row.created_at,
+    )
+
+
+async def set_unapplied(connection: AsyncConnection, attempt_id: UUID, *, amount_minor: int) -> None:
+    """Note how much of a successful attempt pays nothing, since its invoice was settled before it succeeded."""
+    statement = update(payment_attempts).where(payment_attempts.c.id == attempt_id)
+    await connection.execute(statement.values(unapplied_minor=amount_minor, updated_at=func.clock_timestamp()))
 
 
 async def set_invoice_status(connection: AsyncConnection, invoice_id: UUID, *, status: str) -> None:

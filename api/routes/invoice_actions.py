@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Response
+from fastapi import Depends, Request, Response
 
+from adapters.payments.giving_up import give_up_waiting_attempt
+from adapters.payments.registry import Providers
 from adapters.postgres import (
     billing_entity_store,
     clock_store,
@@ -56,15 +58,18 @@ class Desk:
     caller: Caller
     database: Database
     commands: Commands
+    providers: Providers
 
 
-def _desk(caller: CallerDep, database: DatabaseDep, commands: CommandsDep) -> Desk:
-    return Desk(caller, database, commands)
+def _desk(request: Request, caller: CallerDep, database: DatabaseDep, commands: CommandsDep) -> Desk:
+    return Desk(caller, database, commands, request.app.state.providers)
 
 
 DeskDep = Annotated[Desk, Depends(_desk)]
 
 _Change = Callable[[AsyncConnection, ProjectScope, Actor, Row[Any]], Awaitable[str | None]]
+#: Changes after which no charge may succeed any more.
+_SETTLING: Final = (invoice_change_store.void, manual_payment_store.mark_paid)
 _DEFAULT_CURRENCY: Final = "USD"
 
 
@@ -152,6 +157,10 @@ async def _shown(connection: AsyncConnection, caller: Caller, ref: str) -> dict[
 async def _changed(ref: str, change: _Change, desk: Desk) -> dict[str, Any]:
     """Carry out a change on the locked invoice, answer with its document, and tell its workflow after the commit."""
     caller = desk.caller
+    if change in _SETTLING:
+        may_be_paid = await give_up_waiting_attempt(desk.database, caller.scope, caller.actor, desk.providers, ref)
+        if may_be_paid is not None:
+            await desk.commands.deliver(may_be_paid)
     async with desk.database.transaction(caller.scope) as connection:
         row = await invoice_store.view(connection, caller.project_id, ref, lock=True)
         workflow_id = await change(connection, caller.scope, caller.actor, row)

@@ -152,6 +152,9 @@ class PaymentDocument(BaseModel):
     provider_checkout_url: str | None
     reference: str | None
     refunded_amount_cents: str
+    unapplied_amount_cents: str = Field(
+        description="Came after the invoice was settled otherwise, and is to be given back.", examples=["0"]
+    )
     failure_reason: str | None
     payment_metadata: dict[str, Any]
     expires_at: datetime | None
@@ -177,6 +180,7 @@ def payment_document(row: Row[Any]) -> dict[str, Any]:
         "provider_checkout_url": None,
         "reference": row.reference,
         "refunded_amount_cents": str(row.refunded_minor),
+        "unapplied_amount_cents": str(row.unapplied_minor),
         "failure_reason": row.failure_message,
         "payment_metadata": _metadata(row, partly=partly),
         "expires_at": row.expires_at,

@@ -1,4 +1,4 @@
-"""Hard limits and reservations.
+"""Hard limits and reservations; payments that came for an invoice that was settled before.
 
 Revision ID: 0007
 Revises: 0006
@@ -79,11 +79,21 @@ def upgrade() -> None:
         ["subscription_id", "expires_at"],
         postgresql_where=sa.text("status = 'open'"),
     )
+    op.add_column(
+        "payment_attempts", sa.Column("unapplied_minor", sa.BigInteger(), server_default=sa.text("0"), nullable=False)
+    )
+    op.create_check_constraint(
+        op.f("ck_payment_attempts_unapplied"),
+        "payment_attempts",
+        "unapplied_minor BETWEEN 0 AND amount_minor - refunded_minor",
+    )
     for statement in security_statements(TABLES):
         op.execute(statement)
 
 
 def downgrade() -> None:
     """Go back to the revision before."""
+    op.drop_constraint(op.f("ck_payment_attempts_unapplied"), "payment_attempts")
+    op.drop_column("payment_attempts", "unapplied_minor")
     for table in reversed(TABLES):
         op.drop_table(table)

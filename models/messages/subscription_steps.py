@@ -32,7 +32,7 @@ LifecycleCommand = Pause | Resume | Activate | Cancel | MigratePlan | RetryParke
 
 #: Statuses of an invoice that may still be paid.
 COLLECTABLE: Final = ("issued", "overdue", "failed")
-_NO_WAY_TO_PAY: Final = ("no_payment_provider", "manual_payment")
+_NO_WAY_TO_PAY: Final = ("no_payment_provider", "manual_payment", "payment_provider_not_configured")
 
 
 def ref_of(state: SubscriptionState) -> SubscriptionRef:

@@ -130,6 +130,8 @@ payment_attempts = Table(
     Column("method_ref", Text),
     Column("amount_minor", BigInteger, nullable=False),
     Column("refunded_minor", BigInteger, nullable=False, server_default=text("0")),
+    # Money that came after the invoice was settled otherwise; refunds give it back first
+    Column("unapplied_minor", BigInteger, nullable=False, server_default=text("0")),
     Column("currency", Text, nullable=False),
     Column("provider_payment_id", Text),
     Column("failure_code", Text),
@@ -144,6 +146,7 @@ payment_attempts = Table(
     updated(),
     CheckConstraint("status IN (" + ", ".join(repr(s) for s in ATTEMPT_STATUSES) + ")", name="status"),
     CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunded"),
+    CheckConstraint("unapplied_minor BETWEEN 0 AND amount_minor - refunded_minor", name="unapplied"),
     CheckConstraint("attempt_no IS NOT NULL OR provider = 'manual'", name="numbered"),
     UniqueConstraint("invoice_id", "attempt_no"),
     Index("ix_payment_attempts_project_id", "project_id", "id"),
