@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 import typer
@@ -25,6 +25,8 @@ keys = typer.Typer(help="The keys of the local stack.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 events = typer.Typer(help="The events that are stored.", no_args_is_help=True)
 app.add_typer(events, name="events")
+verify = typer.Typer(help="Checks of what is stored.", no_args_is_help=True)
+app.add_typer(verify, name="verify")
 console = Console(highlight=False)
 
 
@@ -147,6 +149,61 @@ def detach_events(
     for month in months:
         _say(f"detached event_archive.{month.name}: {month.size_bytes / 1e6:,.1f} MB; dump it, move it or drop it")
     _say(f"{len(months)} months were detached")
+
+
+@verify.command("usage")
+def verify_usage(
+    project: Annotated[str | None, typer.Option(help="Only this project, by its uuid.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compute all rollups anew from the events and report every difference; ends with 1 if there is any.
+
+    Nothing is changed. Each project's result is also at GET /v1/usage/checks.
+    """
+    import asyncio
+
+    found = asyncio.run(_verified_usage(project, quiet=as_json))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        different = sum(each["differences"] for each in found)
+        checked = sum(each["checked"] for each in found)
+        _say(f"{checked} rollups of {len(found)} projects were checked, {different} differ from their events")
+    raise typer.Exit(1 if any(each["differences"] for each in found) else 0)
+
+
+async def _verified_usage(project: str | None, *, quiet: bool) -> list[dict[str, Any]]:
+    """Check one project after the other, saying how far it has come."""
+    from adapters.postgres import usage_check_store
+    from adapters.postgres.database import Database
+
+    database = Database(settings().database_url.get_secret_value(), pool_size=2)
+    found: list[dict[str, Any]] = []
+    try:
+        for scope in await usage_check_store.all_projects(database):
+            if project not in (None, str(scope.project_id)):
+                continue
+
+            def tell(progress: usage_check_store.Progress, name: str = str(scope.project_id)) -> None:
+                if not quiet:
+                    _say(f"{name}: {progress.done} of {progress.total} subscriptions, {progress.checked} rollups")
+
+            checked = await usage_check_store.check(database, scope, started_by="command", tell=tell)
+            for detail in () if quiet else checked.details:
+                _say(f"  DIFFERENT {json.dumps(detail)}")
+            found.append(
+                {
+                    "project_id": str(scope.project_id),
+                    "checked": checked.checked,
+                    "differences": checked.differences,
+                    "details": list(checked.details),
+                }
+            )
+    finally:
+        await database.close()
+    if project is not None and not found:
+        raise StackError(f"There is no project {project}.")
+    return found
 
 
 @keys.command("show")

@@ -97,3 +97,13 @@ WEBHOOK: Final[PatientPolicy] = {
     ),
 }
 """One more attempt to deliver a webhook."""
+
+UPKEEP: Final[RemotePolicy] = {
+    "start_to_close_timeout": timedelta(hours=6),
+    "heartbeat_timeout": timedelta(minutes=5),
+    "schedule_to_close_timeout": timedelta(hours=24),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=1)
+    ),
+}
+"""A long look at one project's usage, which says by heartbeats how far it has come."""

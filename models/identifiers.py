@@ -90,6 +90,11 @@ def after_end_workflow_id(project_id: UUID, subscription_id: UUID) -> str:
     return f"after-end/{project_id}/{subscription_id}"
 
 
+def reprocess_workflow_id(project_id: UUID, reprocessing_id: UUID) -> str:
+    """Name the workflow that counts the skipped events of a window."""
+    return f"reprocess/{project_id}/{reprocessing_id}"
+
+
 def period_billing_key(subscription_id: UUID, period_start: datetime) -> str:
     """Name the one automatic invoice of a period (C8); a re-run finds it instead of making another."""
     return f"{subscription_id}:{period_start.isoformat()}:period"
@@ -108,6 +113,9 @@ def payment_key(invoice_id: UUID, attempt_no: int) -> str:
 SUBSCRIPTION_WORKFLOW: Final = "SubscriptionWorkflow"
 INVOICE_WORKFLOW: Final = "InvoiceWorkflow"
 AFTER_END_WORKFLOW: Final = "AfterEndWorkflow"
+CHECK_USAGE_WORKFLOW: Final = "CheckUsageWorkflow"
+REPROCESS_WORKFLOW: Final = "ReprocessEventsWorkflow"
+DEFAULT_TASK_QUEUE: Final = "durabill"
 WEBHOOK_WORKFLOW: Final = "WebhookDeliveryWorkflow"
 
 PROJECT: Final = SearchAttributeKey.for_keyword("DurabillProject")

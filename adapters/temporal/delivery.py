@@ -30,7 +30,8 @@ from adapters.postgres import parking_store, relay_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.outbox_store import WORKFLOW_SIGNAL, WORKFLOW_START
 from adapters.postgres.relay_store import DueRow
-from models.identifiers import INVOICE_WORKFLOW, PROJECT, WEBHOOK_WORKFLOW
+from adapters.temporal.upkeep import start_reprocessing
+from models.identifiers import INVOICE_WORKFLOW, PROJECT, REPROCESS_WORKFLOW, WEBHOOK_WORKFLOW
 from models.messages.collecting import FollowInvoice
 from models.messages.subscription import RunLimits, SubscriptionStart
 from models.messages.webhooks import RetryWebhook
@@ -120,6 +121,8 @@ class Delivery:
                 await self._start_invoice(row)
             case workflow if workflow == WEBHOOK_WORKFLOW:
                 await self._start_webhook(row)
+            case workflow if workflow == REPROCESS_WORKFLOW:
+                await start_reprocessing(self._client, self._queue, row.payload)
             case _:
                 await self._start_subscription(row)
 

@@ -34,12 +34,13 @@ from models.tables.webhooks import webhook_attempts, webhook_deliveries, webhook
 
 __all__ = [
     "add_ons", "api_keys", "applied_add_ons", "applied_coupons", "audit_log", "billing_entities", "coupons",
-    "customers", "entitlements", "event_keys", "events", "features", "idempotency_keys", "integration_customers",
-    "integration_mappings", "integration_syncs", "integrations", "invoice_counters", "invoice_lines", "invoices",
-    "members", "metadata", "metric_filters", "metrics", "notifications", "organizations", "outbox", "payment_attempts",
-    "payment_methods", "plan_charges", "plan_versions", "plans", "products", "projects", "refunds", "sandbox_charges", "served_versions",
-    "settlements", "subscriptions", "test_clocks", "usage_alert_triggers", "usage_alerts", "usage_checks", "usage_corrections", "usage_limits",
-    "usage_lines", "usage_marks", "usage_reservations", "usage_rollups", "usage_threshold_crossings",
-    "usage_thresholds", "wallet_transactions", "wallets", "webhook_attempts", "webhook_deliveries",
-    "webhook_endpoints", "webhook_messages",
+    "customers", "entitlements", "event_keys", "event_reprocessings", "events", "features", "idempotency_keys",
+    "integration_customers", "integration_mappings", "integration_syncs", "integrations", "invoice_counters",
+    "invoice_lines", "invoices", "members", "metadata", "metric_filters", "metrics", "notifications", "organizations",
+    "outbox", "payment_attempts", "payment_methods", "plan_charges", "plan_versions", "plans", "products", "projects",
+    "refunds", "sandbox_charges", "served_versions", "settlements", "subscriptions", "test_clocks",
+    "usage_alert_triggers", "usage_alerts", "usage_checks", "usage_corrections", "usage_limits", "usage_lines",
+    "usage_marks", "usage_reservations", "usage_rollups", "usage_threshold_crossings", "usage_thresholds",
+    "wallet_transactions", "wallets", "webhook_attempts", "webhook_deliveries", "webhook_endpoints",
+    "webhook_messages",
 ]  # fmt: skip

@@ -1,0 +1,187 @@
+"""Checking rollups: every one is computed anew from the events, and what differs is reported, never mended silently."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres import notification_store
+from adapters.postgres.audit_store import SYSTEM_ACTOR, record
+from adapters.postgres.database import SYSTEM, Database, ProjectScope
+from adapters.postgres.paging import Page, paged
+from billing.numbers import plain
+from models.identifiers import new_id, parse_id, shown_id
+from models.problems import not_found
+from models.tables import projects, subscriptions, usage_checks
+
+MOST_DETAILS: Final = 100
+"""Most differences that are written down; the rest is only counted."""
+
+_SUBSCRIPTIONS_AT_ONCE: Final = 100
+
+# One statement, so that events and rollups are of the same instant. Months that were detached cannot be checked.
+_COMPARE: Final = text("""
+    WITH fresh AS (
+        SELECT subscription_id, metric_id, (occurred_at AT TIME ZONE 'UTC')::date AS day,
+               coalesce(sum(value), 0) AS total, count(*) AS events, max(value) AS largest, min(value) AS smallest
+        FROM events WHERE status = 'counted' AND subscription_id = ANY(:subscriptions)
+        GROUP BY 1, 2, 3
+    ), kept AS (
+        SELECT subscription_id, metric_id, day, value_sum AS total, event_count AS events,
+               value_max AS largest, value_min AS smallest
+        FROM usage_rollups
+        WHERE subscription_id = ANY(:subscriptions) AND day >= (event_floor() AT TIME ZONE 'UTC')::date
+    ), compared AS MATERIALIZED (
+        SELECT coalesce(f.subscription_id, k.subscription_id) AS subscription_id,
+               coalesce(f.metric_id, k.metric_id) AS metric_id, coalesce(f.day, k.day) AS day,
+               f.total AS events_total, f.events AS events_count, k.total AS rollup_total, k.events AS rollup_count,
+               (f.total, f.events, f.largest, f.smallest) IS DISTINCT FROM (k.total, k.events, k.largest, k.smallest)
+                   AS differs
+        FROM fresh f FULL JOIN kept k
+          ON k.subscription_id = f.subscription_id AND k.metric_id = f.metric_id AND k.day = f.day
+    )
+    SELECT (SELECT count(*) FROM compared) AS checked, (SELECT count(*) FROM compared WHERE differs) AS differences,
+           c.* FROM (SELECT 1) one LEFT JOIN (
+               SELECT * FROM compared WHERE differs ORDER BY subscription_id, metric_id, day LIMIT :most
+           ) c ON true
+""")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a check has come: rollups checked, differences found, subscriptions done of all."""
+
+    checked: int = 0
+    differences: int = 0
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of one project found; `details` are the first differences, as they are shown."""
+
+    id: UUID
+    checked: int
+    differences: int
+    details: Sequence[dict[str, Any]]
+
+
+async def all_projects(database: Database) -> list[ProjectScope]:
+    """List every project of the deployment."""
+    async with database.transaction(SYSTEM) as connection:
+        rows = await connection.execute(select(projects.c.organization_id, projects.c.id).order_by(projects.c.id))
+        return [ProjectScope(row.organization_id, row.id) for row in rows]
+
+
+async def check(
+    database: Database, scope: ProjectScope, *, started_by: str, tell: Callable[[Progress], None]
+) -> Checked:
+    """Check all rollups of a project, some subscriptions at a time; ingestion goes on meanwhile.
+
+    The result is a row of `usage_checks`; differences are an audit entry and a notification too.
+    """
+    identity = new_id()
+    async with database.transaction(scope) as connection:
+        total = await connection.scalar(
+            select(func.count()).select_from(subscriptions).where(subscriptions.c.project_id == scope.project_id)
+        )
+        values = {"id": identity, "project_id": scope.project_id, "started_by": started_by}
+        await connection.execute(insert(usage_checks).values(values))
+    progress = Progress(total=int(total or 0))
+    details: list[dict[str, Any]] = []
+    after: UUID | None = None
+    while True:
+        async with database.transaction(scope) as connection:
+            ids = await _following(connection, scope, after)
+            if not ids:
+                await _finish(connection, scope, identity, progress, details)
+                return Checked(identity, progress.checked, progress.differences, details)
+            progress, more = await _compare(connection, ids, progress)
+            details = [*details, *more][:MOST_DETAILS]
+            await _write(connection, identity, progress, details)
+        after = ids[-1]
+        tell(progress)
+
+
+async def _following(connection: AsyncConnection, scope: ProjectScope, after: UUID | None) -> list[UUID]:
+    statement = select(subscriptions.c.id).where(subscriptions.c.project_id == scope.project_id)
+    if after is not None:
+        statement = statement.where(subscriptions.c.id > after)
+    rows = await connection.execute(statement.order_by(subscriptions.c.id).limit(_SUBSCRIPTIONS_AT_ONCE))
+    return list(rows.scalars())
+
+
+async def _compare(
+    connection: AsyncConnection, ids: Sequence[UUID], progress: Progress
+) -> tuple[Progress, list[dict[str, Any]]]:
+    rows = (await connection.execute(_COMPARE, {"subscriptions": list(ids), "most": MOST_DETAILS})).all()
+    after = Progress(
+        checked=progress.checked + rows[0].checked,
+        differences=progress.differences + rows[0].differences,
+        done=progress.done + len(ids),
+        total=max(progress.total, progress.done + len(ids)),
+    )
+    return after, [_detail(row) for row in rows if row.subscription_id is not None]
+
+
+def _detail(row: Row[Any]) -> dict[str, Any]:
+    def shown(value: Any) -> str | None:
+        return None if value is None else plain(value)
+
+    return {
+        "subscription_id": shown_id("subscription", row.subscription_id),
+        "metric_id": shown_id("metric", row.metric_id),
+        "day": row.day.isoformat(),
+        "events_sum": shown(row.events_total),
+        "rollup_sum": shown(row.rollup_total),
+        "events_count": row.events_count or 0,
+        "rollup_count": row.rollup_count or 0,
+    }
+
+
+async def _write(connection: AsyncConnection, identity: UUID, progress: Progress, details: Any, **more: Any) -> None:
+    values = {"checked": progress.checked, "differences": progress.differences, "details": details, **more}
+    await connection.execute(update(usage_checks).where(usage_checks.c.id == identity).values(values))
+
+
+async def _finish(
+    connection: AsyncConnection, scope: ProjectScope, identity: UUID, progress: Progress, details: Any
+) -> None:
+    status = "different" if progress.differences else "clean"
+    await _write(connection, identity, progress, details, status=status, finished_at=func.clock_timestamp())
+    if not progress.differences:
+        return
+    title = f"{progress.differences} of {progress.checked} rollups differ from their events"
+    data = {"checked": progress.checked, "differences": progress.differences}
+    about: dict[str, Any] = {"resource_type": "usage_check", "resource_id": identity}
+    await record(connection, scope, SYSTEM_ACTOR, **about, action="differences_found", title=title, data=data)
+    await notification_store.notify(
+        connection,
+        scope,
+        kind="billing",
+        title="Usage differs from its events",
+        body=f"{title}; see GET /v1/usage/checks/{shown_id('usage_check', identity)}.",
+        key=f"usage_check:{identity}",
+        **about,
+    )
+
+
+async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of a project's checks, the newest first, and their number."""
+    own = usage_checks.c.project_id == project_id
+    total = await connection.scalar(select(func.count()).select_from(usage_checks).where(own))
+    statement = paged(select(usage_checks).where(own), page, usage_checks.c.id, {"status": usage_checks.c.status})
+    return (await connection.execute(statement)).all(), int(total or 0)
+
+
+async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+    """Find a check. Raises `Problem` 404 `usage_check_not_found`."""
+    statement = select(usage_checks).where(usage_checks.c.project_id == project_id, usage_checks.c.id == parse_id(ref))
+    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise not_found("usage_check", ref)
+    return row

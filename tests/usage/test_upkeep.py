@@ -1,0 +1,62 @@
+"""Checking rollups against events: what was tampered with is reported, by the command, the API and a notification."""
+
+import asyncio
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+import cli
+from adapters.postgres import usage_check_store
+from adapters.postgres.database import SYSTEM, Database
+from tests.conftest import FreshDatabase
+from tests.usage.conftest import Shop
+
+TAMPERED = "UPDATE usage_rollups SET value_sum = value_sum + 1"
+
+
+async def sql(database: Database, statement: str) -> None:
+    async with database.transaction(SYSTEM) as connection:
+        await connection.exec_driver_sql(statement)
+
+
+async def checks(database: Database) -> list[tuple[int, int]]:
+    told: list[usage_check_store.Progress] = []
+    found = []
+    for scope in await usage_check_store.all_projects(database):
+        one = await usage_check_store.check(database, scope, started_by="test", tell=told.append)
+        found.append((one.checked, one.differences))
+    assert not any(found) or told[-1].done == told[-1].total
+    return found
+
+
+async def test_rollups_equal_their_events_until_somebody_tampers(
+    shop: Shop, database: Database, fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.ready()
+    for day in (1, 2, 3):
+        await shop.send(value=day, timestamp=f"2026-03-0{day}T12:00:00Z", idempotency_key=f"day-{day}")
+    await shop.http.post("/v1/events/day-1/void", json={})
+    assert sum(one[0] for one in await checks(database)) == 2
+    assert sum(one[1] for one in await checks(database)) == 0
+    await sql(database, f"{TAMPERED} WHERE day = '2026-03-02'")
+    # A rollup without events, and events without a rollup
+    await sql(database, "UPDATE usage_rollups SET day = '2026-03-09' WHERE day = '2026-03-03'")
+    assert sum(one[1] for one in await checks(database)) == 3
+    monkeypatch.setenv("DATABASE_URL", fresh_database.url)
+    cli.settings.cache_clear()
+    try:
+        told = await asyncio.to_thread(CliRunner().invoke, cli.app, ["verify", "usage", "--json"])
+    finally:
+        cli.settings.cache_clear()
+    assert told.exit_code == 1
+    assert sum(one["differences"] for one in json.loads(told.stdout)) == 3
+    newest, *_ = (await shop.http.get("/v1/usage/checks")).json()
+    assert (newest["status"], newest["differences"]) == ("different", 3)
+    assert [(each["day"], each["events_sum"], each["rollup_sum"]) for each in newest["details"]] == [
+        ("2026-03-02", "2", "3"),
+        ("2026-03-03", "3", None),
+        ("2026-03-09", None, "3"),
+    ]
+    assert (await shop.http.get(f"/v1/usage/checks/{newest['id']}")).json() == newest
+    assert "Usage differs from its events" in (await shop.http.get("/v1/notifications")).text
