@@ -25,6 +25,7 @@ from activities.clock import ClockActivities
 from activities.closing import ClosingActivities
 from activities.collecting import CollectingActivities
 from activities.lifecycle import LifecycleActivities
+from activities.upkeep import UpkeepActivities
 from activities.webhooks import AT_ONCE as WEBHOOKS_AT_ONCE
 from activities.webhooks import WebhookActivities
 from adapters.payments.registry import payment_providers
@@ -33,14 +34,23 @@ from adapters.temporal import client as temporal
 from adapters.temporal.interceptor import ActivityEdge
 from adapters.temporal.relay import Relay
 from adapters.temporal.sandbox import runner
+from adapters.temporal.schedules import ensure_schedules
 from models.problems import Problem
 from settings import Settings, settings
 from workflows.after_end import AfterEndWorkflow
 from workflows.invoice import InvoiceWorkflow
 from workflows.subscription import SubscriptionWorkflow
+from workflows.upkeep import CheckUsageWorkflow, ReprocessEventsWorkflow
 from workflows.webhook_delivery import WebhookDeliveryWorkflow
 
-WORKFLOWS: Final[tuple[type, ...]] = (SubscriptionWorkflow, InvoiceWorkflow, WebhookDeliveryWorkflow, AfterEndWorkflow)
+WORKFLOWS: Final[tuple[type, ...]] = (
+    SubscriptionWorkflow,
+    InvoiceWorkflow,
+    WebhookDeliveryWorkflow,
+    AfterEndWorkflow,
+    CheckUsageWorkflow,
+    ReprocessEventsWorkflow,
+)
 
 _LOG = logging.getLogger("durabill.worker")
 _GRACE: Final = timedelta(seconds=15)
@@ -60,8 +70,10 @@ def activities(database: Database, configuration: Settings) -> list[Callable[...
         stripe_api_key=key.get_secret_value() if key else None,
         stripe_api_base=configuration.stripe_api_base,
         timeout_seconds=configuration.payment_timeout_seconds,
+        production=configuration.production,
     )
     lifecycle = LifecycleActivities(database)
+    upkeep = UpkeepActivities(database)
     return [
         ClosingActivities(database).close_periods,
         CollectingActivities(database, providers).collect_invoice,
@@ -69,6 +81,9 @@ def activities(database: Database, configuration: Settings) -> list[Callable[...
         lifecycle.find_invoice,
         ClockActivities(database).report_clock,
         AfterEndActivities(database).bill_after_end,
+        upkeep.list_projects,
+        upkeep.check_usage,
+        upkeep.reprocess_events,
         AlertActivities(database).evaluate_alerts,
         WebhookActivities(database, configuration).attempt_webhook,
     ]
@@ -115,6 +130,7 @@ async def main(configuration: Settings) -> None:
 async def _work(client: Client, database: Database, configuration: Settings, stopping: asyncio.Event) -> None:
     async with build_worker(client, database, configuration):
         relay = asyncio.create_task(Relay(client, database, configuration).run())
+        await ensure_schedules(client, configuration.temporal_task_queue)
         _LOG.info("worker polls %s at %s", configuration.temporal_task_queue, configuration.temporal_address)
         await stopping.wait()
         _LOG.info("worker stops")
