@@ -1,6 +1,7 @@
 """The SQL of every aggregation gives what its fold gives on the same rows (style 5, item 9)."""
 
 import json
+import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, text
 
-from billing.aggregations import AGGREGATIONS, Aggregation, EventValue, aggregation
+from billing.aggregations import AGGREGATIONS, CARRYING, Aggregation, EventValue, aggregation
 from billing.numbers import plain
 from billing.period import Period
 from devstack.embedded_postgres import EmbeddedPostgres
@@ -23,12 +24,15 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
     "custom": [{"expression": "value * 2"}],
     "unique_count": [{"field": "user"}, {}],
     "percentile": [{"percentile": percentile} for percentile in (7, 50, 95, 100)],
+    **{kind: [{}, {"carry_over": True}] for kind in CARRYING},
 }
+SETS = 300
 CONFIGURED = [
     aggregation(kind, **configuration) for kind in AGGREGATIONS for configuration in CONFIGURATIONS.get(kind, [{}])
 ]
 # Notations matter to the database, which tells 5 from 5.0 in JSON text.
-PROPERTIES = st.sampled_from(["", '"ann"', '"5"', "5", "5.0", "5.50", "-0.0", "true", '"true"', "null", "[1]"])
+NOTATIONS = ["", '"ann"', '"5"', "5", "5.0", "5.50", "-0.0", "true", '"true"', "null", "[1]"]
+PROPERTIES = st.sampled_from(NOTATIONS)
 COLUMNS = "value numeric, properties jsonb, occurred_at timestamptz, received_at timestamptz, id uuid"
 
 
@@ -38,6 +42,59 @@ def connection(postgres: EmbeddedPostgres) -> Iterator[Connection]:
     with engine.connect() as opened:
         yield opened
     engine.dispose()
+
+
+def bound(model: Aggregation) -> dict[str, Any]:
+    """Give the bind values that an aggregation's SQL over events needs."""
+    binds: dict[str, Any] = {"start": PERIOD.start, "end": PERIOD.end, **model.bindings}
+    return {name: binds[name] for name in model.sql_parameters}
+
+
+def random_rows(chance: random.Random) -> list[dict[str, Any]]:
+    """Give up to nine rows from around the period, some of them at one instant, some more than once."""
+    length = PERIOD.duration // timedelta(microseconds=1)
+    instants = [PERIOD.start, PERIOD.end, PERIOD.end - timedelta(microseconds=1), PERIOD.start - timedelta(days=9)]
+    made = [
+        {
+            "id": UUID(int=number + 1),
+            "value": None
+            if chance.random() < 0.1
+            else Decimal(chance.randrange(-500, 5000)).scaleb(-chance.randrange(9)),
+            "properties": chance.choice(NOTATIONS),
+            "occurred_at": chance.choice(
+                [*instants, PERIOD.start + timedelta(microseconds=chance.randrange(-length // 4, length))]
+            ),
+            "received_at": PERIOD.start + timedelta(seconds=chance.randrange(3)),
+        }
+        for number in range(chance.randrange(10))
+    ]
+    return chance.sample(made, len(made)) + chance.choices(made, k=2 if made else 0)
+
+
+def test_300_random_sets_in_any_order_and_with_duplicates(connection: Connection) -> None:
+    """One statement for each aggregation folds all sets; what is stored is distinct by key, as the events table is."""
+    chance = random.Random("sets in Postgres")
+    sets = [random_rows(chance) for _ in range(SETS)]
+    documents = [
+        f'{{"number": {number}, "event": {row_json(row)}}}' for number, found in enumerate(sets) for row in found
+    ]
+    source = (
+        "SELECT DISTINCT s.number, e.* FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS s(number int, event jsonb),"
+        f" jsonb_to_record(s.event) AS e({COLUMNS})"
+    )
+    for model in CONFIGURED:
+        since = "true" if model.carries else "occurred_at >= :from"
+        statement = text(
+            f"SELECT wanted.number, {model.from_events} FROM generate_series(0, {SETS - 1}) AS wanted(number)"
+            f" JOIN ({source}) events ON events.number = wanted.number"
+            f" WHERE {since} AND occurred_at < :until GROUP BY wanted.number"
+        )
+        span = {"until": PERIOD.end} | ({} if model.carries else {"from": PERIOD.start})
+        answers = connection.execute(statement, {"rows": f"[{', '.join(documents)}]", **bound(model), **span}).all()
+        quantities: dict[int, Decimal] = {number: Decimal(quantity) for number, quantity in answers}
+        assert len(quantities) > SETS // 2
+        for number, found in enumerate(sets):
+            assert quantities.get(number, 0) == model.fold([as_event(row) for row in found], PERIOD), (model, found)
 
 
 @st.composite
@@ -89,19 +146,17 @@ def select(connection: Connection, fragment: str, columns: str, source: str, **b
 
 
 @pytest.mark.parametrize("model", CONFIGURED, ids=str)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(found=rows())
 def test_sql_over_events_equals_the_fold(
     model: Aggregation, connection: Connection, found: list[dict[str, Any]]
 ) -> None:
-    binds: dict[str, Any] = {"start": PERIOD.start, "end": PERIOD.end, **model.bindings}
-    needed = {name: binds[name] for name in model.sql_parameters}
-    quantity = select(connection, model.from_events, COLUMNS, source_of(found), **needed)
+    quantity = select(connection, model.from_events, COLUMNS, source_of(found), **bound(model))
     assert quantity == model.fold([as_event(row) for row in found], PERIOD)
 
 
 @pytest.mark.parametrize("model", [model for model in CONFIGURED if model.from_rollup], ids=str)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(found=rows())
 def test_sql_over_rollups_equals_the_fold(
     model: Aggregation, connection: Connection, found: list[dict[str, Any]]

@@ -168,7 +168,7 @@ async def test_too_many_groups_are_refused(database: Database, tenant: ProjectSc
             await connection.execute(insert(events), [row(event, tenant, subscription, own) for event in made])
             if number == 0:
                 used = (await usages(connection, subscription, [charge], APRIL))[charge.id]
-                assert (len(used.groups), used.quantity, used.events) == (MOST_GROUPS, MOST_GROUPS, MOST_GROUPS)
+                assert len(used.groups) == used.quantity == used.events == MOST_GROUPS
         with pytest.raises(TooManyGroups, match="by user gives more than 500 groups"):
             await usages(connection, subscription, [charge], APRIL)
 
