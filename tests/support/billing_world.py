@@ -88,7 +88,7 @@ class World:
                 await connection.execute(insert(table).values(**values))
         return self
 
-    async def use(self, quantity: int, at: datetime = datetime(2026, 4, 15, 12, tzinfo=UTC)) -> None:
+    async def use(self, quantity: int, at: datetime = datetime(2026, 4, 15, 12, tzinfo=UTC), **properties: Any) -> None:
         """Record one event of so many calls, with its rollup."""
         identity = new_id()
         async with self.database.transaction(self.scope) as connection:
@@ -100,6 +100,7 @@ class World:
                     id=identity,
                     metric_ref="api_calls",
                     value=Decimal(quantity),
+                    properties=properties or None,
                     occurred_at=at,
                     source="test",
                     metric_id=self.metric_id,
