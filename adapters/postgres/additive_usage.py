@@ -24,7 +24,8 @@ _EDGE: Final = """
 """
 _TOTALS: Final = f"""
     SELECT q.subscription_id, q.metric_id, m.aggregation, m.rounding_function, m.rounding_precision,
-           CASE m.aggregation WHEN 'sum' THEN t.value_sum WHEN 'count' THEN t.event_count END, t.event_count
+           CASE WHEN m.recurring THEN NULL WHEN m.aggregation = 'sum' THEN t.value_sum
+                WHEN m.aggregation = 'count' THEN t.event_count END, t.event_count
     FROM unnest(%(subscriptions)s::uuid[], %(metrics)s::uuid[], %(first_days)s::date[], %(end_days)s::date[],
                 %(head_starts)s::timestamptz[], %(head_ends)s::timestamptz[],
                 %(tail_starts)s::timestamptz[], %(tail_ends)s::timestamptz[])

@@ -14,7 +14,7 @@ from uuid import UUID
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from adapters.postgres import ended_store, event_months, relay_store, usage_store
+from adapters.postgres import current_totals_store, ended_store, event_months, relay_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.ended_store import Ended
 from adapters.postgres.relay_store import DueMark
@@ -129,7 +129,7 @@ class Relay:
         return len(marks) == _FLUSH
 
     async def _messages(self, connection: AsyncConnection, marks: list[DueMark]) -> dict[UUID, UsageRecorded]:
-        totals = await usage_store.current_totals(connection, [mark.subscription_id for mark in marks])
+        totals = await current_totals_store.current_totals(connection, [mark.subscription_id for mark in marks])
         return {
             current.subscription_id: UsageRecorded(
                 watermark=current.version,

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, insert, select
 
-from adapters.postgres import usage_store
+from adapters.postgres import current_totals_store, usage_store
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.ingest_events import IngestEvent, Outcome, Submission
 from adapters.postgres.ingest_store import ingest
@@ -221,7 +221,7 @@ async def test_current_totals_are_cumulative(meters: Meters) -> None:
         await meters.ingest([IngestEvent("sum", "acme", value="3", occurred_at=START + timedelta(days=1))])
         async with meters.database.transaction(meters.scope) as connection:
             await connection.execute(subscriptions.update().values(**month))
-            totals += await usage_store.current_totals(connection, [subscription])
+            totals += await current_totals_store.current_totals(connection, [subscription])
     assert [(each.version, each.totals[0].quantity, each.totals[0].events) for each in totals] == [(2, 5, 2), (3, 8, 3)]
 
 
