@@ -69,7 +69,7 @@ async def look(connection: AsyncConnection, scope: ProjectScope, message: Evalua
     period = Period(start=message.period_start, end=message.period_end)
     alerts = await _alerts(connection, subscription_id)
     measured = await measure(connection, message, alerts)
-    if not alerts and not measured.thresholds:
+    if not alerts and not measured.has_thresholds:
         await _draw_lines(connection, scope, message, ())
         return AlertsEvaluated(nothing=True)
     fired_before = await _fired_before(connection, alerts, period.start)
@@ -135,7 +135,7 @@ def _needs_each_signal(
     alerts: Sequence[Row[Any]], fired_before: Mapping[UUID, frozenset[int]], measured: Measured
 ) -> bool:
     """Tell whether something is open that the totals of whole metrics do not show."""
-    if len(measured.thresholds) > len(measured.crossed_before):
+    if any(threshold.id not in measured.crossed_before for threshold in measured.thresholds):
         return True
     return any(
         (row.kind != "usage" or row.filter is not None) and set(row.levels) - fired_before.get(row.id, frozenset())

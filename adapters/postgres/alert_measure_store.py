@@ -31,10 +31,12 @@ class Measured:
     """What was measured: a quantity for each alert that has one, and the spend if anything asks for it.
 
     `quantities` are units of the metric, for money minor units of `currency`. `crossed_before` are thresholds that were
-    crossed on this occasion by another look; `thresholds` is empty while the subscription is not billed.
+    crossed on this occasion by another look; `thresholds` is empty while the subscription is not billed, and
+    `has_thresholds` says that there are some all the same.
     """
 
     quantities: Mapping[UUID, Decimal]
+    has_thresholds: bool = False
     thresholds: Sequence[Threshold] = ()
     crossed_before: frozenset[UUID] = frozenset()
     spend_minor: int = 0
@@ -45,12 +47,13 @@ async def measure(connection: AsyncConnection, message: EvaluateAlerts, alerts: 
     """Read everything that a look compares; what nothing asks for costs no statement."""
     subscription_id = message.subscription.subscription_id
     period = Period(start=message.period_start, end=message.period_end)
-    thresholds, before = await _thresholds(connection, message)
+    every, before = await _thresholds(connection, message)
+    thresholds = every if message.billable and not message.closing else []
     quantities = await quantities_of(connection, subscription_id, alerts, period, at=message.at)
     kinds = {row.kind for row in alerts}
     currency, spend_minor = "", 0
     # In a trial and in a pause nothing is spent, and a threshold that was crossed asks for nothing.
-    if message.billable and ("spend" in kinds or len(before) < len(thresholds)):
+    if message.billable and ("spend" in kinds or any(each.id not in before for each in thresholds)):
         spend = await spend_of(connection, subscription_id, period, plan_version_id=message.plan_version_id)
         currency, spend_minor = spend.currency, spend.amount_minor
         quantities |= {row.id: Decimal(spend_minor) for row in alerts if row.kind == "spend"}
@@ -58,7 +61,7 @@ async def measure(connection: AsyncConnection, message: EvaluateAlerts, alerts: 
         currency = currency or await _currency(connection, message.plan_version_id)
         balance = await wallet_balance(connection, subscription_id, currency, at=message.at)
         quantities |= {row.id: balance for row in alerts if row.kind == "wallet_balance"}
-    return Measured(quantities, thresholds, before, spend_minor, currency)
+    return Measured(quantities, bool(every), thresholds, before, spend_minor, currency)
 
 
 async def quantities_of(
@@ -93,8 +96,6 @@ async def _thresholds(connection: AsyncConnection, message: EvaluateAlerts) -> t
 
     One that was crossed by an earlier run of this very look counts as open, so that its invoice is found (C8).
     """
-    if not message.billable or message.closing:
-        return [], frozenset()
     columns, crossings = usage_thresholds.c, usage_threshold_crossings.c
     crossed = (
         select(crossings.id)
