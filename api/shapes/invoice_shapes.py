@@ -44,6 +44,10 @@ class LineItemDocument(BaseModel):
     subscription_id: str | None
     metric_key: str | None
     metric_code: str | None
+    group: dict[str, str | None] | None = Field(
+        description="Of a charge with group_by: the property values whose events are billed.",
+        examples=[None, {"region": "eu"}],
+    )
     period_start: datetime | None
     period_end: datetime | None
     steps: list[dict[str, Any]] = Field(description="Tiers with their units and prices, in major units.")
@@ -276,6 +280,7 @@ def line_document(line: Row[Any], currency: str) -> dict[str, Any]:
         "subscription_id": None if line.subscription_id is None else shown_id("subscription", line.subscription_id),
         "metric_key": line.metric_key,
         "metric_code": line.metric_key,
+        "group": line.group_key,
         "period_start": line.period_start,
         "period_end": None if line.period_end is None else inclusive_end(line.period_end),
         "steps": line.steps,
@@ -355,6 +360,7 @@ def preview_lines(
                 "reason": line.reason,
                 "charge_id": str(line.charge_id),
                 "metric_key": key,
+                "group": dict(line.group) or None,
                 "period_start": line.period.start,
                 "period_end": inclusive_end(line.period.end),
                 "steps": [step.model_dump(mode="json", by_alias=True) for step in line.steps],

@@ -33,8 +33,9 @@ async def usage_lines(world: World, invoice_id: Any) -> list[tuple[str, int]]:
 
 
 async def test_each_group_has_a_line_of_its_own(by_region: World, closing: ClosingActivities) -> None:
-    for quantity, properties in ((100, {"region": "us"}), (200, {"region": "eu"}), (300, {"region": "eu"}), (5, {})):
-        await by_region.use(quantity, **properties)
+    for quantity, region in ((100, "us"), (200, "eu"), (300, "eu")):
+        await by_region.use(quantity, region=region)
+    await by_region.use(5)
     closed = await closing.close_periods(by_region.close("period"))
     assert await usage_lines(by_region, closed.invoice_id) == [
         ("API Calls (region: eu) — usage (500 calls)", 500),
