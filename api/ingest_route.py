@@ -19,6 +19,7 @@ from api.auth import Caller, presented_key
 from api.deps import Operator, who_calls
 from api.errors import PROBLEMS, as_problem, problem_response
 from api.ingest_queue import IngestQueue
+from api.shapes.cloud_events import is_cloud_event, media_type_of, read_cloud_events
 from api.shapes.usage_events import Received, Shape, read_events
 from models.problems import Problem, invalid
 
@@ -112,7 +113,7 @@ async def take(request: Request, shape: Shape, source: str, *, header_key: bool 
     the key, 400 or 422 for the body, 422 for event times, 429 and 503.
     """
     caller, presented = await guessed(request)
-    received = read_events(await request.body(), shape)
+    received = await _read(request, shape)
     if header_key and received.events[0].key is None:
         received.events[0].key = _header_key(request)
     queue = _queue_of(request)
@@ -120,9 +121,23 @@ async def take(request: Request, shape: Shape, source: str, *, header_key: bool 
     if outcome.key_changed:
         caller = await authenticated_again(request)
         outcome = await queue.submit(caller.scope, Submission(received.events, source))
+    if outcome.problem is None:
+        return received, outcome
+    timely = received.without(outcome.problem) if shape.partial else None
+    if timely is None:
+        raise outcome.problem
+    outcome = await queue.submit(caller.scope, Submission(timely.events, source))
     if outcome.problem is not None:
         raise outcome.problem
-    return received, outcome
+    return timely, outcome
+
+
+async def _read(request: Request, shape: Shape) -> Received:
+    media_type = media_type_of(request.headers.get("content-type", ""))
+    body = await request.body()
+    if is_cloud_event(media_type, request.headers):
+        return read_cloud_events(body, media_type, request.headers, shape)
+    return read_events(body, shape)
 
 
 async def guessed(request: Request) -> tuple[Caller, Presented | None]:

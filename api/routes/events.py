@@ -13,6 +13,7 @@ from api.ingest_route import ingest_router, take
 from api.pagination import LISTED, PageDep, listed
 from api.responses import reply
 from api.routing import resource_router
+from api.shapes.cloud_events import is_batch
 from api.shapes.moments import InstantField
 from api.shapes.usage_answers import (
     AcceptedResponse,
@@ -21,6 +22,7 @@ from api.shapes.usage_answers import (
     EventResponse,
     accepted_document,
     batch_document,
+    boxbilling_batch_document,
     event_document,
     fresh_document,
 )
@@ -34,13 +36,17 @@ router = resource_router("Events", idempotent=False)
 ingesting = ingest_router("Events")
 
 _SINGLE: Final = Shape(most=1, single=True)
+_YES_OR_NO: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 _WIDEST_VOLUME: Final = timedelta(days=92)
 _DEFAULT_VOLUME: Final = timedelta(days=1)
 
 
-def batch_shape(*, needs_value: bool = False) -> Shape:
-    """Give the shape of a batch of events, as long as the settings allow (B63)."""
-    return Shape(most=settings().max_batch_events, needs_value=needs_value)
+def batch_shape(request: Request, *, needs_value: bool = False) -> Shape:
+    """Give the shape of a batch of events, as long as the settings allow (B63); `partial=true` takes the good alone."""
+    partial = _YES_OR_NO.get(request.query_params.get("partial", "").lower())
+    if partial is None:
+        raise invalid("partial", "is true or false")
+    return Shape(most=settings().max_batch_events, needs_value=needs_value, partial=partial)
 
 
 @ingesting.post(
@@ -57,9 +63,12 @@ async def ingest_event(request: Request) -> Response:
 
     A repeat of the same key counts once. The same key with other content: 409 `idempotency_conflict`, and the first
     event stays; a BoxBilling body gets the stored event instead. Unknown references never refuse an event: it is kept
-    as skipped, with its reason, and can be reprocessed.
+    as skipped, with its reason, and can be reprocessed. CloudEvents are taken in structured, binary and batched form.
     """
-    received, outcome = await take(request, _SINGLE, "events")
+    shape = batch_shape(request) if is_batch(request) else _SINGLE
+    received, outcome = await take(request, shape, "events")
+    if received.batch:
+        return reply(batch_document(outcome, received), 202)
     if received.boxbilling:
         return reply(fresh_document(received.events[0], outcome, 0), 201)
     if outcome.already and outcome.conflicts:
@@ -83,12 +92,14 @@ def already_other(key: str, event_id: str) -> Problem:
     openapi_extra=BATCH_BODY,
 )
 async def ingest_event_batch(request: Request) -> Response:
-    """Store up to 1,000 events, all or none: one malformed event refuses the batch and is named in `errors`."""
-    received, outcome = await take(request, batch_shape(), "events")
+    """Store up to 1,000 events, all or none: one malformed event refuses the batch and is named in `errors`.
+
+    With `partial=true` the good ones are stored and the others listed in `rejected`.
+    """
+    received, outcome = await take(request, batch_shape(request), "events")
     if not received.boxbilling:
-        return reply(batch_document(outcome), 202)
-    shown = [fresh_document(event, outcome, place) for place, event in enumerate(received.events)]
-    return reply({"ingested": outcome.accepted, "duplicates": len(outcome.already), "events": shown}, 201)
+        return reply(batch_document(outcome, received), 202)
+    return reply(boxbilling_batch_document(outcome, received), 201)
 
 
 _Text = Annotated[str | None, Query(max_length=255)]

@@ -23,5 +23,5 @@ async def submit_usage(request: Request) -> Response:
 
     Ingest keys that do not exist yet are accepted; their events are listed as skipped and count after reprocessing.
     """
-    _, outcome = await take(request, batch_shape(needs_value=True), "usage")
-    return reply({"message": "Usage batch accepted", **batch_document(outcome)})
+    received, outcome = await take(request, batch_shape(request, needs_value=True), "usage")
+    return reply({"message": "Usage batch accepted", **batch_document(outcome, received)})

@@ -1,6 +1,7 @@
 """How events are shown: the union of ABAXUS's and BoxBilling's shapes (conflicts C7)."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from adapters.postgres.ingest_events import IngestEvent, Outcome
 from adapters.postgres.rows import Row
+from api.shapes.usage_events import Received
 from models.identifiers import shown_id
 
 _EXAMPLE_ID = "evt_01hx8km4n5p6q7r8s9t0u1v2w3"
@@ -64,6 +66,21 @@ class ConflictingEvent(BaseModel):
     idempotency_key: str
 
 
+class RejectedField(BaseModel):
+    """What is wrong with one field of an event."""
+
+    field: str = Field(examples=["events.3.value"])
+    message: str
+    code: str = Field(examples=["not_a_number"])
+
+
+class RejectedEvent(BaseModel):
+    """An event of a batch with `partial=true` that was not stored."""
+
+    index: int
+    errors: list[RejectedField]
+
+
 class BatchResponse(BaseModel):
     """What became of the events of a batch."""
 
@@ -72,6 +89,7 @@ class BatchResponse(BaseModel):
     duplicates: int = Field(description="There before, with the same content.", examples=[2])
     skipped: list[SkippedEvent]
     conflicts: list[ConflictingEvent]
+    rejected: list[RejectedEvent] = Field(description="Not stored; always empty without `partial=true`.")
 
 
 class BoxBillingBatchResponse(BaseModel):
@@ -80,6 +98,7 @@ class BoxBillingBatchResponse(BaseModel):
     ingested: int
     duplicates: int
     events: list[EventResponse]
+    rejected: list[RejectedEvent]
 
 
 class UsageResponse(BatchResponse):
@@ -130,26 +149,42 @@ def accepted_document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def batch_document(outcome: Outcome) -> dict[str, Any]:
-    """Answer a batch in ABAXUS's way: counts, and by position what does not count."""
+def batch_document(outcome: Outcome, received: Received) -> dict[str, Any]:
+    """Answer a batch in ABAXUS's way: counts, and by position in the request what does not count."""
     conflicts = outcome.conflicts
     return {
         "status": "accepted",
         "accepted": outcome.accepted,
         "duplicates": len(outcome.already) - len(conflicts),
         "skipped": [
-            {"index": place, "id": shown_id("event", outcome.id_at(place)), "reason": reason}
+            {"index": received.index_of(place), "id": shown_id("event", outcome.id_at(place)), "reason": reason}
             for place, reason in outcome.skipped.items()
         ],
         "conflicts": [
             {
-                "index": place,
+                "index": received.index_of(place),
                 "id": shown_id("event", outcome.already[place].id),
                 "idempotency_key": outcome.key_at(place),
             }
             for place in conflicts
         ],
+        "rejected": _rejected(received),
     }
+
+
+def boxbilling_batch_document(outcome: Outcome, received: Received) -> dict[str, Any]:
+    """Answer a batch in BoxBilling's way: every event as it is stored."""
+    shown = [fresh_document(event, outcome, place) for place, event in enumerate(received.events)]
+    return {
+        "ingested": outcome.accepted,
+        "duplicates": len(outcome.already),
+        "events": shown,
+        "rejected": _rejected(received),
+    }
+
+
+def _rejected(received: Received) -> list[dict[str, Any]]:
+    return [{"index": each.index, "errors": [asdict(error) for error in each.errors]} for each in received.rejected]
 
 
 def fresh_document(event: IngestEvent, outcome: Outcome, place: int) -> dict[str, Any]:

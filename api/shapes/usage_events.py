@@ -24,7 +24,7 @@ Ref = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _PLAIN_NUMBER: Final = re.compile(rb"-?[0-9]{1,20}(?:\.[0-9]{1,18})?")
 _LONG_DIGITS: Final = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
 _MOST_LISTED: Final = 100
-_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class WireEvent(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,19 +65,65 @@ class _Slow(ValueError):
 
 @dataclass(frozen=True)
 class Shape:
-    """What one route takes: how many events, and what must be in each."""
+    """What one route takes: how many events, what must be in each, and whether good ones are taken without the bad."""
 
     most: int
     needs_value: bool = False
     single: bool = False
+    partial: bool = False
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An event of a batch that was not taken while others were, by its position in the request."""
+
+    index: int
+    errors: Sequence[FieldError]
 
 
 @dataclass(frozen=True)
 class Received:
-    """The events of a body, and whether it was written in BoxBilling's words (`transaction_id` and `code`)."""
+    """The events of a body, and whether it was written in BoxBilling's words (`transaction_id` and `code`).
+
+    ``indexes`` are their positions in the request where some of it was rejected.
+    """
 
     events: Sequence[IngestEvent]
     boxbilling: bool
+    batch: bool = False
+    indexes: Sequence[int] | None = None
+    rejected: Sequence[Rejected] = ()
+
+    def index_of(self, place: int) -> int:
+        """Give the position in the request of the event at a place."""
+        return place if self.indexes is None else self.indexes[place]
+
+    def without(self, problem: Problem) -> "Received | None":
+        """Leave out the events that a refusal names; None if none of the others is left."""
+        named = {error.field.split(".")[1]: error for error in problem.errors}
+        out = {place: named.get(str(place)) for place in problem.extra["invalid_indexes"]}
+        kept = [place for place in range(len(self.events)) if place not in out]
+        general = FieldError("timestamp", "lies outside the accepted time", problem.code)
+        rejected = [Rejected(self.index_of(place), (error or general,)) for place, error in out.items()]
+        return (
+            None
+            if not kept
+            else Received(
+                [self.events[place] for place in kept],
+                self.boxbilling,
+                self.batch,
+                [self.index_of(place) for place in kept],
+                sorted([*self.rejected, *rejected], key=lambda each: each.index),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Read:
+    """One event as it was read: None, with the reasons, if it is wrong."""
+
+    event: IngestEvent | None
+    errors: Sequence[FieldError]
 
 
 def _float(text: str) -> Decimal:
@@ -115,7 +161,8 @@ def _quick(body: bytes, shape: Shape) -> Received:
     if any(each.properties or each.metadata for each in wire) and _is_suspicious(body, len(wire)):
         raise _Slow
     needs_value = shape.needs_value
-    return Received([_event(each, needs_value) for each in wire], wire[0].transaction_id is not None)
+    events = [_event(each, needs_value) for each in wire]
+    return Received(events, wire[0].transaction_id is not None, not shape.single)
 
 
 def _is_suspicious(body: bytes, events: int) -> bool:
@@ -158,28 +205,40 @@ def _event(wire: WireEvent, needs_value: bool) -> IngestEvent:
 def _careful(document: Any, shape: Shape) -> Received:
     """Read a document whatever its form, and name everything that is wrong with it."""
     items = _items(document, shape)
-    events: list[IngestEvent] = []
-    errors: list[FieldError] = []
-    faulty: list[int] = []
+    read = []
     for position, item in enumerate(items):
-        read = _Reader(item, "" if shape.single else f"events.{position}.")
-        event = read.event(shape)
-        if event is None:
-            errors += read.errors
-            faulty.append(position)
-        else:
-            events.append(event)
-    if errors:
-        raise _refused(errors, faulty, len(items), shape)
-    return Received(events, "transaction_id" in items[0])
+        reader = _Reader(item, "" if shape.single else f"events.{position}.")
+        read.append(Read(reader.event(shape), reader.errors))
+    boxbilling = any(isinstance(item, Mapping) and "transaction_id" in item for item in items[:1])
+    return received_of(read, shape, boxbilling=boxbilling)
 
 
-def _refused(errors: Sequence[FieldError], faulty: Sequence[int], total: int, shape: Shape) -> Problem:
+def received_of(read: Sequence[Read], shape: Shape, *, boxbilling: bool = False) -> Received:
+    """Take all the events that were read, or none; with ``shape.partial`` the good ones, if there are any.
+
+    Raises ``Problem`` 422 with the positions of the wrong ones.
+    """
+    rejected = [Rejected(index, each.errors) for index, each in enumerate(read) if each.event is None]
+    good = [(index, each.event) for index, each in enumerate(read) if each.event is not None]
+    if rejected and not (shape.partial and good):
+        raise _refused(rejected, len(read), shape)
+    indexes = [index for index, _ in good] if rejected else None
+    return Received([event for _, event in good], boxbilling, not shape.single, indexes, rejected)
+
+
+def _refused(rejected: Sequence[Rejected], total: int, shape: Shape) -> Problem:
+    errors = [error for each in rejected for error in each.errors]
     detail = f"{errors[0].field}: {errors[0].message}"
     if shape.single:
         return Problem(422, errors[0].code, detail, errors=errors)
-    detail = f"{len(faulty)} of {total} events are wrong, so none was stored. {detail}"
-    return Problem(422, "invalid_events", detail, errors=errors[:_MOST_LISTED], extra={"invalid_indexes": list(faulty)})
+    detail = f"{len(rejected)} of {total} events are wrong, so none was stored. {detail}"
+    extra = {"invalid_indexes": [each.index for each in rejected]}
+    return Problem(422, "invalid_events", detail, errors=errors[:_MOST_LISTED], extra=extra)
+
+
+def too_many(shape: Shape, count: int) -> Problem:
+    """Refuse a batch with more events than the shape allows (B63)."""
+    return _wrong("events", f"a batch holds at most {shape.most} events, this one {count}", "too_many_events")
 
 
 def _items(document: Any, shape: Shape) -> list[Any]:
@@ -196,7 +255,7 @@ def _items(document: Any, shape: Shape) -> list[Any]:
     if not items:
         raise _wrong("events", "a batch holds at least one event")
     if len(items) > shape.most:
-        raise _wrong("events", f"a batch holds at most {shape.most} events, this one {len(items)}", "too_many_events")
+        raise too_many(shape, len(items))
     return items
 
 
@@ -288,7 +347,7 @@ class _Reader:
         except ValueError as error:
             self._wrong(name, str(error), "invalid_timestamp")
             return None
-        if at < _EARLIEST:
+        if at < EARLIEST:
             self._wrong(name, "must not be before 1970", "invalid_timestamp")
             return None
         return at

@@ -124,20 +124,85 @@ def _body(schema: dict[str, Any], **examples: Any) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-SINGLE_BODY: Final = _body(
-    {"oneOf": [ABAXUS_EVENT, BOXBILLING_EVENT]}, abaxus=ABAXUS_EVENT["example"], boxbilling=BOXBILLING_EVENT["example"]
+CLOUD_EVENT: Final = {
+    **_object(
+        "CloudEvent",
+        ["specversion", "id", "source", "type"],
+        specversion={"const": "1.0"},
+        id={**_TEXT, "description": "Together with `source` the idempotency key."},
+        source=_TEXT,
+        type={**_TEXT, "description": "The metric."},
+        subject={**_TEXT, "description": "The customer."},
+        subscriptionid={**_TEXT, "description": "Extension: the subscription, instead of the customer or beside it."},
+        time=_TIME,
+        datacontenttype={"const": "application/json"},
+        data={"description": "The value, or the properties.", "anyOf": [{"type": "number"}, _FREE]},
+    ),
+    "example": {
+        "specversion": "1.0",
+        "id": "7f8a9b2c",
+        "source": "/api/gateway-1",
+        "type": "api_calls",
+        "subject": "cust_acme",
+        "time": "2026-04-03T09:30:00Z",
+        "data": {"value": 1, "region": "eu"},
+    },
+}
+
+
+def _or_cloud_events(body: dict[str, Any], most: int) -> dict[str, Any]:
+    """Add the CloudEvents forms to what a route takes."""
+    example = CLOUD_EVENT["example"]
+    content = {
+        **body["requestBody"]["content"],
+        "application/cloudevents+json": {"schema": CLOUD_EVENT, "examples": {"one": {"value": example}}},
+        "application/cloudevents-batch+json": {
+            "schema": _list(most, CLOUD_EVENT),
+            "examples": {"batch": {"value": [example]}},
+        },
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+SINGLE_BODY: Final = _or_cloud_events(
+    _body(
+        {"oneOf": [ABAXUS_EVENT, BOXBILLING_EVENT]},
+        abaxus=ABAXUS_EVENT["example"],
+        boxbilling=BOXBILLING_EVENT["example"],
+    ),
+    1000,
 )
-BATCH_BODY: Final = _body(
-    _batch(1000, ABAXUS_EVENT, BOXBILLING_EVENT),
-    abaxus={"events": [ABAXUS_EVENT["example"]]},
-    boxbilling={"events": [BOXBILLING_EVENT["example"]]},
-    bare_list=[ABAXUS_EVENT["example"]],
-)
-USAGE_BODY: Final = _body(
-    _batch(1000, _INGEST_KEYS, _USAGE_EVENT),
-    ingest_keys=[_INGEST_KEYS["example"]],
-    ids={"events": [_USAGE_EVENT["example"]]},
-)
+_PARTIAL: Final = {
+    "parameters": [
+        {
+            "name": "partial",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "boolean", "default": False},
+            "description": "Store the good events of a batch and list the others, instead of refusing them all.",
+        }
+    ]
+}
+BATCH_BODY: Final = {
+    **_or_cloud_events(
+        _body(
+            _batch(1000, ABAXUS_EVENT, BOXBILLING_EVENT),
+            abaxus={"events": [ABAXUS_EVENT["example"]]},
+            boxbilling={"events": [BOXBILLING_EVENT["example"]]},
+            bare_list=[ABAXUS_EVENT["example"]],
+        ),
+        1000,
+    ),
+    **_PARTIAL,
+}
+USAGE_BODY: Final = {
+    **_body(
+        _batch(1000, _INGEST_KEYS, _USAGE_EVENT),
+        ingest_keys=[_INGEST_KEYS["example"]],
+        ids={"events": [_USAGE_EVENT["example"]]},
+    ),
+    **_PARTIAL,
+}
 TRACK_BODY: Final = {
     **_body(TRACK),
     "parameters": [
