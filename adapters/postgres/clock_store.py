@@ -1,8 +1,9 @@
 """Test clocks: frozen time that customers and their subscriptions live in (design section 6, C11).
 
-A clock is `ready` at its frozen time, or `advancing` to its target until every live subscription of it has processed
-what is due by then. A subscription that is created, and a second advance, wait for `ready`: nothing may appear in the
-middle of time travel. Locks are taken in the order subscriptions, then clock.
+A clock is `ready` at its frozen time, `advancing` to its target until every live subscription of it has processed what
+is due by then, or `failed` while one of them has work that could not be done or a workflow that does not go on. A
+subscription that is created, and a second advance, wait for `ready`: nothing may appear in the middle of time travel.
+Locks are taken in the order subscriptions, then clock.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.outbox_store import enqueue_subscription_signal
 from adapters.postgres.paging import Page, paged
-from models.identifiers import new_id, parse_id
+from models.identifiers import new_id, parse_id, shown_id
 from models.messages.subscription import ClockAdvanced, ClockDeleted
 from models.problems import conflict, invalid, not_found
 from models.tables import customers, invoices, subscriptions, test_clocks
@@ -159,32 +160,98 @@ async def settle(connection: AsyncConnection, clock_id: UUID) -> bool:
     ).one_or_none()
     if clock is None or clock.status == "ready":
         return clock is not None
-    # A statement of its own after the lock: it sees what the transaction before us committed.
-    behind = select(subscriptions.c.id).where(_is_live(clock_id), _is_behind(clock.target_time)).limit(1)
-    if (await connection.execute(behind)).first() is not None:
+    # Statements of their own after the lock: they see what the transaction before us committed.
+    parked = await _parked(connection, clock_id)
+    if clock.target_time is not None and await _anyone_behind(connection, clock_id, clock.target_time):
+        if parked is None and clock.status == "failed":
+            await _set(connection, clock_id, status="advancing", failure=None)
         return False
-    await connection.execute(
-        update(test_clocks)
-        .where(test_clocks.c.id == clock_id)
-        .values(
-            status="ready",
-            frozen_time=clock.target_time,
-            target_time=None,
-            failure=None,
-            updated_at=func.clock_timestamp(),
-        )
+    frozen_time = clock.target_time or clock.frozen_time
+    status = "ready" if parked is None else "failed"
+    await _set(connection, clock_id, status=status, frozen_time=frozen_time, target_time=None, failure=parked)
+    return parked is None
+
+
+async def _anyone_behind(connection: AsyncConnection, clock_id: UUID, target: datetime) -> bool:
+    behind = select(subscriptions.c.id).where(_is_live(clock_id), _is_behind(target)).limit(1)
+    return (await connection.execute(behind)).first() is not None
+
+
+async def _parked(connection: AsyncConnection, clock_id: UUID) -> str | None:
+    """Say which subscription of a clock has work that could not be done, and why."""
+    columns = subscriptions.c
+    statement = (
+        select(columns.id, columns.needs_attention)
+        .where(columns.test_clock_id == clock_id, columns.needs_attention.is_not(None))
+        .order_by(columns.id)
+        .limit(1)
     )
-    return True
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else _reason(row.id, row.needs_attention)
+
+
+def _reason(subscription_id: UUID, reason: str) -> str:
+    return f"{shown_id('subscription', subscription_id)}: {reason}"[:1000]
+
+
+async def _set(connection: AsyncConnection, clock_id: UUID, **values: Any) -> None:
+    statement = update(test_clocks).where(test_clocks.c.id == clock_id)
+    await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
 
 
 async def failed(connection: AsyncConnection, subscription_id: UUID, reason: str) -> None:
-    """Note that a subscription cannot go on: its clock stands `failed` until it reaches the target after all."""
+    """Note that a subscription of an advancing clock cannot go on: the clock stands `failed` with the reason.
+
+    It goes back to `ready` when everything has reached the target after all and nothing is parked any more, and to
+    `advancing` when it is sent on.
+    """
     clock_of = select(subscriptions.c.test_clock_id).where(subscriptions.c.id == subscription_id).scalar_subquery()
     await connection.execute(
         update(test_clocks)
         .where(test_clocks.c.id == clock_of, test_clocks.c.status == "advancing")
-        .values(status="failed", failure=reason[:1000], updated_at=func.clock_timestamp())
+        .values(status="failed", failure=_reason(subscription_id, reason), updated_at=func.clock_timestamp())
     )
+
+
+@dataclass(frozen=True)
+class Lagging:
+    """A subscription that has not reached where its clock goes, long after the clock last moved."""
+
+    clock_id: UUID
+    project_id: UUID
+    subscription_id: UUID
+    target_time: datetime
+
+
+async def lagging(connection: AsyncConnection, *, quiet: timedelta, most: int) -> list[Lagging]:
+    """List subscriptions that hold back a clock which did nothing for so long (system scope), the oldest first."""
+    columns = (test_clocks.c.id, test_clocks.c.project_id, subscriptions.c.id, test_clocks.c.target_time)
+    behind = and_(subscriptions.c.ended_at.is_(None), _is_behind(test_clocks.c.target_time))
+    statement = (
+        select(*columns)
+        .select_from(test_clocks.join(subscriptions, subscriptions.c.test_clock_id == test_clocks.c.id))
+        .where(
+            test_clocks.c.target_time.is_not(None),
+            test_clocks.c.deleted_at.is_(None),
+            test_clocks.c.updated_at < func.clock_timestamp() - quiet,
+            behind,
+        )
+        .order_by(subscriptions.c.id)
+        .limit(most)
+    )
+    return [Lagging(*row) for row in await connection.execute(statement)]
+
+
+async def call_again(connection: AsyncConnection, late: Lagging) -> None:
+    """Tell a subscription once more where its clock goes; one that knows it does nothing."""
+    await enqueue_subscription_signal(
+        connection,
+        project_id=late.project_id,
+        subscription_id=late.subscription_id,
+        signal=CLOCK_ADVANCED,
+        message=ClockAdvanced(frozen_time=late.target_time),
+    )
+    await _set(connection, late.clock_id)
 
 
 async def progress(connection: AsyncConnection, clock_ids: Collection[UUID]) -> dict[UUID, Progress]:

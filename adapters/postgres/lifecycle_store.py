@@ -99,9 +99,17 @@ async def record(connection: AsyncConnection, scope: ProjectScope, step: RecordL
             .where(usage_marks.c.subscription_id == subscription_id)
             .values(version=usage_marks.c.version + 1, marked_at=func.clock_timestamp())
         )
-    if step.status in _OVER and before.test_clock_id is not None:
-        await clock_store.settle(connection, before.test_clock_id)
+    if before.test_clock_id is not None:
+        await _tell_clock(connection, step, before)
     return True
+
+
+async def _tell_clock(connection: AsyncConnection, step: RecordLifecycle, before: Row[Any]) -> None:
+    """Let the test clock know of parked work, of its mending, and of a subscription that it need not wait for."""
+    if step.needs_attention is not None and step.needs_attention != before.needs_attention:
+        await clock_store.failed(connection, step.subscription.subscription_id, step.needs_attention)
+    if step.status in _OVER or (before.needs_attention is not None and step.needs_attention is None):
+        await clock_store.settle(connection, before.test_clock_id)
 
 
 async def standing(connection: AsyncConnection, subscription_id: UUID, invoice_id: UUID) -> InvoiceStanding:

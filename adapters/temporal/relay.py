@@ -19,6 +19,7 @@ from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.ended_store import Ended
 from adapters.postgres.relay_store import DueMark
 from adapters.postgres.rows import AsyncConnection, SQLAlchemyError
+from adapters.temporal import clock_watch
 from adapters.temporal.after_end import bill_late_usage
 from adapters.temporal.delivery import Delivery, NotDelivered
 from adapters.webhooks.deliver import Webhooks
@@ -47,6 +48,7 @@ class Relay:
         self._settings = settings
         self._delivery = Delivery(client, database, settings)
         self._webhooks = Webhooks(database, settings)
+        self._clocks = clock_watch.ClockWatch(client, database)
         self._poll_seconds = settings.relay_poll_ms / 1000
 
     async def run(self) -> None:
@@ -73,6 +75,7 @@ class Relay:
             tasks.create_task(self._repeat("usage", self._settings.usage_signal_quiet_ms / 1000, self.flush_usage))
             tasks.create_task(self._webhooks.run())
             tasks.create_task(self._repeat("pruning", _PRUNE_SECONDS, self._prune))
+            tasks.create_task(self._repeat("clocks", clock_watch.EVERY_SECONDS, self._clocks.look))
 
     async def _watch(self, connection: AsyncConnection) -> None:
         """End the leadership when the connection that holds the lock is lost."""
