@@ -85,7 +85,12 @@ async def test_a_key_with_another_body_leaves_the_first(shop: Shop) -> None:
 
 
 def half_bad() -> list[dict[str, Any]]:
-    wrong = [{"value": "x"}, {"metric_key": None}, {"valeu": 1}, {"timestamp": "2199-01-01T00:00:00Z"}]
+    wrong: list[dict[str, Any]] = [
+        {"value": "x"},
+        {"metric_key": None},
+        {"valeu": 1},
+        {"timestamp": "2199-01-01T00:00:00Z"},
+    ]
     return [event(f"k{place}", **(wrong[place // 2] if place % 2 else {})) for place in range(8)]
 
 

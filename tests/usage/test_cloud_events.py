@@ -119,7 +119,7 @@ async def test_a_subscription_may_be_named_by_extension(shop: Shop) -> None:
     assert await shop.units(subscription) == "4"
 
 
-WRONG = [
+WRONG: list[tuple[dict[str, Any], str]] = [
     ({"specversion": "0.3"}, "specversion"),
     ({"id": None}, "id"),
     ({"source": ""}, "source"),
