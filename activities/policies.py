@@ -38,6 +38,7 @@ DATABASE: Final[LocalPolicy] = {
 """One transaction in Postgres; safe to run again."""
 
 _NO_RETRY_CURES: Final = (
+    "AbsurdInvoice",
     "AssertionError",
     "AttributeError",
     "DataError",
@@ -48,6 +49,7 @@ _NO_RETRY_CURES: Final = (
     "KeyError",
     "Overflow",
     "ProgrammingError",
+    "TooManyGroups",
     "TypeError",
     "ValidationError",
     "ValueError",

@@ -14,6 +14,7 @@ from starlette.routing import Match
 from adapters.postgres.database import is_connection_loss
 from adapters.postgres.failures import is_unstorable
 from api.responses import reply
+from billing.invoice import TooManyGroups
 from models.problems import FieldError, Problem, unavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -107,12 +108,21 @@ def as_problem(error: Exception) -> Problem:
             return validation_problem(error.errors())
         case HTTPException():
             return _http_problem(error)
+        case TooManyGroups():
+            return Problem(422, "too_many_groups", f"{error}; group the charge by a property with fewer values.")
+    found = _database_problem(error)
+    if found is not None:
+        return found
+    _log.error("request_failed", exc_info=error)
+    return Problem(500, "internal_error", "Something went wrong on our side; the log has the details.")
+
+
+def _database_problem(error: Exception) -> Problem | None:
     if is_connection_loss(error):
         return unavailable("database_unavailable", "Postgres cannot be reached; try again.")
     if is_unstorable(error):
         return Problem(422, "value_out_of_range", "A value is too large, too long or holds a forbidden character.")
-    _log.error("request_failed", exc_info=error)
-    return Problem(500, "internal_error", "Something went wrong on our side; the log has the details.")
+    return None
 
 
 _HTTP_DETAILS = {

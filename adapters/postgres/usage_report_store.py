@@ -22,13 +22,12 @@ from adapters.postgres.database import driver
 from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required
 from adapters.postgres.usage_store import metric_usages, usages
 from billing.charges import Charge
-from billing.invoice import TooManyGroups
 from billing.numbers import exact, rounded_ratio
 from billing.period import BillingCycle, Period
 from billing.rating import ProposedLine, rate
 from billing.scope import group_of
 from billing.usage import NO_USAGE, Usage
-from models.problems import Problem, not_found
+from models.problems import not_found
 from models.tables import customers, events, metrics, subscriptions, usage_rollups
 
 #: Aggregations that grow with time, so that a part of a period says something about the whole of it.
@@ -124,19 +123,10 @@ async def subscribed_of_customer(
 async def usage_in(connection: AsyncConnection, of: Subscribed, period: Period) -> PeriodUsage:
     """Give the usage of a period, priced; exact to the last acknowledged event.
 
-    Raises ``Problem`` 422 ``too_many_groups`` for a charge whose group_by is absurd.
+    Raises `TooManyGroups` for a charge whose group_by is absurd.
     """
-    found = await _used(connection, of, of.metered, period)
+    found = await usages(connection, of.row.id, of.metered, period)
     return await _priced(connection, of, period, found)
-
-
-async def _used(
-    connection: AsyncConnection, of: Subscribed, charges: Sequence[Charge], period: Period
-) -> dict[UUID, Usage]:
-    try:
-        return await usages(connection, of.row.id, charges, period)
-    except TooManyGroups as error:
-        raise Problem(422, "too_many_groups", f"{error}; group by a property with fewer values.") from None
 
 
 async def projected(connection: AsyncConnection, of: Subscribed) -> PeriodUsage:
@@ -145,7 +135,7 @@ async def projected(connection: AsyncConnection, of: Subscribed) -> PeriodUsage:
     Sums, counts and expressions are multiplied by (whole period / elapsed part); the rest stays as it is.
     """
     period = of.current
-    found = await _used(connection, of, of.metered, period)
+    found = await usages(connection, of.row.id, of.metered, period)
     kinds = await _aggregations(connection, of.metered)
     elapsed = min(max(of.now, period.start), period.end) - period.start
     if elapsed:
@@ -239,7 +229,7 @@ async def estimate(
     charge = next((each for each in charges if each.scope is None or each.scope.holds(properties)), None)
     if charge is None:
         return Estimate(None, value or Decimal(0), Decimal(0), Decimal(0), of.version.currency)
-    before = (await _used(connection, of, (charge,), of.current)).get(charge.id, NO_USAGE)
+    before = (await usages(connection, of.row.id, (charge,), of.current)).get(charge.id, NO_USAGE)
     if charge.group_by:
         group = group_of(charge.group_by, properties)
         before = next((part.usage for part in before.groups if part.group == group), NO_USAGE)

@@ -173,6 +173,18 @@ async def test_too_many_groups_are_refused(database: Database, tenant: ProjectSc
             await usages(connection, subscription, [charge], APRIL)
 
 
+async def test_usage_with_too_many_groups_is_answered_as_a_problem(shop: Shop) -> None:
+    subscription = await combined(shop, group_by=["user"])
+    sent = [
+        {"customer_id": "acme", "metric_key": "api_calls", "value": 1, "properties": {"user": user}}
+        for user in range(MOST_GROUPS + 1)
+    ]
+    stored = await shop.http.post("/v1/events/batch", json={"events": sent})
+    assert stored.status_code == 202, stored.text
+    answer = await shop.http.get(f"/v1/subscriptions/{subscription}/current_usage")
+    assert (answer.status_code, answer.json()["code"]) == (422, "too_many_groups")
+
+
 PARTS = [
     {"match": {"region": ["eu", "uk"]}, "unit_price": "0.5"},
     {"match": {"region": "eu", "tier": "gold"}, "unit_price": 2, "invoice_display_name": "Gold in the EU"},
