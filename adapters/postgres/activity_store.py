@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.billing_store import PricedVersion, terms_of, version_of
 from adapters.postgres.database import driver
+from adapters.postgres.event_count_store import EventKinds, event_counts
 from adapters.postgres.usage_store import metric_usages
 from billing.charges import Charge
 from billing.numbers import exact
@@ -131,6 +132,30 @@ async def recent(
         else Activity(kind, entries[own])
         for own, kind in page
     ]
+
+
+_COUNT_ENTRIES: Final = """
+    SELECT count(*) FROM audit_log a
+    WHERE a.project_id = %(project)s AND a.resource_type = 'invoice'
+      AND (%(type)s::text IS NULL OR %(type)s = CASE WHEN a.action LIKE 'charge%%' OR a.action = 'paid'
+                                                THEN 'charge' ELSE 'rating' END)
+"""
+
+
+async def counted(connection: AsyncConnection, project_id: UUID, wanted: ActivityFilter) -> int:
+    """Count the entries that a filter matches."""
+    total = 0
+    if wanted.type in (None, "event"):
+        total += await event_counts(
+            connection,
+            project_id,
+            EventKinds(wanted.status, wanted.subscription_id, metric=wanted.metric, metric_id=wanted.metric_id),
+        )
+    if wanted.type in (None, "rating", "charge") and not wanted.only_events:
+        raw = await driver(connection)
+        row = await (await raw.execute(_COUNT_ENTRIES, {"project": project_id, "type": wanted.type})).fetchone()
+        total += 0 if row is None else int(row[0])
+    return total
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.audit_store import Actor, record
 from adapters.postgres.database import ProjectScope, driver
+from adapters.postgres.event_count_store import EventKinds, event_counts
 from adapters.postgres.ingest_events import IngestEvent, Submission
 from adapters.postgres.ingest_lookup import look_up, wall_now
 from adapters.postgres.ingest_store import FOLD
 from adapters.postgres.ingest_targets import customer_of, target_of, value_of
 from adapters.postgres.paging import Page, paged
+from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, resolve_many
 from billing.numbers import plain
 from models.identifiers import parse_id
 from models.problems import not_found
@@ -60,17 +62,22 @@ def _read() -> Select[Any]:
     )
 
 
-def _conditions(project_id: UUID, wanted: EventFilter) -> list[ColumnElement[bool]]:
+async def _conditions(connection: AsyncConnection, project_id: UUID, wanted: EventFilter) -> list[ColumnElement[bool]]:
+    """Give conditions that indexes answer: what counts is found by what it resolved to, the rest by what was sent."""
     found: list[ColumnElement[bool]] = [events.c.project_id == project_id]
-    for ref, column, names in (
-        (wanted.customer, events.c.customer_id, (events.c.customer_ref, customers.c.code)),
-        (wanted.metric, events.c.metric_id, (events.c.metric_ref, metrics.c.key)),
-        (wanted.subscription, events.c.subscription_id, (events.c.subscription_ref, subscriptions.c.external_id)),
+    for ref, kind, column, sent in (
+        (wanted.customer, CUSTOMER, events.c.customer_id, events.c.customer_ref),
+        (wanted.metric, METRIC, events.c.metric_id, events.c.metric_ref),
+        (wanted.subscription, SUBSCRIPTION, events.c.subscription_id, events.c.subscription_ref),
     ):
-        if ref is not None:
-            own = parse_id(ref)
-            same = [name == ref for name in names]
-            found.append(or_(*same) if own is None else or_(column == own, *same))
+        if ref is None:
+            continue
+        row = (await resolve_many(connection, project_id, kind, (ref,))).get(ref)
+        if row is None:
+            found.append(sent == ref)
+            continue
+        counts = column == row.id if kind == CUSTOMER else and_(events.c.status == COUNTED, column == row.id)
+        found.append(or_(counts, and_(events.c.status != COUNTED, or_(column == row.id, sent == ref))))
     if wanted.status is not None:
         found.append(events.c.status == wanted.status)
     if wanted.start is not None:
@@ -84,7 +91,7 @@ async def listed(
     connection: AsyncConnection, project_id: UUID, wanted: EventFilter, page: Page
 ) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of the matching events, the last received first, and their number."""
-    condition = and_(*_conditions(project_id, wanted))
+    condition = and_(*await _conditions(connection, project_id, wanted))
     orderable = {
         "timestamp": events.c.occurred_at,
         "received_at": events.c.received_at,
@@ -93,8 +100,10 @@ async def listed(
         "transaction_id": events.c.idempotency_key,
     }
     statement = paged(_read().where(condition), page, events.c.id, orderable)
-    counted = _read().where(condition).with_only_columns(func.count(), maintain_column_froms=True)
-    total = await connection.scalar(counted.order_by(None))
+    if wanted.customer or wanted.metric or wanted.subscription or wanted.start or wanted.end:
+        total = await connection.scalar(select(func.count()).select_from(events).where(condition))
+    else:
+        total = await event_counts(connection, project_id, EventKinds(wanted.status))
     return (await connection.execute(statement)).all(), int(total or 0)
 
 

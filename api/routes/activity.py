@@ -8,14 +8,16 @@ from typing import Annotated, Any, Literal
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
-from adapters.postgres import activity_store, resolver
+from adapters.postgres import activity_store, quota_store, resolver
 from adapters.postgres.activity_store import Activity, ActivityFilter
+from adapters.postgres.quota_store import Quota
 from api.deps import CallerDep, DatabaseDep
-from api.pagination import PageDep
+from api.pagination import LISTED, PageDep, listed
 from api.responses import reply
 from api.routing import resource_router
 from billing.money import exponent, to_major
 from billing.numbers import exact, plain
+from billing.period import inclusive_end
 from models.identifiers import parse_id, shown_id
 from models.problems import invalid
 
@@ -50,6 +52,7 @@ class ActivityResponse(BaseModel):
     operation_id="list_activity",
     summary="Inspect rating outcomes, charges, and events",
     response_model=list[ActivityResponse],
+    responses=LISTED,
 )
 async def list_activity(
     *,
@@ -78,11 +81,72 @@ async def list_activity(
             metric_id=None if meter_id is None else parse_id(meter_id),
         )
         found = await activity_store.recent(connection, caller.project_id, wanted, skip=page.skip, limit=page.limit)
-    headers = {}
+        total = await activity_store.counted(connection, caller.project_id, wanted)
+    headers = {"X-Total-Count": str(total)}
     if len(found) == page.limit:
         following = request.url.include_query_params(skip=page.skip + page.limit, limit=page.limit)
         headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
     return reply([_document(each) for each in found], headers=headers)
+
+
+class QuotaResponse(BaseModel):
+    """How a subscription's usage of a metric stands against its plan's quota, or against a limit of its own.
+
+    Usage above a plan's quota is counted and billed; a limit refuses reservations above it.
+    """
+
+    subscription_id: str
+    customer_id: str
+    metric_key: str = Field(examples=["api_calls"])
+    source: Literal["plan", "limit"]
+    limit: Decimal = Field(examples=[100])
+    used: Decimal = Field(examples=[150])
+    remaining: Decimal = Field(examples=[0])
+    exceeded: bool = Field(examples=[True])
+    period_start: datetime
+    period_end: datetime = Field(description="Inclusive: one second before the next period.")
+
+
+@router.get(
+    "/activity/limits",
+    operation_id="list_activity_limits",
+    summary="Show how usage stands against quotas and limits",
+    response_model=list[QuotaResponse],
+    responses=LISTED,
+)
+async def list_activity_limits(
+    *,
+    request: Request,
+    caller: CallerDep,
+    database: DatabaseDep,
+    page: PageDep,
+    subscription_id: Annotated[str | None, Query(max_length=255)] = None,
+) -> Response:
+    """Give quotas (a plan's entitlement under the metric's key) and limits of live subscriptions, current period."""
+    async with database.transaction(caller.scope) as connection:
+        subscription = None
+        if subscription_id is not None:
+            row = await resolver.required(connection, caller.project_id, resolver.SUBSCRIPTION, subscription_id)
+            subscription = row.id
+        found, total = await quota_store.quotas(
+            connection, caller.project_id, subscription_id=subscription, skip=page.skip, limit=page.limit
+        )
+    return listed(page, [_quota(each) for each in found], total, request)
+
+
+def _quota(quota: Quota) -> dict[str, Any]:
+    return {
+        "subscription_id": quota.external_id or shown_id("subscription", quota.subscription_id),
+        "customer_id": quota.customer_code,
+        "metric_key": quota.metric_key,
+        "source": quota.source,
+        "limit": quota.most,
+        "used": quota.used,
+        "remaining": quota.left,
+        "exceeded": quota.exceeded,
+        "period_start": quota.period_start,
+        "period_end": inclusive_end(quota.period_end),
+    }
 
 
 def _document(entry: Activity) -> dict[str, Any]:
