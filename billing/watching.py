@@ -51,6 +51,21 @@ def asked(state: SubscriptionState) -> SubscriptionState:
     return state.model_copy(update={"watching": after})
 
 
+def asked_with_usage(state: SubscriptionState) -> SubscriptionState:
+    """Give the state that looks when it hears of usage next: after a new threshold, which fires then (C29)."""
+    watching = state.watching
+    if watching is None and state.period is not None:
+        watching = Watching(
+            asked=0,
+            watermark=state.usage_watermark,
+            period_start=state.period.start,
+            plan_version_id=state.plan_version_id,
+            billable=is_billed_at_its_end(state),
+        )
+    after = Watching() if watching is None else watching.model_copy(update={"each_signal": True, "error": None})
+    return state.model_copy(update={"watching": after})
+
+
 def asked_again(state: SubscriptionState) -> SubscriptionState:
     """Give the state that looks once more, if it watches anything: before its clock moves, and when it is unparked."""
     return state if state.watching is None else asked(state)

@@ -328,10 +328,10 @@ class SubscriptionWorkflow(Commanded):
         self._state = watching.asked_again(lifecycle.clock_advanced(self._state, message.frozen_time))
 
     @workflow.signal
-    def alerts_changed(self, _: AlertsChanged) -> None:
+    def alerts_changed(self, message: AlertsChanged) -> None:
         """Look at the alerts and thresholds in the record next: they, or a wallet, were changed (B145)."""
         self._signals += 1
-        self._state = watching.asked(self._state)
+        self._state = (watching.asked_with_usage if message.next_usage else watching.asked)(self._state)
 
     @workflow.signal
     async def clock_deleted(self, _: ClockDeleted) -> None:

@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, insert, literal, select, text
+from sqlalchemy import ColumnElement, cast, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,20 +15,25 @@ ALERTS_CHANGED: Final = "alerts_changed"
 _ENDED: Final = ("canceled", "terminated")
 
 
-async def tell(connection: AsyncConnection, project_id: UUID, subscription_id: UUID) -> None:
-    """Let a subscription's workflow look at its alerts and thresholds, when this transaction has committed."""
+async def tell(
+    connection: AsyncConnection, project_id: UUID, subscription_id: UUID, *, next_usage: bool = False
+) -> None:
+    """Let a subscription's workflow look at its alerts and thresholds, when this transaction has committed.
+
+    `next_usage` lets it wait for the next usage.
+    """
     await enqueue_subscription_signal(
         connection,
         project_id=project_id,
         subscription_id=subscription_id,
         signal=ALERTS_CHANGED,
-        message=AlertsChanged(),
+        message=AlertsChanged(next_usage=next_usage),
     )
 
 
 async def tell_plan(connection: AsyncConnection, plan_id: UUID) -> int:
-    """Let every live subscription of a plan look, by one statement; answers how many there are."""
-    return await _tell_all(connection, subscriptions.c.plan_id == plan_id)
+    """Let every live subscription of a plan look with its next usage; one statement, answers how many there are."""
+    return await _tell_all(connection, subscriptions.c.plan_id == plan_id, next_usage=True)
 
 
 async def tell_holders(connection: AsyncConnection, customer_id: UUID) -> int:
@@ -41,13 +46,12 @@ async def tell_holders(connection: AsyncConnection, customer_id: UUID) -> int:
     return await _tell_all(connection, (subscriptions.c.customer_id == customer_id) & of_wallet.exists())
 
 
-async def _tell_all(connection: AsyncConnection, wanted: ColumnElement[bool]) -> int:
+async def _tell_all(connection: AsyncConnection, wanted: ColumnElement[bool], *, next_usage: bool = False) -> int:
     # As models.identifiers.subscription_workflow_id names it.
     name = func.concat("subscription/", subscriptions.c.project_id, "/", subscriptions.c.id)
-    message = func.jsonb_build_object(
-        "workflow_id", name, "signal", ALERTS_CHANGED, "message", text("'{}'::jsonb"), type_=JSONB
-    )
-    told = select(subscriptions.c.project_id, literal(WORKFLOW_SIGNAL), name, message)
+    message = cast(AlertsChanged(next_usage=next_usage).model_dump(mode="json"), JSONB)
+    payload = func.jsonb_build_object("workflow_id", name, "signal", ALERTS_CHANGED, "message", message, type_=JSONB)
+    told = select(subscriptions.c.project_id, literal(WORKFLOW_SIGNAL), name, payload)
     columns = ["project_id", "topic", "ordering_key", "payload"]
     live = told.where(wanted, subscriptions.c.status.not_in(_ENDED)).order_by(subscriptions.c.id)
     return (await connection.execute(insert(outbox).from_select(columns, live))).rowcount

@@ -31,7 +31,7 @@ async def lock_plan(connection: AsyncConnection, plan_id: UUID) -> None:
 
 
 async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
-    """Add a threshold of a plan or of a subscription, and let the subscriptions that it applies to look at once.
+    """Add a threshold of a plan or of a subscription; the subscriptions that it applies to look with their next usage.
 
     `values` are columns of `usage_thresholds`. Raises `Problem` 409 `too_many_thresholds`.
     """
@@ -75,14 +75,13 @@ async def remove(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
     if row is None:
         raise not_found("usage_threshold", ref)
     await _note(connection, scope, actor, row, "deleted")
-    await _tell(connection, row)
 
 
 async def _tell(connection: AsyncConnection, row: Row[Any]) -> None:
     if row.plan_id is not None:
         await alert_signal_store.tell_plan(connection, row.plan_id)
     else:
-        await alert_signal_store.tell(connection, row.project_id, row.subscription_id)
+        await alert_signal_store.tell(connection, row.project_id, row.subscription_id, next_usage=True)
 
 
 async def note_crossings(

@@ -27,7 +27,7 @@ async def create_plan_usage_threshold(
 ) -> Response:
     """Invoice every subscription to the plan, of any version, when its spend reaches the amount (C29).
 
-    A subscription that has spent more already is invoiced at once. 422 for another currency than the plan's.
+    One that has spent more already is invoiced with its next usage. 422 for another currency than the plan's.
     """
     async with database.transaction(caller.scope) as connection:
         plan = await required(connection, caller.project_id, PLAN, plan_code)
@@ -66,7 +66,7 @@ async def list_plan_usage_thresholds(
 async def create_subscription_usage_threshold(
     subscription_id: Ref, body: UsageThresholdBody, caller: CallerDep, database: DatabaseDep, commands: CommandsDep
 ) -> Response:
-    """Invoice one subscription when its spend reaches the amount; at once if it has already.
+    """Invoice one subscription when its spend reaches the amount; with its next usage if it has already.
 
     409 for a subscription that has ended, 422 for another currency than its plan's.
     """

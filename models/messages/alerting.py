@@ -10,8 +10,11 @@ from models.messages.base import Message, SubscriptionRef
 class AlertsChanged(Message):
     """An alert, a threshold or a wallet that a subscription watches was made, changed or removed (signal).
 
-    It says only that: the workflow reads the record, so that lost order and duplicates do no harm.
+    It says only that: the workflow reads the record, so that lost order and duplicates do no harm. ``next_usage`` lets
+    it look when it hears of usage next, which is when a new threshold is evaluated first (C29).
     """
+
+    next_usage: bool = False
 
 
 class EvaluateAlerts(Message):

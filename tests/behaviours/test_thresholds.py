@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.subscriptions.catalogue import get, post, sent
-from tests.support.alerting import APRIL, advance, invoices, shop, subscribe, use
+from tests.support.alerting import APRIL, advance, invoices, shop, subscribe, triggers, use, watch
 from tests.support.receiver import receiving
 from tests.waiting import eventually
 
@@ -115,12 +115,17 @@ async def test_several_thresholds_crossed_by_one_jump_make_one_invoice(client: h
     assert totals(await invoices(client, subscription, 2)) == [3500, 1000]
 
 
-async def test_c29_a_threshold_below_the_present_spend_is_crossed_at_once(client: httpx.AsyncClient) -> None:
+async def test_c29_a_threshold_below_the_present_spend_is_crossed_with_the_next_usage(
+    client: httpx.AsyncClient,
+) -> None:
     subscription = await shop(client)
     await use(client, 700)
+    sentinel = await watch(client, subscription, 700)
+    await triggers(client, sentinel, 1)
     await post(client, PLAN_THRESHOLDS, {"amount_cents": 1000})
+    await use(client, 1)
     (made,) = await invoices(client, subscription, 1)
-    assert (made["total_amount"], made["status"]) == (3500, "issued")
+    assert (made["total_amount"], made["status"]) == (3505, "issued")
 
 
 async def test_a_subscription_made_after_its_plans_threshold_is_watched_from_its_start(
