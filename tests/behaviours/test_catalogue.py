@@ -172,16 +172,33 @@ async def test_b46_an_unknown_aggregation_is_refused(client: httpx.AsyncClient) 
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_aggregation")
 
 
-@pytest.mark.parametrize(
-    ("kind", "amount"),
-    [("sum", 1300), ("count", 400), ("max", 500), ("unique_count", 300), ("latest", 100), ("average", 325)],
-)
-async def test_b47_b48_aggregations_do_as_they_say(client: httpx.AsyncClient, kind: str, amount: int) -> None:
-    await made(client, "/v1/metrics", {"key": "m", "name": "M", "aggregation": kind})
-    await subscribe(client, {"charges": [per_unit("m")]})
-    series = [{"value": value, "timestamp": f"2026-04-0{day}T00:00:00Z"} for day, value in enumerate((5, 2, 5, 1), 1)]
-    await use(client, "m", *series, {"value": 9, "timestamp": "2026-05-01T00:00:00Z"})
-    assert [cents for _, cents in await billed(client)] == [amount]
+# What the series 5, 2, 5, 1 on the first four days of April comes to, in cents at a dollar for each unit.
+SERIES: dict[str, tuple[int, dict[str, Any]]] = {
+    "sum": (1300, {}),
+    "count": (400, {}),
+    "max": (500, {}),
+    "min": (100, {}),
+    "unique_count": (300, {"field": "color"}),
+    "latest": (100, {}),
+    "average": (325, {}),
+    # (5 x 30 + 2 x 29 + 5 x 28 + 1 x 27) / 30 days
+    "weighted_sum": (1250, {}),
+    "percentile": (200, {"percentile": 50}),
+    "custom": (2600, {"expression": "value * 2"}),
+}
+
+
+async def test_b47_b48_aggregations_do_as_they_say(client: httpx.AsyncClient) -> None:
+    for kind, (_, more) in SERIES.items():
+        await made(client, "/v1/metrics", {"key": kind, "name": kind, "aggregation": kind, **more})
+    await subscribe(client, {"charges": [per_unit(kind) for kind in SERIES]})
+    series = [
+        {"value": value, "properties": {"color": str(value)}, "timestamp": f"2026-04-0{day}T00:00:00Z"}
+        for day, value in enumerate((5, 2, 5, 1), 1)
+    ]
+    for kind in SERIES:
+        await use(client, kind, *series, {"value": 9, "timestamp": "2026-05-01T00:00:00Z"})
+    assert [cents for _, cents in await billed(client)] == [cents for cents, _ in SERIES.values()]
 
 
 async def test_b49_a_key_never_changes(client: httpx.AsyncClient) -> None:
@@ -223,3 +240,37 @@ async def test_b51_events_of_a_filter_are_billed_at_its_price(client: httpx.Asyn
         ("Calls — usage (2 calls)", 5000),
         ("Calls (region: eu) — usage (3 calls)", 3000),
     ]
+
+
+async def test_b51_combinations_groups_and_a_rename_reach_the_next_invoice(client: httpx.AsyncClient) -> None:
+    await made(client, "/v1/metrics", {"key": "gb", "name": "Traffic", "unit": "GB", "field": "size"})
+    for key, values in (("region", ["eu", "us"]), ("tier", ["gold", "iron"])):
+        await made(client, "/v1/metrics/gb/filters", {"key": key, "values": values})
+    filters = [
+        {"match": {"region": "eu"}, "unit_price": "0.5"},
+        {"match": {"region": "eu", "tier": "gold"}, "unit_price": "0.25", "invoice_display_name": "Gold traffic"},
+    ]
+    await subscribe(client, {"charges": [{**per_unit("gb"), "filters": filters, "group_by": ["user"]}]})
+    sent = [
+        {"size": 4, "region": "eu", "tier": "gold", "user": "ann"},
+        {"size": 8, "region": "eu", "tier": "iron", "user": "ann"},
+        {"size": 2, "region": "eu", "user": "bob"},
+        {"size": 1, "region": "us", "tier": "gold", "user": "bob"},
+        {"size": "1.5"},
+    ]
+    await use(client, "gb", *({"value": 7, "properties": properties} for properties in sent))
+    assert await billed(client) == [
+        ("Traffic (user: bob) — usage (1 GB)", 100),
+        ("Traffic (user: none) — usage (1.5 GB)", 150),
+        ("Traffic (region: eu; user: ann) — usage (8 GB)", 400),
+        ("Traffic (region: eu; user: bob) — usage (2 GB)", 100),
+        ("Gold traffic (user: ann) — usage (4 GB)", 100),
+    ]
+    assert (await client.patch("/v1/metrics/gb", json={"name": "Volume"})).status_code == 200
+    may = await made(client, "/v1/invoices", {**APRIL, "cutoff_date": "2026-05-31T23:59:59Z"})
+    assert [line["description"] for line in may["line_items"]] == [
+        "Volume — usage (0 GB)",
+        "Volume (region: eu) — usage (0 GB)",
+        "Gold traffic — usage (0 GB)",
+    ]
+    assert [line["group"] for line in may["line_items"]] == [None] * 3
