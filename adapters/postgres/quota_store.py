@@ -33,9 +33,9 @@ _QUOTAS: Final = """
           AND (CAST(:subscription AS uuid) IS NULL OR s.id = :subscription)
     )
 """
-_COUNT: Final = text(_QUOTAS + "SELECT count(*) FROM quotas")
+_COUNT: Final = text(_QUOTAS + "SELECT count(*) FROM quotas")  # noqa: S608 - constants
 _PAGE: Final = text(
-    _QUOTAS
+    _QUOTAS  # noqa: S608 - constants
     + "SELECT q.*, c.code AS customer_code FROM quotas q JOIN customers c ON c.id = q.customer_id "
     + "ORDER BY q.id DESC, q.key, q.source OFFSET :skip LIMIT :limit"
 )
