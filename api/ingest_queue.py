@@ -2,7 +2,8 @@
 
 While a flush of a project is under way, what arrives waits and goes with the next one; so a lone request is stored at
 once, and a busy project pays for one commit per dozens of requests. Large batches do not wait for each other: what is
-worth a transaction of its own starts another flush. Waiting is bounded: then 429 with Retry-After.
+worth a transaction of its own starts another flush. Waiting is bounded, in events and in bytes: then 429 with
+Retry-After, before the body of the request is even read.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from adapters.postgres.ingest_store import ingest
 from models.problems import Problem
 
 _MOST_WAITING_EVENTS: Final = 50_000
+#: Of bodies; what they become in memory is a few times as much.
+_MOST_WAITING_BYTES: Final = 64_000_000
 _MOST_EVENTS_OF_A_FLUSH: Final = 1000
 _FLUSHES_OF_A_PROJECT: Final = 3
 _FLUSHES: Final = 8
@@ -32,7 +35,7 @@ class _Lane:
     """The waiting requests of one project."""
 
     scope: ProjectScope
-    waiting: deque[tuple[Submission, asyncio.Future[Outcome]]] = field(default_factory=deque)
+    waiting: deque[tuple[Submission, asyncio.Future[Outcome], int]] = field(default_factory=deque)
     events: int = 0
     flushes: int = 0
 
@@ -40,33 +43,47 @@ class _Lane:
 class IngestQueue:
     """Takes submissions and answers each when it is durable."""
 
-    def __init__(self, database: Database, *, most_waiting_events: int = _MOST_WAITING_EVENTS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        most_waiting_events: int = _MOST_WAITING_EVENTS,
+        most_waiting_bytes: int = _MOST_WAITING_BYTES,
+    ) -> None:
         self._database = database
         self._most_waiting_events = most_waiting_events
+        self._most_waiting_bytes = most_waiting_bytes
         self._lanes: dict[ProjectScope, _Lane] = {}
         self._waiting_events = 0
+        self._waiting_bytes = 0
         self._slots = asyncio.Semaphore(_FLUSHES)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def submit(self, scope: ProjectScope, submission: Submission) -> Outcome:
-        """Store a submission; returns after the commit.
-
-        Raises ``Problem`` 429 ``ingestion_busy`` when too much is waiting, 503 when Postgres cannot be reached.
-        """
-        if self._waiting_events + len(submission.events) > self._most_waiting_events:
+    def require_room(self, *, events: int = 1, size: int = 1) -> None:
+        """Raise ``Problem`` 429 ``ingestion_busy`` if so many events, in so many bytes, cannot wait here too."""
+        full = self._waiting_events + events > self._most_waiting_events
+        if full or self._waiting_bytes + size > self._most_waiting_bytes:
             raise Problem(
                 429,
                 "ingestion_busy",
                 f"{self._waiting_events} events are waiting to be stored; send this request again.",
                 headers={"Retry-After": str(_RETRY_AFTER_SECONDS)},
             )
+
+    async def submit(self, scope: ProjectScope, submission: Submission, *, size: int = 0) -> Outcome:
+        """Store a submission, whose body had ``size`` bytes; returns after the commit.
+
+        Raises ``Problem`` 429 ``ingestion_busy`` when too much is waiting, 503 when Postgres cannot be reached.
+        """
+        self.require_room(events=len(submission.events), size=size)
         lane = self._lanes.get(scope)
         if lane is None:
             lane = self._lanes[scope] = _Lane(scope)
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        lane.waiting.append((submission, answer))
+        lane.waiting.append((submission, answer, size))
         lane.events += len(submission.events)
         self._waiting_events += len(submission.events)
+        self._waiting_bytes += size
         if not lane.flushes or (lane.flushes < _FLUSHES_OF_A_PROJECT and lane.events >= _WORTH_A_FLUSH):
             lane.flushes += 1
             task = asyncio.create_task(self._drain(lane))
@@ -97,11 +114,12 @@ class IngestQueue:
             length = len(lane.waiting[0][0].events)
             if batch and size + length > _MOST_EVENTS_OF_A_FLUSH:
                 break
-            entry = lane.waiting.popleft()
+            submission, answer, body_size = lane.waiting.popleft()
             lane.events -= length
             self._waiting_events -= length
-            if not entry[1].cancelled():
-                batch.append(entry)
+            self._waiting_bytes -= body_size
+            if not answer.cancelled():
+                batch.append((submission, answer))
                 size += length
         return batch
 

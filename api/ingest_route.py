@@ -113,28 +113,29 @@ async def take(request: Request, shape: Shape, source: str, *, header_key: bool 
     the key, 400 or 422 for the body, 422 for event times, 429 and 503.
     """
     caller, presented = await guessed(request)
-    received = await _read(request, shape)
+    queue = _queue_of(request)
+    queue.require_room()
+    body = await request.body()
+    received = _read(request, body, shape)
     if header_key and received.events[0].key is None:
         received.events[0].key = _header_key(request)
-    queue = _queue_of(request)
-    outcome = await queue.submit(caller.scope, Submission(received.events, source, presented))
+    outcome = await queue.submit(caller.scope, Submission(received.events, source, presented), size=len(body))
     if outcome.key_changed:
         caller = await authenticated_again(request)
-        outcome = await queue.submit(caller.scope, Submission(received.events, source))
+        outcome = await queue.submit(caller.scope, Submission(received.events, source), size=len(body))
     if outcome.problem is None:
         return received, outcome
     timely = received.without(outcome.problem) if shape.partial else None
     if timely is None:
         raise outcome.problem
-    outcome = await queue.submit(caller.scope, Submission(timely.events, source))
+    outcome = await queue.submit(caller.scope, Submission(timely.events, source), size=len(body))
     if outcome.problem is not None:
         raise outcome.problem
     return timely, outcome
 
 
-async def _read(request: Request, shape: Shape) -> Received:
+def _read(request: Request, body: bytes, shape: Shape) -> Received:
     media_type = media_type_of(request.headers.get("content-type", ""))
-    body = await request.body()
     if is_cloud_event(media_type, request.headers):
         return read_cloud_events(body, media_type, request.headers, shape)
     return read_events(body, shape)
