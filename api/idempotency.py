@@ -30,8 +30,9 @@ DOCUMENTED: Final[dict[str, Any]] = {
             "required": False,
             "schema": {"type": "string", "minLength": 1, "maxLength": _LONGEST_KEY},
             "description": "Makes it safe to send the request again: the first answer is replayed (with "
-            "`Idempotency-Replayed: true`) for at least 24 hours. Another body under the same key is 422, a second "
-            "request while the first one runs 409.",
+            "`Idempotency-Replayed: true`) for at least 24 hours, to any API key of the project with the same role. "
+            "Another body, or an API key with another role, under the same key is 422, a second request while the "
+            "first one runs 409.",
         }
     ]
 }
@@ -65,7 +66,9 @@ async def once(request: Request, work: Callable[[Request], Awaitable[Response]])
 async def _asked(request: Request, who: Caller, key: str) -> Asked:
     # /api/v1 and /v1 are the same routes (conflicts C1).
     route = f"{request.method} {request.url.path.removeprefix('/api')}"
-    said = hashlib.sha256(request.url.query.encode() + b"\x00" + await request.body())
+    # Any key of the project may repeat a request (C6), but not one that might not have made it.
+    privilege = f"{who.kind}:{who.role}".encode()
+    said = hashlib.sha256(b"\x00".join((privilege, request.url.query.encode(), await request.body())))
     return Asked(project_id=who.project_id, route=route, key=key, request_hash=said.digest())
 
 
@@ -101,7 +104,8 @@ async def _settle(answer: Response, asked: Asked, database: Database, scope: Pro
 
 def _refusal(refused: Refused) -> Problem:
     if refused.reason == "other_request":
-        detail = "This Idempotency-Key was used with another body; use a new key for a new request."
+        used = "This Idempotency-Key was used with another body, or by an API key with another role"
+        detail = f"{used}; use a new key for a new request."
         return Problem(422, "idempotency_key_reused", detail)
     detail = "The first request with this Idempotency-Key is still being handled; ask again shortly."
     return Problem(409, "idempotency_in_progress", detail, headers={"Retry-After": "1"})

@@ -186,12 +186,15 @@ def after_close(state: SubscriptionState, invoice: OpenInvoice | None) -> Subscr
 
 
 def followed(state: SubscriptionState, invoice: OpenInvoice) -> SubscriptionState:
-    """Give the state that follows an open invoice; the oldest idle one makes room if there are too many."""
+    """Give the state that follows an open invoice; the oldest idle one makes room if there are too many.
+
+    One for which something is scheduled is never dropped, however many there are: nothing else would collect it.
+    """
     if state.invoice(invoice.invoice_id) is not None:
         return state
     kept = state.invoices
     if len(kept) >= MOST_OPEN_INVOICES:
-        idle = next((other for other in kept if other.is_waiting), kept[0])
+        idle = next((other for other in kept if other.is_waiting), None)
         kept = tuple(other for other in kept if other is not idle)
     return _changed(state, invoices=(*kept, invoice))
 

@@ -80,6 +80,22 @@ async def test_keys_are_of_one_project(service: Service, counter: Counter) -> No
     assert counter.calls == 2
 
 
+async def test_any_key_of_the_project_may_repeat_a_request_if_its_role_is_the_same(
+    service: Service, counter: Counter
+) -> None:
+    owner = bearer(await service.key())
+    named = {"Idempotency-Key": "order-1"}
+    first = await service.http.post("/v1/work", json={}, headers={**owner, **named})
+    for role, status in (("OWNER", 201), ("DEVELOPER", 422)):
+        made = await service.http.post("/v1/api-keys", json={"name": role, "role": role}, headers=owner)
+        assert made.status_code == 201, made.text
+        other = bearer(made.json()["key"])
+        answer = await service.http.post("/v1/work", json={}, headers={**other, **named})
+        assert answer.status_code == status, answer.text
+        assert (answer.json() == first.json()) == (status == 201)
+    assert counter.calls == 1
+
+
 async def test_refusals_are_kept_and_failures_are_not(service: Service, counter: Counter) -> None:
     key = bearer(await service.key())
     for _ in range(2):

@@ -297,6 +297,16 @@ def test_followed_invoices_are_bounded() -> None:
     assert state.invoice(UUID(int=100)) is None
 
 
+def test_an_invoice_with_something_scheduled_is_never_dropped() -> None:
+    retried = [invoice(number, next_attempt_at=MARCH) for number in range(lifecycle.MOST_OPEN_INVOICES)]
+    full = active(invoices=tuple(retried))
+    after = lifecycle.followed(full, invoice(1000))
+    assert set(retried) < set(after.invoices)
+    asked = lifecycle.followed(after, invoice(1001, status="pending", attempts=1, resolve_at=MARCH))
+    assert asked.invoice(UUID(int=1000)) is None, "the one for which nothing is scheduled makes room"
+    assert len(asked.invoices) == lifecycle.MOST_OPEN_INVOICES + 1
+
+
 def test_the_story_says_what_matters() -> None:
     told = story(active(invoices=(invoice(next_attempt_at=FEBRUARY),), cancel_at=FEBRUARY))
     assert "**active**, plan `growth` version 1" in told

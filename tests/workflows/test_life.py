@@ -9,6 +9,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from billing.subscription import SubscriptionState
+from models.messages.closing import InvoiceClosed
 from models.messages.subscription import Activate, Cancel, ChargeInvoice, InvoiceNow, MigratePlan, Pause, Resume
 from models.problems import Problem
 from models.tables import audit_log, customers, invoices, outbox, sandbox_charges, subscriptions
@@ -184,6 +185,26 @@ async def test_b94_b126_an_invoice_on_demand_is_charged_once_under_ten_parallel_
         assert (refused.value.status, refused.value.code) == (404, "invoice_not_found")
     ledger = await sandbox_ledger(office)
     assert len(ledger) == 1
+
+
+async def test_the_same_invoice_now_again_gives_the_one_invoice(office: Office) -> None:
+    """Sent twice at once, again later, and again to the next worker: one invoice, and each answer names it."""
+    request = InvoiceNow(request_id="i1", cutoff_end=FEBRUARY)
+    async with office.working():
+        _, state = await in_clock(office)
+        ref, commands = ref_of(state), office.commands
+        answers = list(await asyncio.gather(*(commands.invoice_now(ref, request) for _ in range(2))))
+        answers.append(await commands.invoice_now(ref, request))
+    async with office.working():
+        answers.append(await commands.invoice_now(ref, request))
+        # Another update of the workflow with the same request, which the server does not take for the first one.
+        answers.append(
+            await office.handle(state).execute_update(
+                "invoice_now", request, id=f"again-{uuid4().hex}", result_type=InvoiceClosed
+            )
+        )
+    assert len({answer.invoice_id for answer in answers}) == 1
+    assert [kind for kind, _, _ in await bills(office, state)] == ["on_demand"]
 
 
 async def sandbox_ledger(office: Office) -> list[Any]:
