@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from api.errors import FieldErrorDocument, ProblemDocument
+from api.webhook_catalogue import openapi_webhooks
 
 VERSION = "0.1.0"
 
@@ -42,6 +43,7 @@ _TAGS = [
     {"name": "Wallets", "description": "Prepaid credits, drawn on before anything is charged."},
     {"name": "test clocks", "description": "Time that you advance, on the real engine."},
     {"name": "Webhooks", "description": "What is told to you, signed and retried."},
+    {"name": "Notifications", "description": "What the people of a project should look at, each until it was read."},
     {"name": "Integrations", "description": "Third-party systems, and what things are called there."},
     {"name": "Organizations", "description": "Tenants. The bootstrap key creates them; their own keys use them."},
     {"name": "Projects", "description": "Isolated environments of an organization, live or test."},
@@ -100,6 +102,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     components["securitySchemes"] = _SECURITY
     components.setdefault("parameters", {})["XProjectId"] = _PROJECT_HEADER
     document["security"] = [{name: []} for name in _SECURITY]
+    document["webhooks"] = openapi_webhooks()
     for path in document["paths"].values():
         path["parameters"] = [{"$ref": "#/components/parameters/XProjectId"}]
     return document

@@ -14,6 +14,7 @@ from rich.console import Console
 import bench.closing
 import bench.ingestion
 import bench.limits
+import bench.webhooks
 from bench.report import Row, save, show
 
 #: In this order, one after the other, so that they do not share the processors.
@@ -21,6 +22,7 @@ BENCHMARKS: Final[tuple[ModuleType, ...]] = (
     bench.ingestion,
     bench.closing,
     bench.limits,
+    bench.webhooks,
 )
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import change_webhooks
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged
 from billing.numbers import plain
@@ -44,7 +45,7 @@ async def record(
     data: Mapping[str, Any] | None = None,
     occurred_at: datetime | None = None,
 ) -> None:
-    """Write one entry about a resource of a project.
+    """Write one entry about a resource of a project, and the webhook of it if it is told (`change_webhooks.TOLD`).
 
     ``changes`` is ``{"field": {"old": ..., "new": ...}}`` (see ``changes_between``); ``occurred_at`` is in the
     subscription's time and defaults to the wall clock (C11).
@@ -57,6 +58,15 @@ async def record(
         about={"resource_type": resource_type, "resource_id": resource_id, "action": action, "title": title},
         changes=changes,
         data=data,
+        occurred_at=occurred_at,
+    )
+    await change_webhooks.announce(
+        connection,
+        scope.project_id,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        action=action,
+        changes=changes,
         occurred_at=occurred_at,
     )
 

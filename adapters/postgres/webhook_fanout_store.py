@@ -30,19 +30,25 @@ waiting AS MATERIALIZED (
     SELECT id, project_id, payload->>'type' AS type, payload->>'id' AS message_id FROM outbox
     WHERE delivered_at IS NULL AND parked_at IS NULL AND topic = 'webhook' AND (SELECT got FROM lock)
     ORDER BY id LIMIT :most
-), wanted AS (
-    SELECT w.id, array_agg(e.id ORDER BY e.id) AS takers
-    FROM waiting w JOIN webhook_endpoints e ON e.project_id = w.project_id
-    WHERE e.deleted_at IS NULL AND e.status = 'active' AND (e.events = '{}' OR w.type = ANY(e.events))
-      AND NOT EXISTS (SELECT FROM webhook_messages m WHERE m.outbox_id = w.id OR m.id = w.message_id)
-    GROUP BY w.id
+), taken AS MATERIALIZED (
+    SELECT w.id, w.message_id, (
+        SELECT array_agg(e.id ORDER BY e.id) FROM webhook_endpoints e
+        WHERE e.project_id = w.project_id AND e.deleted_at IS NULL AND e.status = 'active'
+          AND (e.events = '{}' OR w.type = ANY(e.events))
+    ) AS takers
+    FROM waiting w
+), wanted AS MATERIALIZED (
+    SELECT t.id, CASE WHEN t.takers IS NOT NULL AND NOT EXISTS (
+        SELECT FROM webhook_messages m WHERE m.outbox_id = t.id OR m.id = t.message_id) THEN t.takers END AS takers
+    FROM taken t
 ), done AS (
-    UPDATE outbox SET delivered_at = clock_timestamp(), attempts = attempts + 1, last_error = NULL
-    WHERE id IN (SELECT id FROM waiting) AND delivered_at IS NULL
-    RETURNING id, project_id, ordering_key, payload, created_at
+    UPDATE outbox o SET delivered_at = clock_timestamp(), attempts = o.attempts + 1, last_error = NULL
+    FROM wanted w WHERE o.id = w.id AND o.delivered_at IS NULL
+    RETURNING o.id, o.project_id, o.ordering_key, o.created_at, w.takers,
+        CASE WHEN w.takers IS NOT NULL THEN o.payload END AS payload
 )
 SELECT counted.rows, d.* FROM (SELECT count(*) AS rows FROM done) counted
-LEFT JOIN (SELECT done.*, wanted.takers FROM done JOIN wanted USING (id)) d ON true
+LEFT JOIN (SELECT * FROM done WHERE takers IS NOT NULL) d ON true
 ORDER BY d.id
 """)
 )

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
@@ -60,9 +60,7 @@ class WebhookEndpointResponse(BaseModel):
     events: list[str] = Field(description="Empty: every type.", examples=[_EVENTS])
     signature_algo: str = Field(examples=["hmac"])
     status: Status
-    disabled_reason: str | None = Field(
-        description="Why Durabill disabled it; null if somebody else did."
-    )
+    disabled_reason: str | None = Field(description="Why Durabill disabled it; null if somebody else did.")
     failing_since: datetime | None = Field(description="The first failed attempt since something was last accepted.")
     old_secret_until: datetime | None = Field(description="Until when the secret before the present one signs as well.")
     created_at: datetime
@@ -163,6 +161,10 @@ class WebhookDeliveryAttemptResponse(BaseModel):
     attempted_at: datetime
 
 
+#: What the id of the object is called in the data of some types.
+_ID_OF: Final = {"usage_alert": "alert_id", "usage_threshold": "threshold_id"}
+
+
 def endpoint_document(row: Any, secret: str | None = None) -> dict[str, Any]:
     """Show an endpoint's row, with its secret only where it has just been made."""
     shown = {name: getattr(row, name) for name in WebhookEndpointResponse.model_fields}
@@ -196,7 +198,7 @@ def hook_document(row: Any, *, max_retries: int) -> dict[str, Any]:
         "endpoint_id": row.endpoint_id,
         "webhook_type": row.webhook_type,
         "object_type": object_type,
-        "object_id": parse_id(str(row.payload["data"].get(f"{object_type}_id"))),
+        "object_id": parse_id(str(row.payload["data"].get(_ID_OF.get(object_type, f"{object_type}_id")))),
         "payload": row.payload,
         "sequence": row.sequence,
         "status": row.status,
