@@ -10,13 +10,16 @@ from sqlalchemy import ColumnElement, Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.audit_store import Actor, changes_between, record
+from adapters.postgres.audit_store import Actor, record
+from adapters.postgres.changing import Resource, note
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.resolver import Kind
 from models.identifiers import new_id, shown_id
-from models.problems import conflict, not_found
+from models.problems import conflict
 from models.tables import add_ons, applied_add_ons, customers
+
+RESOURCE: Final = Resource(add_ons, "add_on", "Add-on", shares_keys=True)
 
 ADD_ON: Final = Kind("add_on", add_ons, codes=("code",))
 
@@ -40,7 +43,7 @@ async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
     row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("add_on_exists", f"This project has an add-on with the code {values['code']!r} already.")
-    await _note(connection, scope, actor, row, "created")
+    await note(connection, scope, actor, RESOURCE, row=row, action="created")
     return row
 
 
@@ -52,36 +55,11 @@ async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> t
     return (await connection.execute(statement)).all(), int(total or 0)
 
 
-async def locked(connection: AsyncConnection, row: Row[Any]) -> Row[Any]:
-    """Read an add-on again and keep others from changing it until the transaction ends.
-
-    Raises `Problem` 404 if it was deleted meanwhile.
-    """
-    statement = select(add_ons).where(add_ons.c.id == row.id, _LIVING).with_for_update(key_share=True)
-    found = (await connection.execute(statement)).one_or_none()
-    if found is None:
-        raise not_found("add_on", row.code)
-    return found
-
-
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
-    """Change columns of an add-on that `locked` gave; what is applied already keeps its amount."""
-    changes = changes_between(row._asdict(), values)
-    if not changes:
-        return row
-    statement = update(add_ons).where(add_ons.c.id == row.id).values(**values, updated_at=func.clock_timestamp())
-    changed: Row[Any] = (await connection.execute(statement.returning(add_ons))).one()
-    await _note(connection, scope, actor, row, "updated", changes=changes)
-    return changed
-
-
 async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
     """Hide an add-on that `locked` gave, and free its code; fees that were applied are still invoiced."""
     hidden = update(add_ons).where(add_ons.c.id == row.id).values(deleted_at=func.clock_timestamp())
     await connection.execute(hidden)
-    await _note(connection, scope, actor, row, "deleted")
+    await note(connection, scope, actor, RESOURCE, row=row, action="deleted")
 
 
 @dataclass(frozen=True)
@@ -166,24 +144,3 @@ async def application_counts(connection: AsyncConnection, project_id: UUID) -> d
         .group_by(add_ons.c.id)
     )
     return {shown_id("add_on", found): int(number) for found, number in (await connection.execute(statement)).all()}
-
-
-async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
-    row: Row[Any],
-    action: str,
-    *,
-    changes: Mapping[str, Any] | None = None,
-) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
-        resource_type="add_on",
-        resource_id=row.id,
-        action=action,
-        title=f"Add-on {row.code} {action}",
-        changes=changes,
-    )

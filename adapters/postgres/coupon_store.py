@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Row, Select, String, case, cast, func, or_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.audit_store import Actor, changes_between, record
+from adapters.postgres.audit_store import Actor, record
+from adapters.postgres.changing import Resource, note
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.resolver import Kind
@@ -19,6 +20,8 @@ from billing.discounts import uses_of
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
 from models.tables import applied_coupons, coupons, customers, invoice_lines, invoices
+
+RESOURCE: Final = Resource(coupons, "coupon", "Coupon", shares_keys=True)
 
 COUPON: Final = Kind("coupon", coupons, codes=("code",))
 DISCOUNT_LINE: Final = "discount"
@@ -66,7 +69,7 @@ async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
     row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("coupon_exists", f"This project has a coupon with the code {values['code']!r} already.")
-    await _note(connection, scope, actor, row, "created")
+    await note(connection, scope, actor, RESOURCE, row=row, action="created")
     return row
 
 
@@ -89,26 +92,6 @@ async def listed(
     total = await connection.scalar(select(func.count()).select_from(coupons).where(*wanted))
     statement = paged(select(coupons).where(*wanted), page, coupons.c.id, ORDERABLE)
     return (await connection.execute(statement)).all(), int(total or 0)
-
-
-async def locked(connection: AsyncConnection, row: Row[Any]) -> Row[Any]:
-    """Read a coupon again and keep others from changing or applying it until the transaction ends."""
-    statement = select(coupons).where(coupons.c.id == row.id).with_for_update(key_share=True)
-    found: Row[Any] = (await connection.execute(statement)).one()
-    return found
-
-
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
-    """Change columns of a coupon that `locked` gave; what is applied already stays as it is."""
-    changes = changes_between(row._asdict(), values)
-    if not changes:
-        return row
-    statement = update(coupons).where(coupons.c.id == row.id).values(**values, updated_at=func.clock_timestamp())
-    changed: Row[Any] = (await connection.execute(statement.returning(coupons))).one()
-    await _note(connection, scope, actor, row, "updated", changes=changes)
-    return changed
 
 
 @dataclass(frozen=True)
@@ -230,27 +213,6 @@ async def analytics(connection: AsyncConnection, row: Row[Any]) -> Analytics:
         active_applications=counts.active,
         total_discount_minor=Decimal((await connection.execute(taken)).scalar_one()),
         remaining_uses=None if row.max_redemptions is None else max(0, row.max_redemptions - counts.times),
-    )
-
-
-async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
-    row: Row[Any],
-    action: str,
-    *,
-    changes: Mapping[str, Any] | None = None,
-) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
-        resource_type="coupon",
-        resource_id=row.id,
-        action=action,
-        title=f"Coupon {row.code} {action}",
-        changes=changes,
     )
 
 

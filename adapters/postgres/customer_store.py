@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import billing_entity_store
-from adapters.postgres.audit_store import SYSTEM_ACTOR, Actor, changes_between, record
+from adapters.postgres.audit_store import SYSTEM_ACTOR, Actor
+from adapters.postgres.changing import Resource, note
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged
 from billing.money import to_major
@@ -29,6 +30,8 @@ from models.tables import (
     subscriptions,
     test_clocks,
 )
+
+RESOURCE: Final = Resource(customers, "customer", "Customer")
 
 ORDERABLE: Final = {
     "name": customers.c.name,
@@ -59,7 +62,7 @@ async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
     row = await _insert(connection, scope.project_id, customer_id, given)
     if row is None:
         raise conflict("customer_exists", f"This project has a customer {given['code']!r} already.")
-    await _note(connection, scope, actor, row, "created")
+    await note(connection, scope, actor, RESOURCE, row=row, action="created")
     return row
 
 
@@ -75,7 +78,7 @@ async def lazily_created(connection: AsyncConnection, project_id: UUID, code: st
     organization = await connection.scalar(text("SELECT current_setting('durabill.organization_id', true)"))
     if organization:
         scope = ProjectScope(organization_id=UUID(organization), project_id=project_id)
-        await _note(connection, scope, SYSTEM_ACTOR, row, "created", data={"created_by": "usage"})
+        await note(connection, scope, SYSTEM_ACTOR, RESOURCE, row=row, action="created", data={"created_by": "usage"})
     return row
 
 
@@ -91,7 +94,7 @@ async def organization_customer(connection: AsyncConnection, scope: ProjectScope
     made = await _insert(connection, scope.project_id, new_id(), values)
     if made is None:
         return (await connection.execute(statement)).one()
-    await _note(connection, scope, SYSTEM_ACTOR, made, "created")
+    await note(connection, scope, SYSTEM_ACTOR, RESOURCE, row=made, action="created")
     return made
 
 
@@ -127,29 +130,6 @@ async def by_id(connection: AsyncConnection, customer_id: UUID) -> Row[Any] | No
     return row
 
 
-async def locked(connection: AsyncConnection, row: Row[Any]) -> Row[Any]:
-    """Read a customer again and keep others from changing it; raises `Problem` 404 if it was deleted meanwhile."""
-    statement = select(customers).where(customers.c.id == row.id, customers.c.deleted_at.is_(None)).with_for_update()
-    found = (await connection.execute(statement)).one_or_none()
-    if found is None:
-        raise not_found("customer", row.code)
-    return found
-
-
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
-    """Change columns of a customer that `locked` gave."""
-    changes = changes_between(row._asdict(), values)
-    if not changes:
-        return row
-    statement = update(customers).where(customers.c.id == row.id)
-    statement = statement.values(**values, updated_at=func.clock_timestamp())
-    changed: Row[Any] = (await connection.execute(statement.returning(customers))).one()
-    await _note(connection, scope, actor, row, "updated", changes=changes)
-    return changed
-
-
 async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
     """Hide a customer that `locked` gave, and free its code.
 
@@ -165,7 +145,7 @@ async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
         raise conflict("customer_has_subscriptions", "This customer has subscriptions; end them first.")
     hidden = update(customers).where(customers.c.id == row.id).values(deleted_at=func.clock_timestamp())
     await connection.execute(hidden)
-    await _note(connection, scope, actor, row, "deleted")
+    await note(connection, scope, actor, RESOURCE, row=row, action="deleted")
 
 
 async def usable_clock(connection: AsyncConnection, project_id: UUID, ref: str) -> UUID:
@@ -278,26 +258,3 @@ async def _now(connection: AsyncConnection, row: Row[Any]) -> datetime:
     found = (await connection.execute(statement)).scalar_one()
     assert isinstance(found, datetime)
     return found.astimezone(UTC)
-
-
-async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
-    row: Row[Any],
-    action: str,
-    *,
-    changes: Mapping[str, Any] | None = None,
-    data: Mapping[str, Any] | None = None,
-) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
-        resource_type="customer",
-        resource_id=row.id,
-        action=action,
-        title=f"Customer {row.code} {action}",
-        changes=changes,
-        data=data,
-    )

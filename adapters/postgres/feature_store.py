@@ -8,13 +8,16 @@ from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.audit_store import Actor, changes_between, record
+from adapters.postgres.audit_store import Actor
+from adapters.postgres.changing import Resource, note
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged
 from billing.entitlements import FeatureType
 from models.identifiers import new_id, shown_id
 from models.problems import conflict, not_found
 from models.tables import entitlements, features, plans
+
+RESOURCE: Final = Resource(features, "feature", "Feature")
 
 ORDERABLE: Final = {
     "name": features.c.name,
@@ -30,7 +33,7 @@ async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
     row = await _insert(connection, scope, values)
     if row is None:
         raise conflict("feature_exists", f"This project has a feature with the code {values['code']!r} already.")
-    await _note(connection, scope, actor, row, "created")
+    await note(connection, scope, actor, RESOURCE, row=row, action="created")
     return row
 
 
@@ -58,7 +61,7 @@ async def ensured(
     for code in missing:
         row = await _insert(connection, scope, {"code": code, "name": code, "feature_type": wanted[code]})
         if row is not None:
-            await _note(connection, scope, actor, row, "created", data={"created_by": "plan"})
+            await note(connection, scope, actor, RESOURCE, row=row, action="created", data={"created_by": "plan"})
     if missing:
         found = await _held(connection, scope.project_id, wanted)
     for code in wanted.keys() - found.keys():
@@ -102,32 +105,6 @@ async def plan_counts(connection: AsyncConnection, project_id: UUID) -> dict[str
     return {shown_id("feature", found): int(number) for found, number in (await connection.execute(statement)).all()}
 
 
-async def locked(connection: AsyncConnection, row: Row[Any]) -> Row[Any]:
-    """Read a feature again and keep others from changing or granting it until the transaction ends.
-
-    Raises `Problem` 404 if it was deleted meanwhile.
-    """
-    statement = select(features).where(features.c.id == row.id, _LIVING).with_for_update()
-    found = (await connection.execute(statement)).one_or_none()
-    if found is None:
-        raise not_found("feature", row.code)
-    return found
-
-
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
-    """Change columns of a feature that `locked` gave."""
-    changes = changes_between(row._asdict(), values)
-    if not changes:
-        return row
-    statement = update(features).where(features.c.id == row.id)
-    statement = statement.values(**values, updated_at=func.clock_timestamp())
-    changed: Row[Any] = (await connection.execute(statement.returning(features))).one()
-    await _note(connection, scope, actor, row, "updated", changes=changes)
-    return changed
-
-
 async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
     """Hide a feature that `locked` gave, and free its code.
 
@@ -143,27 +120,4 @@ async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
         raise conflict("feature_in_use", "A plan grants this feature; delete the entitlements first.")
     hidden = update(features).where(features.c.id == row.id).values(deleted_at=func.clock_timestamp())
     await connection.execute(hidden)
-    await _note(connection, scope, actor, row, "deleted")
-
-
-async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
-    row: Row[Any],
-    action: str,
-    *,
-    changes: Mapping[str, Any] | None = None,
-    data: Mapping[str, Any] | None = None,
-) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
-        resource_type="feature",
-        resource_id=row.id,
-        action=action,
-        title=f"Feature {row.code} {action}",
-        changes=changes,
-        data=data,
-    )
+    await note(connection, scope, actor, RESOURCE, row=row, action="deleted")

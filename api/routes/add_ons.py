@@ -2,7 +2,7 @@
 
 from fastapi import Request, Response
 
-from adapters.postgres import add_on_store
+from adapters.postgres import add_on_store, changing
 from adapters.postgres.add_on_store import ADD_ON
 from adapters.postgres.resolver import CUSTOMER, required
 from api.deps import CallerDep, DatabaseDep
@@ -68,7 +68,7 @@ async def apply_add_on(body: ApplyAddOn, caller: CallerDep, database: DatabaseDe
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, ADD_ON, body.add_on_code)
         customer = await required(connection, caller.project_id, CUSTOMER, body.customer_id)
-        row = await add_on_store.locked(connection, found)
+        row = await changing.locked(connection, add_on_store.RESOURCE, found)
         wanted = application(body, row, customer)
         made = await add_on_store.apply(connection, caller.scope, caller.actor, row, wanted)
     return created(shown_applied_add_on(made))
@@ -101,9 +101,11 @@ async def update_add_on(code: Ref, body: AddOnChange, caller: CallerDep, databas
     """Change what is sent; the code is stable (422), and what is applied already keeps its amount."""
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, ADD_ON, code)
-        row = await add_on_store.locked(connection, found)
+        row = await changing.locked(connection, add_on_store.RESOURCE, found)
         columns = changed_columns(body, row)
-        changed = await add_on_store.change(connection, caller.scope, caller.actor, row, columns)
+        changed = await changing.change(
+            connection, caller.scope, caller.actor, add_on_store.RESOURCE, row=row, values=columns
+        )
     return reply(shown_add_on(changed))
 
 
@@ -112,7 +114,7 @@ async def delete_add_on(code: Ref, caller: CallerDep, database: DatabaseDep) -> 
     """Delete an add-on; fees that were applied are still invoiced."""
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, ADD_ON, code)
-        row = await add_on_store.locked(connection, found)
+        row = await changing.locked(connection, add_on_store.RESOURCE, found)
         await add_on_store.delete(connection, caller.scope, caller.actor, row)
     return no_content()
 

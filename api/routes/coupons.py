@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from adapters.postgres import clock_store, coupon_store
+from adapters.postgres import changing, clock_store, coupon_store
 from adapters.postgres.coupon_store import COUPON, Application
 from adapters.postgres.resolver import CUSTOMER, required
 from api.deps import CallerDep, DatabaseDep
@@ -86,7 +86,7 @@ async def apply_coupon(body: ApplyCoupon, caller: CallerDep, database: DatabaseD
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, COUPON, body.coupon_code)
         customer = await required(connection, caller.project_id, CUSTOMER, body.customer_id)
-        row = await coupon_store.locked(connection, found)
+        row = await changing.locked(connection, coupon_store.RESOURCE, found)
         at = await clock_store.now(connection, customer.test_clock_id)
         wanted = Application(customer=customer, at=at, terms=own_terms(body, row))
         made = await coupon_store.apply(connection, caller.scope, caller.actor, row, wanted)
@@ -121,9 +121,11 @@ async def update_coupon(code: Ref, body: CouponChange, caller: CallerDep, databa
     """Change names, expiration or status; what the coupon takes off, and how often, is stable (422)."""
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, COUPON, code)
-        row = await coupon_store.locked(connection, found)
+        row = await changing.locked(connection, coupon_store.RESOURCE, found)
         columns = changed_columns(body, row)
-        changed = await coupon_store.change(connection, caller.scope, caller.actor, row, columns)
+        changed = await changing.change(
+            connection, caller.scope, caller.actor, coupon_store.RESOURCE, row=row, values=columns
+        )
     return reply(shown_coupon(changed))
 
 
@@ -132,8 +134,10 @@ async def terminate_coupon(code: Ref, caller: CallerDep, database: DatabaseDep) 
     """Let nobody apply the coupon any more; customers who hold it keep it. The code stays taken."""
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, COUPON, code)
-        row = await coupon_store.locked(connection, found)
-        await coupon_store.change(connection, caller.scope, caller.actor, row, {"status": "terminated"})
+        row = await changing.locked(connection, coupon_store.RESOURCE, found)
+        await changing.change(
+            connection, caller.scope, caller.actor, coupon_store.RESOURCE, row=row, values={"status": "terminated"}
+        )
     return no_content()
 
 

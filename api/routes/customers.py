@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
 
-from adapters.postgres import billing_entity_store, customer_store
+from adapters.postgres import billing_entity_store, changing, customer_store
 from adapters.postgres.resolver import CUSTOMER, required
 from api.deps import CallerDep, DatabaseDep
 from api.pagination import LISTED, PageDep, listed
@@ -113,13 +113,15 @@ async def update_customer(customer_id: Ref, body: CustomerChange, caller: Caller
     """Change what is sent; the rest stays (conflicts C18)."""
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, CUSTOMER, customer_id)
-        row = await customer_store.locked(connection, found)
+        row = await changing.locked(connection, customer_store.RESOURCE, found)
         columns = changed_columns(body, row)
         if entity_refs(body):
             columns["billing_entity_id"] = await billing_entity_store.named(
                 connection, caller.project_id, entity_refs(body)
             )
-        changed = await customer_store.change(connection, caller.scope, caller.actor, row, columns)
+        changed = await changing.change(
+            connection, caller.scope, caller.actor, customer_store.RESOURCE, row=row, values=columns
+        )
         by = await customer_store.billed_by(connection, caller.project_id, [changed])
     return reply(shown_customer(changed, by[changed.billing_entity_id]))
 
@@ -129,6 +131,6 @@ async def delete_customer(customer_id: Ref, caller: CallerDep, database: Databas
     """Delete a customer; 409 with invoices or with subscriptions that have not ended."""
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, CUSTOMER, customer_id)
-        row = await customer_store.locked(connection, found)
+        row = await changing.locked(connection, customer_store.RESOURCE, found)
         await customer_store.delete(connection, caller.scope, caller.actor, row)
     return no_content()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from adapters.postgres import feature_store
+from adapters.postgres import changing, feature_store
 from adapters.postgres.resolver import FEATURE, required
 from api.deps import CallerDep, DatabaseDep
 from api.pagination import LISTED, PageDep, listed
@@ -85,9 +85,11 @@ async def update_feature(code: Ref, body: FeatureChange, caller: CallerDep, data
     """Change what is sent; the code and the type are stable (422)."""
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, FEATURE, code)
-        row = await feature_store.locked(connection, found)
+        row = await changing.locked(connection, feature_store.RESOURCE, found)
         columns = changed_feature_columns(body, row)
-        changed = await feature_store.change(connection, caller.scope, caller.actor, row, columns)
+        changed = await changing.change(
+            connection, caller.scope, caller.actor, feature_store.RESOURCE, row=row, values=columns
+        )
     return reply(shown_feature(changed))
 
 
@@ -96,6 +98,6 @@ async def delete_feature(code: Ref, caller: CallerDep, database: DatabaseDep) ->
     """Delete a feature; 409 while a plan grants it."""
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, FEATURE, code)
-        row = await feature_store.locked(connection, found)
+        row = await changing.locked(connection, feature_store.RESOURCE, found)
         await feature_store.delete(connection, caller.scope, caller.actor, row)
     return no_content()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
-from adapters.postgres import customer_store, organization_store, plan_store, usage_report_store
+from adapters.postgres import changing, customer_store, organization_store, plan_store, usage_report_store
 from api import portal_view
 from api.deps import DatabaseDep
 from api.pagination import LISTED, PageDep, listed
@@ -67,8 +67,10 @@ async def update_profile(body: PortalProfileUpdate, caller: PortalDep, database:
     """Change the own name, email or time zone; what is not sent stays."""
     values = body.model_dump(exclude_none=True)
     async with database.transaction(caller.scope) as connection:
-        row = await customer_store.locked(connection, await customer_of(connection, caller))
-        changed = await customer_store.change(connection, caller.scope, caller.actor, row, values)
+        row = await changing.locked(connection, customer_store.RESOURCE, await customer_of(connection, caller))
+        changed = await changing.change(
+            connection, caller.scope, caller.actor, customer_store.RESOURCE, row=row, values=values
+        )
         return reply(await portal_view.shown_to_itself(connection, caller, changed))
 
 
