@@ -3,15 +3,18 @@
 What only the local stack needs is imported by the commands that need it: the container image does not carry it.
 """
 
+import asyncio
 import json
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Column, Table
 
 from devstack.processes import StackError
@@ -25,6 +28,8 @@ keys = typer.Typer(help="The keys of the local stack.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 events = typer.Typer(help="The events that are stored.", no_args_is_help=True)
 app.add_typer(events, name="events")
+imports = typer.Typer(help="Bring data in from files.", no_args_is_help=True)
+app.add_typer(imports, name="import")
 verify = typer.Typer(help="Checks of what is stored.", no_args_is_help=True)
 app.add_typer(verify, name="verify")
 console = Console(highlight=False)
@@ -172,12 +177,26 @@ def verify_usage(
     raise typer.Exit(1 if any(each["differences"] for each in found) else 0)
 
 
+def _database_url() -> str:
+    """Give DATABASE_URL, or else the database of the local stack, if it runs."""
+    configured = settings()
+    if "database_url" not in configured.model_fields_set:
+        from devstack.embedded_postgres import EmbeddedPostgres
+        from devstack.home import Home
+
+        directory = EmbeddedPostgres(Home(configured.home).postgres).socket_directory
+        ports = [path.name.rpartition(".")[2] for path in directory.glob(".s.PGSQL.*") if path.name[-1].isdigit()]
+        if ports:
+            return f"postgresql://durabill@/durabill?host={quote(str(directory), safe='')}&port={ports[0]}"
+    return configured.database_url.get_secret_value()
+
+
 async def _verified_usage(project: str | None, *, quiet: bool) -> list[dict[str, Any]]:
     """Check one project after the other, saying how far it has come."""
     from adapters.postgres import usage_check_store
     from adapters.postgres.database import Database
 
-    database = Database(settings().database_url.get_secret_value(), pool_size=2)
+    database = Database(_database_url(), pool_size=2)
     found: list[dict[str, Any]] = []
     try:
         for scope in await usage_check_store.all_projects(database):
@@ -204,6 +223,41 @@ async def _verified_usage(project: str | None, *, quiet: bool) -> list[dict[str,
     if project is not None and not found:
         raise StackError(f"There is no project {project}.")
     return found
+
+
+@imports.command("events")
+def import_events(
+    file: Annotated[Path, typer.Argument(help="A .ndjson, .jsonl, .csv or .parquet file.")],
+    url: Annotated[str | None, typer.Option(help="The API; default: the local stack's.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="A file with an API key; default: the demo_key.")] = None,
+) -> None:
+    """Send a file's events through the API. Interrupted, start it again: it goes on where it stopped.
+
+    Each line counts once however often it is sent. Faulty lines are listed in FILE.faulty.ndjson; then the exit code
+    is 1.
+    """
+    from devstack.event_files import size_of
+    from devstack.event_import import Import
+    from devstack.home import Home
+
+    size = size_of(file)
+    home = settings().home
+    key = Home(home).secret("demo_key") if key_file is None else key_file.read_text().strip()
+    if not key:
+        raise StackError(f"There is no demo_key in {home}; name a file with a key (--key-file).")
+    importing = Import(file, url or f"http://127.0.0.1:{settings().port}", key)
+    if importing.resumes_after:
+        _say(f"going on after line {importing.resumes_after:,}")
+    with Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task(file.name, total=size)
+        report = asyncio.run(importing.run(lambda done: bar.update(task, completed=done)))
+        bar.update(task, completed=size)
+    _say(f"{report.lines:,} lines: {report.stored:,} stored, {report.duplicates:,} there before")
+    for reason, count in sorted(report.skipped.items()):
+        _say(f"{count:,} are kept without counting: {reason}")
+    if report.faulty:
+        _say(f"{report.faulty:,} lines are faulty: {importing.faults}")
+        raise typer.Exit(1)
 
 
 @keys.command("show")

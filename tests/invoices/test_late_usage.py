@@ -2,8 +2,22 @@
 
 from datetime import timedelta
 
+from sqlalchemy import select
+
 from activities.closing import ClosingActivities
-from models.tables import invoice_lines, subscriptions
+from adapters.postgres import correction_store, invoice_change_store, invoice_store
+from adapters.postgres.audit_store import SYSTEM_ACTOR
+from adapters.postgres.correction_store import Replacement
+from models.messages.closing import InvoiceClosed
+from models.tables import (
+    events,
+    invoice_lines,
+    invoices,
+    subscriptions,
+    usage_corrections,
+    wallet_transactions,
+    wallets,
+)
 from tests.support.billing_world import APRIL, JUNE, MAY, World
 
 NOON = timedelta(hours=12)
@@ -67,3 +81,65 @@ async def test_a_final_invoice_holds_what_came_late(world: World, closing: Closi
     await world.use(1_200_000)
     final = await closing.close_periods(world.close("final", start=MAY, end=MAY + timedelta(days=31) / 2))
     assert final.total_minor == 10000 + 2450
+
+
+async def amended(world: World, value: str) -> None:
+    """Let the world's one event say something else."""
+    async with world.database.transaction(world.scope) as connection:
+        key = await connection.scalar(select(events.c.idempotency_key))
+        await correction_store.amend(
+            connection, world.scope, SYSTEM_ACTOR, str(key), replacement=Replacement(value=value), reason=None
+        )
+
+
+async def change(world: World, closed: InvoiceClosed, step: str) -> None:
+    """Finalize or void an invoice."""
+    async with world.database.transaction(world.scope) as connection:
+        row = await invoice_store.view(connection, world.scope.project_id, str(closed.invoice_id), lock=True)
+        await getattr(invoice_change_store, step)(connection, world.scope, SYSTEM_ACTOR, row)
+
+
+async def test_what_an_invoice_would_owe_goes_to_a_wallet(world: World, closing: ClosingActivities) -> None:
+    """100.00 for the calls of April was billed, nothing is left of them: 51.00 more than May's fee."""
+    await world.use(1_200_000)
+    await closing.close_periods(world.close("period"))
+    await amended(world, "0")
+    following = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert (following.total_minor, following.status) == (0, "paid")
+    lines = await world.lines(following.invoice_id)
+    assert [amount for _, amount in lines] == [-10000, 0, 4900, 5100]
+    (wallet,) = await world.rows(wallets)
+    (credit,) = await world.rows(wallet_transactions)
+    assert (wallet.code, wallet.credits_balance, credit.invoice_id) == ("adjustments_usd", 51, following.invoice_id)
+    # The next invoice draws on it, and nothing is adjusted twice.
+    july = JUNE + timedelta(days=30)
+    last = await closing.close_periods(world.close("period", start=JUNE, end=july))
+    row = await world.invoice(last.invoice_id)
+    assert (last.total_minor, row.prepaid_minor, row.status) == (4900, 4900, "paid")
+
+
+async def test_a_negative_draft_gives_its_credit_when_it_is_issued(world: World, closing: ClosingActivities) -> None:
+    await world.use(1_200_000)
+    await closing.close_periods(world.close("period"))
+    await amended(world, "0")
+    draft = await closing.close_periods(world.close(end=MAY, draft=True))
+    assert (draft.status, draft.total_minor, await world.rows(wallets)) == ("draft", 0, [])
+    await change(world, draft, "finalize")
+    (wallet,) = await world.rows(wallets)
+    assert ((await world.invoice(draft.invoice_id)).status, wallet.credits_balance) == ("paid", 100)
+
+
+async def test_a_correction_is_billed_again_when_its_invoice_is_voided(
+    world: World, closing: ClosingActivities
+) -> None:
+    await world.use(200_000)
+    await closing.close_periods(world.close("period"))
+    await amended(world, "1200000")
+    second = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert second.total_minor == 9000 + 4900
+    assert [row.settled_by for row in await world.rows(usage_corrections)] == [second.invoice_id]
+    await change(world, second, "void")
+    july = JUNE + timedelta(days=30)
+    third = await closing.close_periods(world.close("period", start=JUNE, end=july))
+    assert third.total_minor == 9000 + 4900
+    assert len(await world.rows(invoices)) == 3

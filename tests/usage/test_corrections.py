@@ -1,9 +1,9 @@
 """Amending, voiding and replacing events: usage, rollups and keys right after the answer (C3)."""
 
+import asyncio
 from typing import Any
 
 import httpx
-import pytest
 
 from adapters.postgres.database import SYSTEM, Database
 from tests.usage.conftest import Shop
@@ -43,14 +43,9 @@ async def test_an_amended_event_counts_its_new_value(shop: Shop, database: Datab
     assert await rollups(database) == [("2026-03-05", 13.5, 3, 7, 2)]
     (row, *_) = (await shop.http.get("/v1/events/corrections")).json()
     assert (row["kind"], row["old_value"], row["new_value"], row["pending"]) == ("amended", 5, 7, True)
-
-
-async def test_the_same_content_again_changes_nothing(shop: Shop) -> None:
-    await shop.ready()
-    await send_three(shop)
+    # The same content again changes nothing.
     await post(shop.http, "/v1/events/a/amend", {"value": 7})
-    await post(shop.http, "/v1/events/a/amend", {"value": 7})
-    assert len((await shop.http.get("/v1/events/corrections")).json()) == 1
+    assert len((await shop.http.get("/v1/events/corrections")).json()) == 2
 
 
 async def test_a_voided_event_counts_no_more_and_keeps_its_key(shop: Shop, database: Database) -> None:
@@ -58,6 +53,8 @@ async def test_a_voided_event_counts_no_more_and_keeps_its_key(shop: Shop, datab
     await send_three(shop)
     voided = await post(shop.http, "/v1/events/c/void", {"reason": "test run"})
     assert voided["status"] == "voided"
+    (entry,) = (await shop.http.get("/v1/audit_logs", params={"action": "voided"})).json()
+    assert (entry["changes"]["status"], entry["actor_type"]) == ({"old": "counted", "new": "voided"}, "api_key")
     assert await rollups(database) == [("2026-03-05", 7, 2, 5, 2)]
     again = await shop.send(value=9, timestamp=DAY, idempotency_key="c")
     assert again["duplicate"] is True
@@ -66,35 +63,15 @@ async def test_a_voided_event_counts_no_more_and_keeps_its_key(shop: Shop, datab
     assert (await post(shop.http, "/v1/events/c/amend", {"value": 1}, status=409))["code"] == "event_voided"
 
 
-async def test_the_last_event_of_a_day_leaves_no_rollup(shop: Shop, database: Database) -> None:
-    await shop.ready()
-    await shop.send(timestamp=DAY, idempotency_key="only")
-    await post(shop.http, "/v1/events/only/void", {})
-    assert await rollups(database) == []
-
-
-async def test_who_what_and_why_is_in_the_audit_log(shop: Shop) -> None:
+async def test_what_cannot_be_corrected_is_refused(shop: Shop, database: Database) -> None:
     await shop.ready()
     await send_three(shop)
-    await post(shop.http, "/v1/events/a/amend", {"value": 7, "reason": "meter drift"})
-    (entry,) = (await shop.http.get("/v1/audit_logs", params={"action": "amended"})).json()
-    assert entry["changes"]["value"] == {"old": "5", "new": "7"}
-    assert entry["actor_type"] == "api_key"
-    (row,) = (await shop.http.get("/v1/events/corrections")).json()
-    assert (row["reason"], row["actor_type"]) == ("meter drift", "api_key")
-
-
-@pytest.mark.parametrize("path", ["/v1/events/none/amend", "/v1/events/none/void"])
-async def test_an_unknown_event_is_not_found(shop: Shop, path: str) -> None:
-    body = {"value": 1} if path.endswith("amend") else {}
-    assert (await post(shop.http, path, body, status=404))["code"] == "event_not_found"
-
-
-@pytest.mark.parametrize("body", [{}, {"value": "NaN"}, {"value": 1, "timestamp": DAY}, {"properties": []}])
-async def test_a_malformed_amendment_is_refused(shop: Shop, body: dict[str, Any]) -> None:
-    await shop.ready()
-    await shop.send(timestamp=DAY, idempotency_key="a")
-    await post(shop.http, "/v1/events/a/amend", body, status=422)
+    before = await rollups(database)
+    for path, body in (("/v1/events/none/amend", {"value": 1}), ("/v1/events/none/void", {})):
+        assert (await post(shop.http, path, body, status=404))["code"] == "event_not_found"
+    for body in ({}, {"value": "NaN"}, {"value": 1, "timestamp": DAY}, {"properties": []}):
+        await post(shop.http, "/v1/events/a/amend", body, status=422)
+    assert await rollups(database) == before
 
 
 async def test_properties_are_read_as_ingestion_reads_them(shop: Shop, database: Database) -> None:
@@ -157,33 +134,38 @@ async def test_the_same_backfill_again_changes_nothing(shop: Shop, database: Dat
     again = await post(shop.http, "/v1/events/backfill", body)
     assert (again["voided"], again["amended"], again["unchanged"], again["added"]) == (0, 0, 1, 0)
     assert await rollups(database) == before == [("2026-03-05", 1, 1, 1, 1)]
-
-
-async def test_an_empty_backfill_voids_the_window(shop: Shop, database: Database) -> None:
-    await shop.ready()
-    await send_three(shop)
-    body = {**WINDOW, "metric_key": "api_calls", "reason": "load test", "events": []}
-    assert (await post(shop.http, "/v1/events/backfill", body))["voided"] == 3
+    assert (await post(shop.http, "/v1/events/backfill", {**body, "events": []}))["voided"] == 1
     assert await rollups(database) == []
 
 
-@pytest.mark.parametrize(
-    ("event", "status", "code"),
-    [
-        ({"value": 1, "timestamp": "2026-03-07T00:00:00Z"}, 422, "validation_failed"),
-        ({"value": 1, "timestamp": DAY, "metric_key": "other"}, 422, "validation_failed"),
-        ({"value": 1, "timestamp": DAY, "nonsense": 1}, 422, "invalid_events"),
-        ({"value": 1, "timestamp": DAY, "idempotency_key": "outside"}, 409, "idempotency_conflict"),
-        ({"value": 1, "timestamp": "2026-03-05T11:00:00Z", "idempotency_key": "a"}, 409, "idempotency_conflict"),
-    ],
+WRONG: tuple[tuple[dict[str, Any], int, str], ...] = (
+    ({"timestamp": "2026-03-07T00:00:00Z"}, 422, "validation_failed"),
+    ({"timestamp": DAY, "metric_key": "other"}, 422, "validation_failed"),
+    ({"timestamp": DAY, "nonsense": 1}, 422, "invalid_events"),
+    ({"timestamp": DAY, "idempotency_key": "outside"}, 409, "idempotency_conflict"),
+    ({"timestamp": "2026-03-05T11:00:00Z", "idempotency_key": "a"}, 409, "idempotency_conflict"),
 )
-async def test_a_wrong_backfill_changes_nothing(
-    shop: Shop, database: Database, event: dict[str, Any], status: int, code: str
-) -> None:
+
+
+async def test_a_wrong_backfill_changes_nothing(shop: Shop, database: Database) -> None:
     await shop.ready()
     await send_three(shop)
     await shop.send(timestamp="2026-03-06T00:00:00Z", idempotency_key="outside")
     before = await rollups(database)
-    body = {**WINDOW, "metric_key": "api_calls", "customer_id": "acme", "reason": "x", "events": [event]}
-    assert (await post(shop.http, "/v1/events/backfill", body, status=status))["code"] == code
+    body = {**WINDOW, "metric_key": "api_calls", "customer_id": "acme", "reason": "x"}
+    for event, status, code in WRONG:
+        sent = {**body, "events": [{"value": 1, **event}]}
+        assert (await post(shop.http, "/v1/events/backfill", sent, status=status))["code"] == code
+    await post(shop.http, "/v1/events/backfill", {**body, "events": [], "to_timestamp": DAY[:10]}, status=422)
     assert await rollups(database) == before
+
+
+async def test_corrections_and_ingestion_at_once_leave_exact_rollups(shop: Shop, database: Database) -> None:
+    await shop.ready()
+    for number in range(6):
+        await shop.send(value=number, timestamp=DAY, idempotency_key=f"old-{number}")
+    work = [shop.send(value=1, timestamp=DAY, idempotency_key=f"new-{number}") for number in range(10)]
+    changes = [post(shop.http, f"/v1/events/old-{number}/void", {}) for number in range(3)]
+    changes += [post(shop.http, f"/v1/events/old-{number}/amend", {"value": 10}) for number in (3, 4)]
+    await asyncio.gather(*work, *changes)
+    assert await rollups(database) == [("2026-03-05", 10 + 20 + 5, 13, 10, 1)]
