@@ -14,7 +14,7 @@ from uuid import UUID
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from adapters.postgres import current_totals_store, ended_store, event_months, relay_store
+from adapters.postgres import current_totals_store, ended_store, event_months, reached_store, relay_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.ended_store import Ended
 from adapters.postgres.relay_store import DueMark
@@ -32,6 +32,7 @@ from settings import Settings
 _LOG = logging.getLogger(__name__)
 _BATCH: Final = 500
 _FLUSH: Final = 200
+_REACHED_SECONDS: Final = 0.1
 _FLUSH_AT_ONCE: Final = 20
 _STAND_BY_SECONDS: Final = 2.0
 _PRUNE_SECONDS: Final = 3600.0
@@ -73,6 +74,7 @@ class Relay:
             tasks.create_task(self._watch(connection))
             tasks.create_task(self._repeat("delivery", self._poll_seconds, self.deliver_due))
             tasks.create_task(self._repeat("usage", self._settings.usage_signal_quiet_ms / 1000, self.flush_usage))
+            tasks.create_task(self._repeat("alert lines", _REACHED_SECONDS, self.flush_reached))
             tasks.create_task(self._webhooks.run())
             tasks.create_task(self._repeat("pruning", _PRUNE_SECONDS, self._prune))
             tasks.create_task(self._repeat("clocks", clock_watch.EVERY_SECONDS, self._clocks.look))
@@ -119,8 +121,18 @@ class Relay:
                 busy_ms=settings.usage_signal_busy_ms,
                 limit=_FLUSH,
             )
-            if not marks:
-                return False
+        return await self._flush(marks)
+
+    async def flush_reached(self) -> bool:
+        """Tell at once the subscriptions whose usage has got to an alert's line; answers whether there are more."""
+        async with self._database.transaction(SYSTEM) as connection:
+            marks = await reached_store.reached_marks(connection, rest_seconds=_REACHED_SECONDS, limit=_FLUSH)
+        return await self._flush(marks)
+
+    async def _flush(self, marks: list[DueMark]) -> bool:
+        if not marks:
+            return False
+        async with self._database.transaction(SYSTEM) as connection:
             ended = await ended_store.ended_among(connection, [mark.subscription_id for mark in marks])
             running = [mark for mark in marks if mark.subscription_id not in ended]
             messages = await self._messages(connection, running)
