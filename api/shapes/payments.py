@@ -74,7 +74,19 @@ def whole_minor(amount: Decimal, field: str) -> int:
 class CheckoutRequest(BaseModel):
     """Where the payer comes back to, and who takes the money."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [
+                {
+                    "invoice_id": "INV-20260501-0001",
+                    "success_url": "https://acme.io/paid",
+                    "cancel_url": "https://acme.io/cart",
+                    "provider": "manual",
+                }
+            ]
+        },
+    )
 
     invoice_id: Ref
     success_url: Url
@@ -94,7 +106,9 @@ class CheckoutDocument(BaseModel):
 class RefundRequest(BaseModel):
     """How much is given back; all that is left without an amount."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore", json_schema_extra={"examples": [{"amount_cents": 4900, "reason": "Charged twice"}]}
+    )
 
     amount_cents: Positive | None = None
     amount: Positive | None = None
@@ -109,7 +123,12 @@ class RefundRequest(BaseModel):
 class ManualNotice(BaseModel):
     """What the manual provider's webhook says of a payment."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [{"status": "succeeded", "metadata": {"payment_id": "pay_01jbq4m8d0e7s9t5v2x3y4z5a6"}}]
+        },
+    )
 
     class About(BaseModel):
         """The payment that is meant."""
@@ -266,7 +285,19 @@ def payment_method_document(row: Row[Any], organization_id: UUID) -> dict[str, A
 class SetupRequest(BaseModel):
     """Whose method is to be saved, where the payer comes back to, and at whom."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [
+                {
+                    "customer_id": "cust_acme",
+                    "success_url": "https://acme.io/saved",
+                    "cancel_url": "https://acme.io/account",
+                    "provider": "stripe",
+                }
+            ]
+        },
+    )
 
     customer_id: Ref
     success_url: Url

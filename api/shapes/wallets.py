@@ -109,7 +109,18 @@ class TopUp(BaseModel):
 class Transfer(BaseModel):
     """Credits that go from one wallet to another."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [
+                {
+                    "source_wallet_id": "wal_01jbq4m8d0e7s9t5v2x3y4z5a6",
+                    "target_wallet_id": "wal_01jbq4mb1g3w6x8y2z4a5b7c9d",
+                    "credits": "25",
+                }
+            ]
+        },
+    )
 
     source_wallet_id: Ref
     target_wallet_id: Ref

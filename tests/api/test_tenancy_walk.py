@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import quickstart
 from tests.support.stack import Stack
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.stack
 
@@ -48,10 +49,55 @@ async def _all_of_a(a: httpx.AsyncClient) -> dict[str, list[str]]:
         "organization_id": [organization["id"]],
         "project_id": [project["uuid"], "a-project"],
     }
+    names |= await _newer_of_a(a, str(subscription["id"]), str(draft["id"]))
     names["external_id"] = [*names["customer_id"], *names["subscription_id"]]
     names["id"] = [*names["api_key_id"], *names["project_id"]]
     names["resource_id"] = [each for values in list(names.values()) for each in values]
     return names
+
+
+async def _newer_of_a(a: httpx.AsyncClient, subscription: str, invoice: str) -> dict[str, list[str]]:
+    """Make what only newer routes take: coupons, add-ons, features, wallets, payments, integrations, limits, alerts."""
+    of = {"customer_id": "cust_acme"}
+    coupon = {"code": "A10", "coupon_type": "percentage", "frequency": "forever", "name": "A", "percentage_rate": "10"}
+    await quickstart.made(a, "/v1/coupons", coupon)
+    applied = await quickstart.made(a, "/v1/coupons/apply", {**of, "coupon_code": "A10"})
+    await quickstart.made(a, "/v1/add_ons", {"code": "a-setup", "name": "Of A", "amount_cents": "2500"})
+    await quickstart.made(a, "/v1/billing_entities", {"code": "a-entity", "name": "Of A"})
+    await quickstart.made(a, "/v1/features", {"code": "a-seats", "name": "Of A", "feature_type": "quantity"})
+    grant = {"feature_id": "a-seats", "plan_id": "plan_growth", "value": "10"}
+    entitlement = await quickstart.made(a, "/v1/entitlements", grant)
+    wallet = await quickstart.made(a, "/v1/wallets", {**of, "name": "Of A", "initial_granted_credits": "5"})
+    await quickstart.made(a, f"/v1/invoices/{invoice}/finalize", {})
+
+    async def payments() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await a.get("/v1/payments", params={"invoice_id": invoice})).json()
+        return found
+
+    (payment,) = await eventually(payments, until=lambda found: [each["status"] for each in found] == ["succeeded"])
+    saved = {**of, "provider": "stripe", "provider_payment_method_id": "pm_of_a", "type": "card"}
+    method = await quickstart.made(a, "/v1/payment_methods", saved)
+    settings = {"integration_type": "accounting", "provider_type": "xero", "settings": {"api_key": "of A"}}
+    integration = await quickstart.made(a, "/v1/integrations", settings)
+    alert = {"subscription_id": subscription, "billable_metric_id": "api_calls", "name": "A", "threshold_value": 9}
+    warned = await quickstart.made(a, "/v1/usage_alerts", alert)
+    capped = {"metric_key": "api_calls", "cap": 2_000_000}
+    limit = await quickstart.made(a, f"/v1/subscriptions/{subscription}/limits", capped)
+    asked = {"metric": "api_calls", "quantity": 1, "ttl_seconds": 3600}
+    reservation = await quickstart.made(a, f"/v1/subscriptions/{subscription}/reservations", asked)
+    return {
+        "code": ["A10", "a-setup", "a-entity", "a-seats"],
+        "applied_coupon_id": [applied["id"]],
+        "entitlement_id": [entitlement["id"]],
+        "wallet_id": [wallet["id"]],
+        "payment_id": [payment["id"]],
+        "payment_method_id": [method["id"]],
+        "integration_id": [integration["id"]],
+        "alert_id": [warned["id"]],
+        "plan_code": ["plan_growth"],
+        "limit_id": [limit["id"]],
+        "reservation_id": [reservation["id"]],
+    }
 
 
 def _one_off(customer: str) -> dict[str, Any]:
@@ -61,6 +107,7 @@ def _one_off(customer: str) -> dict[str, Any]:
 
 async def _picture(a: httpx.AsyncClient) -> dict[str, Any]:
     """Everything that A can see; what B does must not change it."""
+    subscription = (await a.get("/v1/subscriptions")).json()[0]["id"]
     paths = (
         "subscriptions",
         "invoices",
@@ -76,6 +123,18 @@ async def _picture(a: httpx.AsyncClient) -> dict[str, Any]:
         "fees",
         "metrics/a_metric/filters",
         "api-keys",
+        "coupons",
+        "add_ons",
+        "billing_entities",
+        "features",
+        "entitlements",
+        "wallets",
+        "payments",
+        "payment_methods",
+        "integrations",
+        "usage_alerts",
+        f"subscriptions/{subscription}/limits",
+        f"subscriptions/{subscription}/reservations",
     )
     seen = {path: (await a.get(f"/v1/{path}", params={"limit": 1000})).json() for path in paths}
     for key in seen["api-keys"]:
