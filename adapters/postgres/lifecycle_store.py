@@ -1,5 +1,6 @@
 """A subscription's row as its workflow writes it: status, times and period, with an audit entry and an outbox row."""
 
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres import audit_store, clock_store, failure_notices, outbox_store, served_version_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
+from billing.subscription import SubscriptionState
 from models.identifiers import shown_id, subscription_workflow_id
 from models.messages.lifecycle import InvoiceStanding, LifecycleAction, RecordLifecycle
 from models.tables import invoices, payment_attempts, subscriptions, usage_marks
@@ -184,16 +186,8 @@ async def _announce(connection: AsyncConnection, step: RecordLifecycle) -> None:
         return
     ref = step.subscription
     shown = shown_id("subscription", ref.subscription_id)
-    await outbox_store.enqueue(
-        connection,
-        project_id=ref.project_id,
-        topic=outbox_store.WEBHOOK,
-        ordering_key=f"subscription:{ref.subscription_id}",
-        payload={
-            "type": webhook,
-            "data": {"subscription_id": shown, "status": step.status, "at": step.at.isoformat(), **_more(step)},
-        },
-    )
+    data = {"subscription_id": shown, "status": step.status, "at": step.at.isoformat(), **_more(step)}
+    await _tell(connection, ref.project_id, ref.subscription_id, webhook, data)
     if step.action == "parked":
         await failure_notices.run_parked(
             connection,
@@ -203,6 +197,26 @@ async def _announce(connection: AsyncConnection, step: RecordLifecycle) -> None:
             at=step.at.isoformat(),
             reason=step.needs_attention or "a step could not be done",
         )
+
+
+async def announce_started(connection: AsyncConnection, state: SubscriptionState, *, at: datetime) -> None:
+    """Tell that a new subscription is active, or in its trial, from its very creation; nothing if it starts later."""
+    if state.status != "pending":
+        shown = shown_id("subscription", state.subscription_id)
+        data = {"subscription_id": shown, "status": state.status, "at": at.isoformat()}
+        await _tell(connection, state.project_id, state.subscription_id, _WEBHOOKS["activated"], data)
+
+
+async def _tell(
+    connection: AsyncConnection, project_id: UUID, subscription_id: UUID, webhook: str, data: dict[str, Any]
+) -> None:
+    await outbox_store.enqueue(
+        connection,
+        project_id=project_id,
+        topic=outbox_store.WEBHOOK,
+        ordering_key=f"subscription:{subscription_id}",
+        payload={"type": webhook, "data": data},
+    )
 
 
 def _more(step: RecordLifecycle) -> dict[str, Any]:

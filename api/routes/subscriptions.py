@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
-from adapters.postgres import alert_store, audit_store, outbox_store, resolver, subscription_store
+from adapters.postgres import alert_store, audit_store, lifecycle_store, outbox_store, resolver, subscription_store
 from adapters.postgres.subscription_store import SubscriptionFilter, View
 from api.pagination import LISTED, PageDep, listed
 from api.responses import created, reply
@@ -89,6 +89,7 @@ async def subscribe(body: NewSubscription, desk: Desk) -> dict[str, Any]:
             data={"status": state.status, "plan": state.plan_code, "plan_version": state.plan_version},
             occurred_at=found.now,
         )
+        await lifecycle_store.announce_started(connection, state, at=found.now)
         state = watching.asked(state) if await alert_store.is_watched(connection, state.plan_id) else state
         await outbox_store.enqueue_subscription_start(connection, state)
         row = await subscription_store.view_by_id(connection, state.subscription_id)

@@ -1,4 +1,4 @@
-"""Webhooks over HTTP, on the whole stack: B161, B162, B164-B168, B182."""
+"""Webhooks over HTTP, on the whole stack: B161, B162, B164-B168, B182 (B163: test_alerts)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -6,9 +6,10 @@ from uuid import UUID
 
 import httpx
 import pytest
+from standardwebhooks import WebhookVerificationError
 
 from tests.support import quickstart
-from tests.support.receiver import Receiver, receiving
+from tests.support.receiver import Received, Receiver, receiving
 from tests.support.stack import Stack
 from tests.waiting import eventually
 
@@ -60,6 +61,9 @@ async def test_b161_b162_b166_b167_an_invoice_is_told_when_it_is_created_and_pai
         assert set(receiver.types()) == {"invoice.created", "invoice.paid"}
         for one in receiver.received:
             assert one.verified(endpoint["secret"])["type"] == one.document["type"]
+            forged = Received(one.path, one.headers, one.body.replace(b'"amount":149', b'"amount":148'))
+            with pytest.raises(WebhookVerificationError):
+                forged.verified(endpoint["secret"])
     assert {"type", "data"} < set(created)
     assert {"amount": 149, "amount_cents": "14900", "currency": "usd", "customer_id": "cust_acme"}.items() <= created[
         "data"
@@ -100,6 +104,9 @@ async def test_b164_b165_attempts_are_on_record_and_a_failed_delivery_is_sent_ag
     assert {one.headers["webhook-id"] for one in receiver.received} == {delivered["message_id"]}
     refused = await client.post(f"{path}/retry")
     assert (refused.status_code, refused.json()["code"]) == (400, "webhook_not_failed")
+    (stats,) = (await client.get("/v1/webhook_endpoints/delivery_stats")).json()
+    assert stats | {"endpoint_id": endpoint["id"], "total": 1, "succeeded": 1, "attempts": 3} == stats
+    assert (stats["failed"], stats["pending"], stats["success_rate"]) == (0, 0, 100)
 
 
 async def test_b164_a_retry_delivers_at_once_and_answers_with_the_result(client: httpx.AsyncClient) -> None:
@@ -115,6 +122,9 @@ async def test_b164_a_retry_delivers_at_once_and_answers_with_the_result(client:
     again = await client.post(f"{path}/retry")
     assert (again.status_code, again.json()["status"]) == (200, "failed")
     assert again.json()["attempts"] > failed["attempts"]
+    (stats,) = (await client.get("/v1/webhook_endpoints/delivery_stats")).json()
+    assert (stats["total"], stats["failed"], stats["success_rate"]) == (1, 1, 0)
+    assert stats["failing_since"] is not None
     async with receiving() as receiver:
         moved = await client.put(f"/v1/webhook_endpoints/{endpoint['id']}", json={"url": receiver.url})
         assert moved.json()["url"] == receiver.url
@@ -217,6 +227,69 @@ async def test_b182_the_pipeline_of_usageflow(stack: Stack) -> None:
         assert created["sequence"] < paid["sequence"]
         assert receiver.received[-1].verified(endpoint["secret"])["data"]["status"] == "paid"
         assert (await client.get(f"/api/invoices/{invoice['id']}")).json()["status"] == "PAID"
+
+
+async def test_b161_b167_every_message_is_in_the_catalogue_and_counts_within_its_resource(
+    stack: Stack, client: httpx.AsyncClient
+) -> None:
+    """One endpoint hears everything: created comes before active, nothing twice, each resource numbered from 1."""
+    webhooks = (await client.get("/openapi.json")).json()["webhooks"]
+    async with receiving() as receiver:
+        endpoint = await quickstart.made(client, "/v1/webhook_endpoints", {"url": receiver.url})
+        subscribed = await quickstart.acme(client)
+        invoice = await quickstart.invoice(client)
+        await quickstart.made(client, f"/v1/invoices/{invoice['id']}/charge", {})
+        await arrived(receiver, "invoice.paid", invoice["id"])
+
+        async def started() -> bool:
+            return "subscription.started" in receiver.types()
+
+        await eventually(started)
+        for one in receiver.received:
+            document = one.verified(endpoint["secret"])
+            schema = webhooks[document["type"]]["post"]["requestBody"]["content"]["application/json"]["schema"]
+            assert set(schema["required"]) <= set(document)
+            assert set(schema["properties"]["data"]["required"]) <= set(document["data"]), document
+    assert {"customer.created", "plan.created", "subscription.created", "invoice.issued"} <= set(receiver.types())
+    told = [one.document for one in receiver.received]
+    assert len({document["id"] for document in told}) == len(told)
+    lives = [d for d in told if d["type"].startswith("subscription.")]
+    assert [d["sequence"] for d in lives] == list(range(1, len(lives) + 1))
+    assert [d["type"] for d in lives][:2] == ["subscription.created", "subscription.started"]
+    assert {d["data"]["subscription_id"] for d in lives} == {subscribed["id"]}
+    bills = sorted((d for d in told if d["type"].startswith("invoice.")), key=lambda d: int(d["sequence"]))
+    assert [d["sequence"] for d in bills] == list(range(1, len(bills) + 1))
+    assert (bills[0]["type"], bills[-1]["type"]) == ("invoice.created", "invoice.paid")
+
+
+async def test_b164_what_an_endpoint_missed_is_sent_again_with_rotated_secrets(client: httpx.AsyncClient) -> None:
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    async with receiving() as receiver:
+        body = {"url": "http://127.0.0.1:9/hooks", "events": ["customer.created"]}
+        endpoint = await quickstart.made(client, "/v1/webhook_endpoints", body)
+        path = f"/v1/webhook_endpoints/{endpoint['id']}"
+        await quickstart.customer(client)
+        failed = await hook(client, "failed")
+        # Disabled: its retries end, and it takes no replay.
+        assert (await client.patch(path, json={"status": "disabled"})).json()["status"] == "disabled"
+        refused = await client.post(f"{path}/replay", json={"since": since.isoformat()})
+        assert (refused.status_code, refused.json()["code"]) == (409, "webhook_endpoint_disabled")
+        assert (await client.get(f"/v1/webhook_endpoints/hooks/{failed['id']}")).json()["next_retry_at"] is None
+        await client.patch(path, json={"status": "active", "url": receiver.url})
+        rotated = await quickstart.made(client, f"{path}/rotate_secret", {"overlap_hours": 1})
+        assert rotated["secret"] not in (endpoint["secret"], None)
+        again = await client.post(f"{path}/replay", json={"since": since.isoformat(), "types": ["customer.created"]})
+        assert (again.status_code, again.json()) == (202, {"replayed": 1, "next_since": None})
+        assert (await hook(client, "succeeded"))["id"] == failed["id"]
+        (one,) = receiver.received
+        assert one.verified(endpoint["secret"]) == one.verified(rotated["secret"])
+        assert one.document["id"] == failed["message_id"]
+    shown = (await client.get(path)).json()
+    assert "secret" not in shown
+    assert shown["old_secret_until"] is not None
+    for wrong in ({}, {"since": "2026-05-01"}, {"since": since.isoformat(), "status": "pending"}):
+        assert (await client.post(f"{path}/replay", json=wrong)).status_code == 422
+    assert (await client.post(f"{path}/rotate_secret", json={"overlap_hours": 999})).status_code == 422
 
 
 async def _pro_plan(client: httpx.AsyncClient, organization: str) -> str:
