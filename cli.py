@@ -260,6 +260,25 @@ def import_events(
         raise typer.Exit(1)
 
 
+@app.command()
+def outbox(
+    release: Annotated[int | None, typer.Option(help="Deliver the row with this number after all.")] = None,
+) -> None:
+    """List messages that nobody could read and that were set aside, or release one when its cause is mended."""
+    import asyncio
+
+    from adapters.postgres import parking_store
+    from adapters.postgres.database import Database
+
+    database = Database(_database_url(), pool_size=1)
+    rows, released = asyncio.run(parking_store.look(database, release=release))
+    if release is not None and not released:
+        raise StackError(f"Row {release} is not set aside.")
+    for row in rows:
+        _say(f"{row.id}  {row.parked_at:%Y-%m-%d %H:%M}  {row.topic} of {row.ordering_key}: {row.last_error}")
+    _say(f"{len(rows)} messages are set aside")
+
+
 @keys.command("show")
 def show_key(
     name: Annotated[str, typer.Argument(help="demo_key or bootstrap_key")] = "demo_key",

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
+from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.notification_store import notify
 from models.tables import outbox, projects
 
@@ -56,10 +56,20 @@ async def parked(connection: AsyncConnection, *, limit: int = 1000) -> Sequence[
     return [ParkedRow(*row) for row in await connection.execute(found.limit(limit))]
 
 
-async def release(connection: AsyncConnection, row_id: int) -> bool:
+async def let_go(connection: AsyncConnection, row_id: int) -> bool:
     """Let the relay deliver a row that was set aside; answers whether there is such a row (system scope)."""
     waiting = update(outbox).where(outbox.c.id == bindparam("row"), text("parked_at IS NOT NULL"))
     changed = await connection.execute(
         waiting.values(parked_at=None, attempts=0, next_attempt_at=func.clock_timestamp()), {"row": row_id}
     )
     return changed.rowcount == 1
+
+
+async def look(database: Database, *, release: int | None) -> tuple[Sequence[ParkedRow], bool]:
+    """Release a row if one is named, then list what is still set aside; tells whether one was released."""
+    try:
+        async with database.transaction(SYSTEM) as connection:
+            released = release is not None and await let_go(connection, release)
+            return await parked(connection), released
+    finally:
+        await database.close()

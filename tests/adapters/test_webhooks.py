@@ -255,8 +255,8 @@ async def test_a_row_that_is_no_message_is_set_aside_and_the_others_go_on(
         assert await webhook_fanout_store.fan_out(connection, limit=10) == webhook_fanout_store.FannedOut(0, 0)
         parked = await parking_store.parked(connection)
         assert [row.last_error.partition(":")[0] for row in parked] == ["KeyError", "KeyError", "TypeError"]
-        assert await parking_store.release(connection, parked[0].id)
-        assert not await parking_store.release(connection, parked[0].id + 1000)
+        assert await parking_store.let_go(connection, parked[0].id)
+        assert not await parking_store.let_go(connection, parked[0].id + 1000)
         # Still no message: set aside again.
         await webhook_fanout_store.fan_out(connection, limit=10)
         assert len(await parking_store.parked(connection)) == 3
