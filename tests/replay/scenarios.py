@@ -10,6 +10,7 @@ from tests.waiting import eventually
 from tests.workflows.conftest import Office
 from tests.workflows.test_durability import break_plan, use
 from tests.workflows.test_life import FEBRUARY, MARCH, START, bills, in_clock, is_over
+from tests.workflows.test_upkeep import late_after_the_end, rollups_checked, window_reprocessed
 from tests.workflows.test_webhook_delivery import webhook_retried
 
 
@@ -75,4 +76,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Office], Awaitable[str]]]] = {
     "parked_and_retried": parked_and_retried,
     "trial_with_grace": trial_with_grace,
     "webhook_retried": webhook_retried,
+    "late_after_the_end": late_after_the_end,
+    "rollups_checked": rollups_checked,
+    "window_reprocessed": window_reprocessed,
 }
