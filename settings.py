@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     continue_as_new_after_events: int = Field(default=4000, ge=50, description="Our own continue-as-new counter.")
     usage_signal_quiet_ms: int = Field(default=250, ge=10, description="Flush delay of a quiet subscription.")
     usage_signal_busy_ms: int = Field(default=1000, ge=10, description="Flush interval of a busy subscription.")
+    usage_signals_per_second: int = Field(
+        default=50, ge=1, description="Most usage told in turn; what gets to an alert's line is told at once."
+    )
     relay_poll_ms: int = Field(default=200, ge=10)
     late_usage_wait_seconds: int = Field(
         default=3600, ge=0, le=30 * 86_400, description="How long late usage of an ended subscription is gathered."

@@ -11,6 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
+import bench.alerts
 import bench.closing
 import bench.ingestion
 import bench.limits
@@ -22,6 +23,7 @@ BENCHMARKS: Final[tuple[ModuleType, ...]] = (
     bench.ingestion,
     bench.closing,
     bench.limits,
+    bench.alerts,
     bench.webhooks,
 )
 

@@ -14,6 +14,7 @@ from adapters.postgres import audit_store, notification_store, outbox_store
 from adapters.postgres.alert_measure_store import Measured, measure
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
+from adapters.postgres.reached_store import ANY_USAGE
 from adapters.postgres.rows import AsyncConnection, Row
 from billing.alerts import Alert, UsageLine, crossed, line_at, nearest, occasion
 from billing.numbers import grouped, plain
@@ -70,7 +71,7 @@ async def look(connection: AsyncConnection, scope: ProjectScope, message: Evalua
     alerts = await _alerts(connection, subscription_id)
     measured = await measure(connection, message, alerts)
     if not alerts and not measured.has_thresholds:
-        await _draw_lines(connection, scope, message, ())
+        await _draw_lines(connection, scope, message, [])
         return AlertsEvaluated(nothing=True)
     fired_before = await _fired_before(connection, alerts, period.start)
     fired: list[_Fired] = []
@@ -87,14 +88,16 @@ async def look(connection: AsyncConnection, scope: ProjectScope, message: Evalua
     for one in fired:
         await _fire(connection, scope, message, one)
     kept = nearest(lines)
-    await _draw_lines(connection, scope, message, kept)
+    each_signal = _needs_each_signal(alerts, fired_before, measured)
+    any_usage = [UsageLine(metric_id=ANY_USAGE, quantity=Decimal(0))] if each_signal else []
+    await _draw_lines(connection, scope, message, [*kept, *any_usage])
     return AlertsEvaluated(
         told=tuple(one.told for one in fired),
         crossed=crossed(measured.thresholds, measured.spend_minor, done=measured.crossed_before),
         spend_minor=measured.spend_minor,
         currency=measured.currency,
         lines=kept,
-        each_signal=_needs_each_signal(alerts, fired_before, measured),
+        each_signal=each_signal,
     )
 
 

@@ -112,21 +112,28 @@ class Relay:
         return await self._delivery.deliver(rows) > 0
 
     async def flush_usage(self) -> bool:
-        """Tell subscriptions their cumulative usage, one signal each; answers whether there may be more."""
+        """Tell subscriptions their cumulative usage in turn, one signal each, at a pace that leaves room for others."""
         settings = self._settings
+        in_a_flush = settings.usage_signals_per_second * settings.usage_signal_quiet_ms // 1000
         async with self._database.transaction(SYSTEM) as connection:
             marks = await relay_store.due_marks(
                 connection,
                 quiet_ms=settings.usage_signal_quiet_ms,
                 busy_ms=settings.usage_signal_busy_ms,
-                limit=_FLUSH,
+                limit=max(1, in_a_flush),
             )
-        return await self._flush(marks)
+        await self._flush(marks)
+        return False
 
     async def flush_reached(self) -> bool:
         """Tell at once the subscriptions whose usage has got to an alert's line; answers whether there are more."""
         async with self._database.transaction(SYSTEM) as connection:
-            marks = await reached_store.reached_marks(connection, rest_seconds=_REACHED_SECONDS, limit=_FLUSH)
+            marks = await reached_store.reached_marks(
+                connection,
+                rest_seconds=_REACHED_SECONDS,
+                interval_seconds=self._settings.usage_signal_busy_ms / 1000,
+                limit=_FLUSH,
+            )
         return await self._flush(marks)
 
     async def _flush(self, marks: list[DueMark]) -> bool:
