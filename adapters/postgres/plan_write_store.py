@@ -185,10 +185,18 @@ def _version_changes(before: VersionDraft, after: VersionDraft) -> dict[str, Any
     )
     if before.charges != after.charges:
         plain["charges"] = {
-            "old": [dict(charge.supplied) for charge in before.charges],
-            "new": [dict(charge.supplied) for charge in after.charges],
+            "old": [_described(charge) for charge in before.charges],
+            "new": [_described(charge) for charge in after.charges],
         }
     return plain
+
+
+def _described(charge: ChargeDraft) -> dict[str, Any]:
+    """Say in the audit log what a charge is: as it was sent, with its filters and its grouping."""
+    more: dict[str, Any] = {"group_by": list(charge.group_by)} if charge.group_by else {}
+    if charge.filters:
+        more["filters"] = [{"match": part.combination.label, **part.supplied} for part in charge.filters]
+    return {**charge.supplied, **more}
 
 
 async def _write_version(
