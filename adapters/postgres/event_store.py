@@ -76,7 +76,10 @@ async def _conditions(connection: AsyncConnection, project_id: UUID, wanted: Eve
         if row is None:
             found.append(sent == ref)
             continue
-        counts = column == row.id if kind == CUSTOMER else and_(events.c.status == COUNTED, column == row.id)
+        counts = and_(events.c.status == COUNTED, column == row.id)
+        if kind == CUSTOMER:
+            held = await _subscriptions_of(connection, project_id, row.id)
+            counts = and_(counts, events.c.subscription_id.in_(held))
         found.append(or_(counts, and_(events.c.status != COUNTED, or_(column == row.id, sent == ref))))
     if wanted.status is not None:
         found.append(events.c.status == wanted.status)
@@ -85,6 +88,14 @@ async def _conditions(connection: AsyncConnection, project_id: UUID, wanted: Eve
     if wanted.end is not None:
         found.append(events.c.occurred_at < wanted.end)
     return found
+
+
+async def _subscriptions_of(connection: AsyncConnection, project_id: UUID, customer_id: UUID) -> list[UUID]:
+    """Give the subscriptions that may hold a customer's events: its own and the organization's (C9)."""
+    organizations = select(customers.c.id).where(customers.c.project_id == project_id, customers.c.is_organization)
+    owners = or_(subscriptions.c.customer_id == customer_id, subscriptions.c.customer_id.in_(organizations))
+    statement = select(subscriptions.c.id).where(subscriptions.c.project_id == project_id, owners)
+    return list((await connection.execute(statement)).scalars())
 
 
 async def listed(

@@ -24,7 +24,6 @@ def upgrade() -> None:
     _checks()
     _reprocessings()
     _served_versions()
-    op.create_index("ix_events_customer_id", "events", ["customer_id", "id"])
     op.create_index(
         "ix_events_uncounted", "events", ["project_id", "occurred_at"], postgresql_where=sa.text("status <> 'counted'")
     )
@@ -35,7 +34,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Go back to the revision before."""
     op.drop_index("ix_events_uncounted", "events")
-    op.drop_index("ix_events_customer_id", "events")
     for table in TABLES:
         op.drop_table(table)
 

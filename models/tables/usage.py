@@ -58,8 +58,7 @@ events = Table(
         "occurred_at",
         postgresql_where=text("status = 'counted'"),
     ),
-    # A customer's events, newest first, and what does not count: to be reprocessed, or voided
-    Index("ix_events_customer_id", "customer_id", "id"),
+    # What does not count: to be reprocessed, or voided
     Index("ix_events_uncounted", "project_id", "occurred_at", postgresql_where=text("status <> 'counted'")),
     postgresql_partition_by="RANGE (occurred_at)",
 )
