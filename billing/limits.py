@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from billing.aggregating import number_of
-from billing.charges import Charge, Dynamic
+from billing.charges import Charge, Dynamic, Percentage
 from billing.numbers import ExactDecimal, Quantity, exact
 from billing.period import Period
 from billing.rating import rate
@@ -19,7 +19,7 @@ from billing.usage import NO_USAGE, GroupUsage, Usage
 
 
 class Held(BaseModel):
-    """Quantity of a metric that is reserved, by `count` reservations whose events will have these properties."""
+    """Quantity of a metric that is reserved, by `count` equal reservations whose events will have these properties."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,6 +27,12 @@ class Held(BaseModel):
     quantity: Quantity
     count: int = 1
     properties: Mapping[str, object] = {}
+
+    @property
+    def each(self) -> Decimal:
+        """The quantity of one of them, which all have."""
+        with exact():
+            return self.quantity / self.count
 
 
 class Standing(BaseModel):
@@ -84,6 +90,11 @@ def _with(charge: Charge, usage: Usage, held: Sequence[Held]) -> Usage:
 
 def _raised(charge: Charge, usage: Usage, own: Sequence[Held]) -> Usage:
     if not own:
+        return usage
+    if isinstance(charge.model, Percentage) and charge.model.per_event:
+        for each in own:
+            for _ in range(each.count):
+                usage = charge.model.with_event(usage, each.each)
         return usage
     with exact():
         return usage.model_copy(

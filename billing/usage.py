@@ -12,10 +12,11 @@ from billing.scope import Group
 class Usage(BaseModel):
     """The usage of one charge in one period.
 
-    `quantity` is the metric's aggregated quantity, `events` the number of events behind it, and `priced` the sum of
-    price x quantity in major units over the events, which only a dynamic charge reads. A charge with group_by has its
-    parts in `groups`, each priced by itself. `metric_name` and `unit` are the metric's now: a rename shows on the next
-    invoice, whatever a process remembers of the plan.
+    `quantity` is the metric's aggregated quantity, `events` the number of events behind it. `priced` is what the events
+    cost by themselves in major units: the sum of price x quantity for a dynamic charge, and what a percentage that
+    prices single events asks for them; then `charged_value` and `charged_events` are what its allowances leave (R7). A
+    charge with group_by has its parts in `groups`, each priced by itself. `metric_name` and `unit` are the metric's
+    now: a rename shows on the next invoice, whatever a process remembers of the plan.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -23,6 +24,8 @@ class Usage(BaseModel):
     quantity: Quantity
     events: int = Field(default=0, ge=0)
     priced: ExactDecimal = Decimal(0)
+    charged_value: ExactDecimal = Decimal(0)
+    charged_events: int = Field(default=0, ge=0)
     groups: "tuple[GroupUsage, ...]" = ()
     metric_name: str | None = None
     unit: str | None = None

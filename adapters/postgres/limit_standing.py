@@ -43,7 +43,7 @@ _OPEN: Final = """
     SELECT subscription_id, metric_id, properties, sum(quantity), count(*)
     FROM usage_reservations
     WHERE subscription_id = ANY(%(subscriptions)s) AND status = 'open' AND expires_at > clock_timestamp()
-    GROUP BY 1, 2, 3
+    GROUP BY subscription_id, metric_id, properties, quantity
 """
 
 

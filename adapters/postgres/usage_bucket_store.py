@@ -14,9 +14,10 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.event_charges import NOT_PRICED, priced_events
 from adapters.postgres.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
 from billing.aggregations import Aggregation, round_quantity
-from billing.charges import Charge, Dynamic
+from billing.charges import Charge, ChargeModel, Dynamic, Percentage
 from billing.invoice import TooManyGroups
 from billing.numbers import RoundingFunction
 from billing.period import Period
@@ -34,12 +35,15 @@ _SPLIT: Final = """
         FROM events
         WHERE status = 'counted' AND subscription_id = :subscription AND metric_id = :metric
           AND occurred_at >= :from AND occurred_at < :until
-    )
+    ), costed AS ({costed})
     SELECT bucket, {whole} AS whole, {quantity} AS quantity, {priced} AS priced,
-           count(*) FILTER (WHERE occurred_at >= :counted_from) AS events{names}
-    FROM picked GROUP BY {sets}
+           count(*) FILTER (WHERE occurred_at >= :counted_from) AS events,
+           coalesce(sum(part) FILTER (WHERE {charged}), 0) AS charged_value,
+           count(*) FILTER (WHERE {charged}) AS charged_events{names}
+    FROM costed GROUP BY {sets}
     ORDER BY whole DESC, bucket{order} LIMIT :most
 """
+_CHARGED: Final = "is_charged AND occurred_at >= :counted_from"
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,21 @@ class Measure:
     precision: int
 
     def usage(
-        self, quantity: Decimal, events: int, *, priced: Decimal = Decimal(0), groups: Sequence[GroupUsage] = ()
+        self,
+        quantity: Decimal,
+        events: int,
+        *,
+        priced: Decimal = Decimal(0),
+        charged: tuple[Decimal, int] = (Decimal(0), 0),
+        groups: Sequence[GroupUsage] = (),
     ) -> Usage:
         """Round a quantity as the metric says."""
         return Usage(
             quantity=round_quantity(Decimal(quantity), self.rounding, self.precision),
             events=events,
             priced=priced,
+            charged_value=charged[0],
+            charged_events=charged[1],
             groups=tuple(groups),
             metric_name=self.name,
             unit=self.unit,
@@ -68,17 +80,25 @@ class Measure:
 
 def is_split(charge: Charge) -> bool:
     """Tell whether a charge's usage is not simply its metric's."""
-    return charge.scope is not None or bool(charge.group_by) or isinstance(charge.model, Dynamic)
+    return charge.scope is not None or bool(charge.group_by) or _eventwise(charge.model) is not None
 
 
-_Family = tuple[UUID, tuple[Combination, ...], tuple[str, ...], Dynamic | None]
+_Eventwise = Dynamic | Percentage
+_Family = tuple[UUID, tuple[Combination, ...], tuple[str, ...], _Eventwise | None]
+
+
+def _eventwise(model: ChargeModel) -> _Eventwise | None:
+    """Give the model if it prices each event by itself."""
+    if isinstance(model, Dynamic) or (isinstance(model, Percentage) and model.per_event):
+        return model
+    return None
 
 
 def _family(charge: Charge) -> _Family:
     """Say what charges must share to be counted by one statement: the parts of a charge with filters do."""
     assert charge.metric_id is not None, "a metered charge has a metric"
     buckets = () if charge.scope is None else charge.scope.buckets
-    return charge.metric_id, buckets, charge.group_by, charge.model if isinstance(charge.model, Dynamic) else None
+    return charge.metric_id, buckets, charge.group_by, _eventwise(charge.model)
 
 
 async def split_usages(
@@ -118,10 +138,16 @@ def _usage(measure: Measure, charge: Charge, rows: Sequence[Row[Any]]) -> Usage:
         whole[0].quantity,
         whole[0].events,
         priced=Decimal(whole[0].priced),
+        charged=(Decimal(whole[0].charged_value), whole[0].charged_events),
         groups=[
             GroupUsage(
                 group=tuple((key, getattr(row, f"group_{index}")) for index, key in enumerate(keys)),
-                usage=measure.usage(row.quantity, row.events, priced=Decimal(row.priced)),
+                usage=measure.usage(
+                    row.quantity,
+                    row.events,
+                    priced=Decimal(row.priced),
+                    charged=(Decimal(row.charged_value), row.charged_events),
+                ),
             )
             for row in groups
         ],
@@ -131,11 +157,11 @@ def _usage(measure: Measure, charge: Charge, rows: Sequence[Row[Any]]) -> Usage:
 async def _rows(
     connection: AsyncConnection, subscription_id: UUID, family: _Family, folding: Aggregation, period: Period
 ) -> Sequence[Row[Any]]:
-    metric_id, buckets, group_by, dynamic = family
+    metric_id, buckets, group_by, eventwise = family
     bucket, binds = bucket_expression(buckets)
     groups, group_binds = group_expressions(group_by)
     names = [f"group_{index}" for index in range(len(groups))]
-    priced, priced_binds = _priced(dynamic)
+    priced, costed, priced_binds = _priced(eventwise, folding, names)
     listed = "".join(f", {name}" for name in names)
     statement = _SPLIT.format(
         bucket=bucket,
@@ -143,6 +169,8 @@ async def _rows(
         whole=f"grouping({names[0]}) = 1" if names else "true",
         quantity=folding.from_events,
         priced=priced,
+        costed=costed,
+        charged=_CHARGED,
         names=listed,
         sets=f"GROUPING SETS ((bucket), (bucket{listed}))" if names else "bucket",
         order="".join(f', {name} COLLATE "C" NULLS LAST' for name in names),
@@ -161,13 +189,20 @@ async def _rows(
     return (await connection.execute(text(statement), parameters | binds | group_binds | priced_binds)).all()
 
 
-def _priced(dynamic: Dynamic | None) -> tuple[str, dict[str, str]]:
-    """Give the SQL of price x quantity over the events, each from the event's own properties; major units."""
-    if dynamic is None:
-        return "0", {}
-    binds = {"price": dynamic.price_field, "quantity": dynamic.quantity_field, "grammar": _NUMBER_GRAMMAR}
+def _priced(model: _Eventwise | None, folding: Aggregation, groups: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
+    """Give the SQL of what the events cost by themselves in major units, and the rows with the cost of each.
+
+    A dynamic charge adds up price x quantity, each from the event's own properties.
+    """
+    if model is None:
+        return "0", NOT_PRICED, {}
+    if isinstance(model, Percentage):
+        costed, costs = priced_events(model, folding.kind, groups)  # type: ignore[attr-defined]
+        return f"coalesce(sum(cost) FILTER (WHERE {_CHARGED}), 0)", costed, costs
+    binds = {"price": model.price_field, "quantity": model.quantity_field, "grammar": _NUMBER_GRAMMAR}
     quantity = f"coalesce({_property('quantity')}, value)"
-    return f"coalesce(sum({_property('price')} * {quantity}) FILTER (WHERE occurred_at >= :counted_from), 0)", binds
+    total = f"coalesce(sum({_property('price')} * {quantity}) FILTER (WHERE occurred_at >= :counted_from), 0)"
+    return total, NOT_PRICED, binds
 
 
 def _property(name: str) -> str:

@@ -21,7 +21,7 @@ from adapters.postgres.clock_store import now
 from adapters.postgres.database import driver
 from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required
 from adapters.postgres.usage_store import metric_usages, usages
-from billing.charges import Charge
+from billing.charges import Charge, Percentage
 from billing.numbers import exact, rounded_ratio
 from billing.period import BillingCycle, Period
 from billing.rating import ProposedLine, rate
@@ -132,18 +132,17 @@ async def usage_in(connection: AsyncConnection, of: Subscribed, period: Period) 
 async def projected(connection: AsyncConnection, of: Subscribed) -> PeriodUsage:
     """Extrapolate the current period to its end, linearly: what grows with time keeps its pace so far.
 
-    Sums, counts and expressions are multiplied by (whole period / elapsed part); the rest stays as it is.
+    Sums, counts and expressions are multiplied by (whole period / elapsed part); the rest stays as it is, and so does
+    what a metric carries over.
     """
     period = of.current
     found = await usages(connection, of.row.id, of.metered, period)
-    kinds = await _aggregations(connection, of.metered)
+    growing = await _growing(connection, of.metered)
     elapsed = min(max(of.now, period.start), period.end) - period.start
     if elapsed:
         share = Decimal(period.duration // timedelta(microseconds=1)), Decimal(elapsed // timedelta(microseconds=1))
         found = {
-            charge.id: _grown(found[charge.id], *share)
-            if charge.metric_id is not None and kinds.get(charge.metric_id) in _GROWING
-            else found[charge.id]
+            charge.id: _grown(found[charge.id], *share) if charge.metric_id in growing else found[charge.id]
             for charge in of.metered
         }
     return await _priced(connection, of, period, found)
@@ -170,6 +169,13 @@ async def _priced(connection: AsyncConnection, of: Subscribed, period: Period, f
     lines = rate(of.metered, found, period=period, full_period=period, currency=of.version.currency)
     kinds = await _aggregations(connection, of.metered)
     return PeriodUsage(period, of.version.currency, of.metered, lines, kinds, found)
+
+
+async def _growing(connection: AsyncConnection, charges: Sequence[Charge]) -> frozenset[UUID]:
+    """Tell which metrics begin at 0 in each period and grow with its time; what carries over does not begin at 0."""
+    ids = {charge.metric_id for charge in charges if charge.metric_id is not None}
+    wanted = metrics.c.id.in_(ids), metrics.c.aggregation.in_(_GROWING), metrics.c.recurring.is_(False)
+    return frozenset((await connection.execute(select(metrics.c.id).where(*wanted))).scalars())
 
 
 async def _aggregations(connection: AsyncConnection, charges: Sequence[Charge]) -> dict[UUID, str]:
@@ -238,6 +244,8 @@ async def estimate(
         events=before.events + 1,
         priced=before.priced,
     )
+    if isinstance(charge.model, Percentage) and charge.model.per_event:
+        after = charge.model.with_event(before, Decimal(1) if metric.aggregation == "count" else value or Decimal(0))
     with exact():
         units = after.quantity - before.quantity
     amount = charge.model.amount_between(before, after)

@@ -98,10 +98,17 @@ class _Package(_Properties):
 class _Percentage(_Properties):
     rate: NonNegative
     fixed_amount: UnitPrice = Decimal(0)
+    free_events: int | None = Field(default=None, ge=1)
+    free_amount: NonNegative | None = None
+    transaction_min: UnitPrice | None = None
+    transaction_max: UnitPrice | None = None
 
     def model(self, path: str) -> ChargeModel:
-        del path
-        return Percentage(rate=self.rate, fixed_fee=self.fixed_amount)
+        limits = self.model_dump(exclude={"rate", "fixed_amount"}, exclude_none=True)
+        try:
+            return Percentage(rate=self.rate, fixed_fee=self.fixed_amount, **limits)
+        except ValidationError as error:
+            raise invalid(path, str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
 
 
 class _GraduatedPercentage(_Properties):
@@ -201,7 +208,11 @@ def charge_model_of(model: ChargeModel) -> tuple[str, dict[str, Any]]:  # noqa: 
             sizes = {"package_size": plain(model.package_size), "free_units": plain(model.free_units)}
             return "package", {"amount": plain(model.package_price), **sizes}
         case Percentage():
-            return "percentage", {"rate": plain(model.rate), "fixed_amount": plain(model.fixed_fee)}
+            return "percentage", {
+                "rate": plain(model.rate),
+                "fixed_amount": plain(model.fixed_fee),
+                **model.model_dump(mode="json", exclude={"kind", "rate", "fixed_fee"}, exclude_none=True),
+            }
         case GraduatedPercentage():
             return "graduated_percentage", {"graduated_percentage_ranges": _rate_ranges(model.bands)}
         case Dynamic():

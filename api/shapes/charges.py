@@ -41,7 +41,17 @@ _MODELS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "flat_fee": ("flat", {"amount": "amount"}),
     "per_unit": ("per_unit", {"unit_price": "unit_price"}),
     "package": ("package", {"amount": "amount", "package_size": "package_size", "free_units": "free_units"}),
-    "percentage": ("percentage", {"rate": "rate", "fixed_fee": "fixed_fee"}),
+    "percentage": (
+        "percentage",
+        {
+            "rate": "rate",
+            "fixed_fee": "fixed_fee",
+            "free_events": "free_events",
+            "free_amount": "free_amount",
+            "transaction_min": "transaction_min",
+            "transaction_max": "transaction_max",
+        },
+    ),
     "included_overage": ("included", {"included_units": "included", "overage_unit_price": "unit_price"}),
     "graduated_percentage": ("graduated_percentage", {"bands": "bands"}),
     "dynamic": ("dynamic", {"price_field": "price_field", "quantity_field": "quantity_field"}),
@@ -82,6 +92,10 @@ class _PriceFields(BaseModel):
     free_units: NonNegative | None = None
     rate: NonNegative | None = None
     fixed_fee: UnitPrice | None = None
+    free_events: int | None = Field(default=None, ge=1, description="Of a percentage: the first events are free.")
+    free_amount: NonNegative | None = Field(default=None, description="Of a percentage: the first value is free.")
+    transaction_min: UnitPrice | None = Field(default=None, description="Least that a charged event costs.")
+    transaction_max: UnitPrice | None = Field(default=None, description="Most that a charged event costs.")
     included_units: NonNegative | None = None
     overage_unit_price: UnitPrice | None = None
     price_field: Name | None = None
@@ -128,6 +142,13 @@ class ChargeBody(_PriceFields):
                     ],
                 },
                 {"metric_key": None, "pricing_model": "flat_fee", "amount": "49.00", "description": "Growth base fee"},
+                {
+                    "metric_key": "gb",
+                    "pricing_model": "per_unit",
+                    "unit_price": "1.00",
+                    "filters": [{"match": {"region": "eu", "tier": "gold"}, "unit_price": "0.25"}],
+                    "group_by": ["user"],
+                },
                 {
                     "billable_metric_id": "met_01kaqs2v8yf0y8f7bn1qv0c5te",
                     "charge_model": "package",

@@ -160,7 +160,8 @@ def abaxus_fields(model: ChargeModel) -> dict[str, Any]:  # noqa: PLR0911 - one 
             sizes = {"package_size": model.package_size, "free_units": model.free_units}
             return {"pricing_model": "package", "amount": model.package_price, **sizes}
         case Percentage():
-            return {"pricing_model": "percentage", "rate": model.rate, "fixed_fee": model.fixed_fee}
+            limits = model.model_dump(exclude={"kind", "rate", "fixed_fee"}, exclude_none=True)
+            return {"pricing_model": "percentage", "rate": model.rate, "fixed_fee": model.fixed_fee, **limits}
         case GraduatedPercentage():
             return {"pricing_model": "graduated_percentage", "bands": [band.model_dump() for band in model.bands]}
         case Dynamic():

@@ -239,3 +239,18 @@ async def test_any_order_of_steps_agrees_with_a_naive_account(shop: Shop, servic
             used += quantity if step == "commit" else 0
         limit = await _limit(shop, subscription)
         assert (limit["used"], limit["reserved"]) == (used, sum(quantity for _, quantity in held))
+
+
+async def test_what_carries_over_counts_toward_the_cap(shop: Shop) -> None:
+    """Events of the months before stay counted: 2 of them and 1 of this month leave 1 of a cap of 4."""
+    await shop.metric(aggregation="count", carry_over=True)
+    await shop.plan()
+    await shop.customer()
+    subscription = await shop.subscription()
+    await shop.made(f"/v1/subscriptions/{subscription}/limits", metric_key="api_calls", cap=4)
+    for timestamp in ("2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"):
+        await shop.send(timestamp=timestamp)
+    await shop.send()
+    assert (await _limit(shop, subscription))["used"] == 3
+    assert (await _reserve(shop, subscription, 2)).status_code == 422
+    assert [(await _reserve(shop, subscription)).status_code for _ in range(2)] == [201, 409]
