@@ -12,15 +12,21 @@ from typing import Final
 from rich.console import Console
 
 import bench.alerts
+import bench.busy_subscription
 import bench.closing
+import bench.growth
 import bench.ingestion
 import bench.limits
+import bench.usage_reads
 import bench.webhooks
 from bench.report import Row, save, show
 
 #: In this order, one after the other, so that they do not share the processors.
 BENCHMARKS: Final[tuple[ModuleType, ...]] = (
     bench.ingestion,
+    bench.usage_reads,
+    bench.growth,
+    bench.busy_subscription,
     bench.closing,
     bench.limits,
     bench.alerts,

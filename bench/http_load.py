@@ -56,3 +56,26 @@ async def _drive(
         body = await reader.readexactly(length)
         latencies.append(time.perf_counter() - began)
         assert head.startswith(status), (head + body)[:500]
+
+
+async def paced(port: int, requests: Sequence[bytes], *, rate: float, connections: int, expect: int) -> Load:
+    """Send requests at a steady rate whether or not earlier ones were answered; waiting to be sent is latency too."""
+    free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    for _ in range(connections):
+        free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
+    latencies: list[float] = []
+    began = time.perf_counter()
+
+    async def one(number: int) -> None:
+        due = began + number / rate
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        connection = await free.get()
+        await _drive(*connection, [requests[number]], expect, [])
+        latencies.append(time.perf_counter() - due)
+        free.put_nowait(connection)
+
+    await asyncio.gather(*(one(number) for number in range(len(requests))))
+    seconds = time.perf_counter() - began
+    while not free.empty():
+        free.get_nowait()[1].close()
+    return Load(seconds, tuple(latencies))

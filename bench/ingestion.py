@@ -1,9 +1,10 @@
 """Events/s by batches and one at a time, each beside its limit on the same machine in the same run.
 
-A batch's limit is one client that sends the same rows by COPY into a staging table and INSERT ... ON CONFLICT into a
-table with the key alone: no validation, no references, no rollups. A single event's limit is a FastAPI route that
-validates the same body and stores nothing. The real API runs as a process of its own on a durable Postgres; the load
-generator shares the machine with it.
+A batch's limit is one client, over one connection, that sends the same rows by COPY into a staging table and INSERT
+... ON CONFLICT into a table with the key alone: no validation, no references, no rollups. What sixteen such connections
+reach is shown as well: that is Postgres's limit rather than a client's. A single event's limit is a FastAPI route that
+validates the same body and stores nothing; its 99th percentile is taken at half of the rate that was reached. The real
+API runs as a process of its own on a durable Postgres; the load generator shares the machine with it.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,6 +44,7 @@ BATCHES_EACH = 4
 SINGLE_CONNECTIONS = 64
 SINGLES_EACH = 60
 ROUNDS = 5
+HALF_LOAD_SECONDS = 1.5
 READY_SECONDS = 60.0
 
 _RAW_TABLE = """
@@ -68,24 +71,34 @@ class Shop:
 async def run(*, quick: bool = False) -> list[Row]:
     """Measure batches and singles, each round beside a round of its limit."""
     rounds = 2 if quick else ROUNDS
-    batches, raws, singles, noops = [], [], [], []
+    batches, raws, alone, singles, noops = [], [], [], [], []
     async with shop() as running:
         await single_round(running)  # warms both servers up
         await batch_round(running)
         for _ in range(rounds):
-            raws.append(await raw_round(running))
+            alone.append(await raw_round(running, connections=1))
             batches.append(await batch_round(running))
+            raws.append(await raw_round(running, connections=CONNECTIONS))
         for _ in range(rounds):
             noops.append(await single_round(running, noop=True))
             singles.append(await single_round(running))
+        half = statistics.median(singles) / 2
+        calm = [await half_load_round(running, half) for _ in range(rounds)]
     return [
         Row(
-            "batches of 1,000 events, 16 connections",
+            f"batches of 1,000 events, {CONNECTIONS} connections",
             "events/s",
             tuple(batches),
-            "COPY + ON CONFLICT by a bare client",
+            "COPY + ON CONFLICT by one bare client",
+            tuple(alone),
+            aim=">= 60%",
+        ),
+        Row(
+            "the same",
+            "events/s",
+            tuple(batches),
+            f"COPY + ON CONFLICT over {CONNECTIONS} bare connections",
             tuple(raws),
-            aim=">= 40%",
         ),
         Row(
             f"single events, {SINGLE_CONNECTIONS} connections",
@@ -93,8 +106,9 @@ async def run(*, quick: bool = False) -> list[Row]:
             tuple(singles),
             "FastAPI route that stores nothing",
             tuple(noops),
-            aim=">= 40%",
+            aim=">= 60%",
         ),
+        Row(f"single events at {half:,.0f}/s (half load), p99", "ms", tuple(calm), aim="< 50 ms"),
     ]
 
 
@@ -140,10 +154,19 @@ async def single_round(running: Shop, *, noop: bool = False) -> float:
     return SINGLE_CONNECTIONS * SINGLES_EACH / load.seconds
 
 
-async def raw_round(running: Shop) -> float:
+async def half_load_round(running: Shop, rate: float) -> float:
+    """Give the 99th percentile of single events at a steady rate, in milliseconds."""
+    count = int(rate * HALF_LOAD_SECONDS)
+    requests = [http_load.request("/v1/events", json.dumps(event(key)).encode(), running.key) for key in _keys(count)]
+    load = await http_load.paced(running.port, requests, rate=rate, connections=SINGLE_CONNECTIONS, expect=202)
+    return load.percentile(99) * 1000
+
+
+async def raw_round(running: Shop, *, connections: int) -> float:
     """Give rows/s of the limit: rows made beforehand, one transaction for each thousand."""
-    rows = [[_raw_rows() for _ in range(BATCHES_EACH)] for _ in range(CONNECTIONS)]
-    opened = [await psycopg.AsyncConnection.connect(running.postgres.url(DATABASE)) for _ in range(CONNECTIONS)]
+    each = BATCHES_EACH * (CONNECTIONS // connections if connections > 1 else 4)
+    rows = [[_raw_rows() for _ in range(each)] for _ in range(connections)]
+    opened = [await psycopg.AsyncConnection.connect(running.postgres.url(DATABASE)) for _ in range(connections)]
     for connection in opened:
         await connection.execute(_RAW_STAGE)
         await connection.commit()
@@ -152,7 +175,7 @@ async def raw_round(running: Shop) -> float:
     seconds = time.perf_counter() - began
     for connection in opened:
         await connection.close()
-    return CONNECTIONS * BATCHES_EACH * BATCH / seconds
+    return connections * each * BATCH / seconds
 
 
 async def _copy(connection: "psycopg.AsyncConnection[Any]", batches: Sequence[bytes]) -> None:
