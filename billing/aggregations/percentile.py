@@ -12,7 +12,6 @@ from billing.aggregating import Aggregation, EventValue, values
 from billing.numbers import Positive, plain
 from billing.period import Period
 
-
 DEFAULT_PERCENTILE: Final = Decimal(95)
 """What is taken when a metric does not say which percentile."""
 
