@@ -1,7 +1,7 @@
 """What follows a webhook that failed: more attempts, the end of the schedule, an endpoint that is given up (B165)."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -18,6 +18,7 @@ from tests.adapters.test_webhooks import delivering, endpoint, rows, say, settin
 from tests.support.receiver import receiving
 from tests.waiting import eventually
 
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = {"webhook_first_retry_seconds": 3600}
 
 
@@ -167,9 +168,8 @@ async def test_b164_what_was_missed_is_sent_again_from_a_time(database: Database
 
             async def replay(**wanted: Any) -> int:
                 async with database.transaction(tenant) as connection:
-                    since = (await connection.scalar(select(func.now()))) - timedelta(hours=1)
                     found = await webhook_replay_store.replay(
-                        connection, tenant, SYSTEM_ACTOR, str(identity), Replay(since, **wanted)
+                        connection, tenant, SYSTEM_ACTOR, str(identity), Replay(LONG_AGO, **wanted)
                     )
                 assert found.next_since is None
                 return found.deliveries
