@@ -18,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.billing_store import PricedVersion, terms_of, version_of
 from adapters.postgres.clock_store import now
-from adapters.postgres.database import driver
 from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required
 from adapters.postgres.usage_store import metric_usages, usages
 from billing.charges import Charge, Percentage
@@ -182,31 +181,6 @@ async def _aggregations(connection: AsyncConnection, charges: Sequence[Charge]) 
     ids = {charge.metric_id for charge in charges if charge.metric_id is not None}
     rows = await connection.execute(select(metrics.c.id, metrics.c.aggregation).where(metrics.c.id.in_(ids)))
     return {row.id: row.aggregation for row in rows}
-
-
-_TREND: Final = """
-    SELECT r.day, sum(CASE m.aggregation WHEN 'count' THEN r.event_count WHEN 'max' THEN r.value_max
-                      WHEN 'min' THEN r.value_min ELSE r.value_sum END), sum(r.event_count)
-    FROM usage_rollups r JOIN metrics m ON m.id = r.metric_id
-    WHERE r.subscription_id = %(subscription)s AND r.day >= %(start)s AND r.day <= %(end)s
-      AND (%(metric)s::uuid IS NULL OR r.metric_id = %(metric)s)
-    GROUP BY r.day ORDER BY r.day
-"""
-
-
-async def trend(
-    connection: AsyncConnection, subscription_id: UUID, start: date, end: date, metric_id: UUID | None
-) -> list[tuple[date, Decimal, int]]:
-    """Give value and number of events of each UTC day in ``[start, end]``, days without events as zeros.
-
-    The value of several metrics is added up, each by its own aggregation within the day.
-    """
-    raw = await driver(connection)
-    span = {"subscription": subscription_id, "start": start, "end": end, "metric": metric_id}
-    used = {row[0]: row for row in await (await raw.execute(_TREND, span)).fetchall()}
-    days = [start + timedelta(days=number) for number in range((end - start).days + 1)]
-    nothing = (None, Decimal(0), 0)
-    return [(day, value or Decimal(0), int(count)) for day in days for _, value, count in (used.get(day, nothing),)]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from fastapi import Path, Query, Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
 from adapters.postgres import resolver, usage_report_store
+from adapters.postgres.trend_store import Days, trend
 from adapters.postgres.usage_report_store import PeriodUsage, Subscribed
 from api.deps import CallerDep, DatabaseDep
 from api.responses import reply
@@ -258,7 +259,7 @@ async def get_subscription_usage_trend(
         metric_id = None
         if metric_key is not None:
             metric_id = (await resolver.required(connection, caller.project_id, resolver.METRIC, metric_key)).id
-        points = await usage_report_store.trend(connection, of.row.id, start, end, metric_id=metric_id)
+        points = await trend(connection, Days(of.row.id, start, end), metric_id)
     return reply(
         {
             "subscription_id": subscription_id,

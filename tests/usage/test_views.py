@@ -54,6 +54,28 @@ async def test_the_trend_has_every_day(shop: Shop) -> None:
     assert (await shop.http.get(url, params={"end_date": "0001-01-01"})).status_code == 422
 
 
+async def test_the_trend_of_what_does_not_add_up_is_that_of_each_day(shop: Shop) -> None:
+    """Users by day: a and b on the first, b alone on the second; an average is the day's."""
+    await shop.metric("users", aggregation="unique_count", field_name="user")
+    await shop.metric("load", aggregation="average")
+    await shop.plan("plan_u", metric="users")
+    await shop.plan("plan_l", metric="load")
+    await shop.customer()
+    trends = []
+    for plan, metric, sent in (
+        ("plan_u", "users", [{"properties": {"user": user}} for user in ("a", "b", "a", "b")]),
+        ("plan_l", "load", [{"value": value} for value in (1, 2, 6, 8)]),
+    ):
+        subscription = await shop.subscription(plan=plan)
+        for number, (day, body) in enumerate(zip((1, 1, 1, 2), sent, strict=True)):
+            at = f"2026-02-0{day}T0{number}:00:00Z"
+            await shop.send(**{"metric_key": metric, "value": None, "timestamp": at, **body})
+        url = f"/v1/subscriptions/{subscription}/usage_trend"
+        span = {"start_date": "2026-02-01", "end_date": "2026-02-02", "metric_key": metric}
+        trends.append([each["value"] for each in (await shop.http.get(url, params=span)).json()["data_points"]])
+    assert trends == [["2", "1"], ["3", "8"]]
+
+
 async def test_an_estimate_stores_nothing(shop: Shop) -> None:
     subscription = await shop.ready()
     await shop.send(value=100)
