@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Response
 
-from adapters.payments.giving_up import give_up_waiting_attempt
 from adapters.payments.registry import Providers
 from adapters.postgres import (
     billing_entity_store,
@@ -28,6 +27,7 @@ from adapters.postgres.invoice_write_store import NewLine, write_invoice
 from adapters.postgres.rows import AsyncConnection, Row
 from api.commands import Commands
 from api.deps import Caller, CallerDep, CommandsDep, DatabaseDep
+from api.giving_up import give_up_waiting_attempt
 from api.responses import no_content, reply
 from api.routing import resource_router
 from api.shapes.invoice_bodies import BulkInvoices, InvoiceChange, NewLineItem, NewOneOff
