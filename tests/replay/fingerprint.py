@@ -1,10 +1,14 @@
 """The fingerprint of a history: what the workflow commanded, in order, without times, ids and what it was told."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
+
+#: What makes a name of the test's catalogue unique.
+_CHANCE: Final = re.compile(r"_[0-9a-f]{32}")
 
 #: What a workflow's own code decides; the other events are facts from outside, or bookkeeping of the server.
 _COMMANDS = (
@@ -29,7 +33,7 @@ def fingerprint(history: WorkflowHistory) -> list[str]:
 
 def _line(name: str, event: HistoryEvent) -> str:
     summary: Any = event.user_metadata.summary.data
-    told = summary.decode() if summary else ""
+    told = _CHANCE.sub("", summary.decode()) if summary else ""
     match name:
         case "ACTIVITY_TASK_SCHEDULED":
             return f"{name} {event.activity_task_scheduled_event_attributes.activity_type.name}"

@@ -8,6 +8,7 @@ from models.messages.subscription import Cancel, ChargeInvoice, InvoiceNow, Paus
 from tests.support.subscribing import ref_of
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
+from tests.workflows.test_alerting import watched_and_billed
 from tests.workflows.test_durability import break_plan, use
 from tests.workflows.test_life import FEBRUARY, MARCH, START, bills, in_clock, is_over
 from tests.workflows.test_upkeep import late_after_the_end, rollups_checked, window_reprocessed
@@ -75,6 +76,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Office], Awaitable[str]]]] = {
     "commanded": commanded,
     "parked_and_retried": parked_and_retried,
     "trial_with_grace": trial_with_grace,
+    "watched_and_billed": watched_and_billed,
     "webhook_retried": webhook_retried,
     "late_after_the_end": late_after_the_end,
     "rollups_checked": rollups_checked,

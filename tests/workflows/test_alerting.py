@@ -1,0 +1,89 @@
+"""A watched subscription on a real server: what its workflow does when usage gets to a line or a threshold."""
+
+from datetime import timedelta
+
+from activities.alerting import AlertActivities
+from activities.closing import ClosingActivities
+from adapters.postgres import alert_store, threshold_store
+from adapters.postgres.audit_store import Actor
+from billing.subscription import SubscriptionState
+from billing.watching import asked
+from models.messages.alerting import EvaluateAlerts
+from models.messages.subscription_steps import look_of, progressive_close
+from models.tables import invoices, usage_alert_triggers, usage_threshold_crossings
+from tests.waiting import eventually
+from tests.workflows.conftest import Office
+from tests.workflows.test_durability import use
+from tests.workflows.test_life import FEBRUARY, START, bills, in_clock
+
+_ME = Actor("test")
+
+
+async def watch(office: Office, state: SubscriptionState, *, cents: int) -> None:
+    """Give a subscription an alert on 100 calls, at half and at all of them, and a threshold of some cents."""
+    scope = office.catalogue.scope
+    async with office.database.transaction(scope) as connection:
+        watched = await alert_store.watched(connection, scope.project_id, str(state.subscription_id))
+        alert = {
+            "metric_id": office.catalogue.metric_id,
+            "threshold_value": 100,
+            "levels": [50, 100],
+            "recurring": True,
+        }
+        await alert_store.create(connection, scope, _ME, watched, alert)
+        threshold = {"subscription_id": state.subscription_id, "amount_cents": cents, "currency": "usd"}
+        await threshold_store.create(connection, scope, _ME, threshold)
+
+
+async def levels(office: Office) -> list[tuple[int, int]]:
+    """Give every trigger as (level, usage)."""
+    return [(row.level, int(row.current_usage)) for row in await office.catalogue.rows(usage_alert_triggers)]
+
+
+async def watched_and_billed(office: Office) -> str:
+    """Half of the line, then all of it together with a threshold, whose invoice is paid; then the period ends."""
+    clock_id, state = await in_clock(office)
+    await watch(office, state, cents=100)
+    await eventually(lambda: office.live(state), until=lambda live: live.watching is not None and live.watching.lines)
+    await use(office, state, 60, START + timedelta(days=1), number=1)
+    await eventually(lambda: levels(office), until=lambda found: found == [(50, 60)])
+    await use(office, state, 60, START + timedelta(days=2), number=2)
+    await eventually(lambda: bills(office, state), until=lambda found: found == [("progressive", "paid", 120)])
+    await office.advance(clock_id, FEBRUARY + timedelta(days=1))
+    assert await bills(office, state) == [("progressive", "paid", 120), ("period", "paid", 4900)]
+    assert await levels(office) == [(50, 60), (100, 120)]
+    live = await office.live(state)
+    assert live.watching is not None
+    assert "threshold reached at 1.20 USD, invoice" in live.watching.told[-1]
+    return office.handle(state).id
+
+
+async def test_a_line_and_a_threshold_are_reached_once_and_told(office: Office) -> None:
+    async with office.working():
+        await watched_and_billed(office)
+        assert len(await office.catalogue.rows(usage_threshold_crossings)) == 1
+
+
+async def test_a_look_that_ran_before_its_worker_died_finds_what_it_did(office: Office) -> None:
+    """The same look a second time: nothing fires again, and the invoice of its threshold is found, not made anew."""
+    _, state = await in_clock(office)
+    await watch(office, state, cents=100)
+    await use(office, state, 120, START + timedelta(days=1), number=1)
+    message, alerts, closing = _look(state), AlertActivities(office.database), ClosingActivities(office.database)
+    first = await alerts.evaluate_alerts(message)
+    assert (len(first.told), len(first.crossed), first.spend_minor) == (2, 1, 120)
+    made = await closing.close_periods(progressive_close(state, message, first))
+    second = await alerts.evaluate_alerts(message)
+    assert (second.told, second.crossed) == ((), first.crossed)
+    # More usage came in between, and still the first run's invoice is the answer.
+    await use(office, state, 50, START + timedelta(days=1), number=2)
+    again = await closing.close_periods(progressive_close(state, message, second))
+    assert (again.invoice_id, again.total_minor) == (made.invoice_id, 120)
+    assert await levels(office) == [(50, 120), (100, 120)]
+    assert len(await office.catalogue.rows(invoices)) == 1
+    later = await alerts.evaluate_alerts(message.model_copy(update={"billing_key": "the next look"}))
+    assert (later.told, later.crossed, later.each_signal) == ((), (), False)
+
+
+def _look(state: SubscriptionState) -> EvaluateAlerts:
+    return look_of(asked(state), at=START + timedelta(days=3), closing=False)
