@@ -67,9 +67,11 @@ async def test_what_cannot_be_corrected_is_refused(shop: Shop, database: Databas
     await shop.ready()
     await send_three(shop)
     before = await rollups(database)
-    for path, body in (("/v1/events/none/amend", {"value": 1}), ("/v1/events/none/void", {})):
-        assert (await post(shop.http, path, body, status=404))["code"] == "event_not_found"
-    for body in ({}, {"value": "NaN"}, {"value": 1, "timestamp": DAY}, {"properties": []}):
+    for path in ("/v1/events/none/amend", "/v1/events/none/void"):
+        sent: dict[str, Any] = {"value": 1} if path.endswith("amend") else {}
+        assert (await post(shop.http, path, sent, status=404))["code"] == "event_not_found"
+    malformed: tuple[dict[str, Any], ...] = ({}, {"value": "NaN"}, {"value": 1, "timestamp": DAY}, {"properties": []})
+    for body in malformed:
         await post(shop.http, "/v1/events/a/amend", body, status=422)
     assert await rollups(database) == before
 

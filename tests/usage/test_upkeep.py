@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import cli
 from adapters.postgres import usage_check_store
 from adapters.postgres.database import SYSTEM, Database
+from settings import settings
 from tests.conftest import FreshDatabase
 from tests.usage.conftest import Shop
 
@@ -44,11 +45,11 @@ async def test_rollups_equal_their_events_until_somebody_tampers(
     await sql(database, "UPDATE usage_rollups SET day = '2026-03-09' WHERE day = '2026-03-03'")
     assert sum(one[1] for one in await checks(database)) == 3
     monkeypatch.setenv("DATABASE_URL", fresh_database.url)
-    cli.settings.cache_clear()
+    settings.cache_clear()
     try:
         told = await asyncio.to_thread(CliRunner().invoke, cli.app, ["verify", "usage", "--json"])
     finally:
-        cli.settings.cache_clear()
+        settings.cache_clear()
     assert told.exit_code == 1
     assert sum(one["differences"] for one in json.loads(told.stdout)) == 3
     newest, *_ = (await shop.http.get("/v1/usage/checks")).json()

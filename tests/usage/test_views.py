@@ -62,14 +62,14 @@ async def test_the_trend_of_what_does_not_add_up_is_that_of_each_day(shop: Shop)
     await shop.plan("plan_l", metric="load")
     await shop.customer()
     trends = []
-    for plan, metric, sent in (
-        ("plan_u", "users", [{"properties": {"user": user}} for user in ("a", "b", "a", "b")]),
-        ("plan_l", "load", [{"value": value} for value in (1, 2, 6, 8)]),
-    ):
+    users: list[dict[str, Any]] = [{"properties": {"user": user}} for user in ("a", "b", "a", "b")]
+    loads: list[dict[str, Any]] = [{"value": value} for value in (1, 2, 6, 8)]
+    for plan, metric, sent in (("plan_u", "users", users), ("plan_l", "load", loads)):
         subscription = await shop.subscription(plan=plan)
         for number, (day, body) in enumerate(zip((1, 1, 1, 2), sent, strict=True)):
             at = f"2026-02-0{day}T0{number}:00:00Z"
-            await shop.send(**{"metric_key": metric, "value": None, "timestamp": at, **body})
+            event: dict[str, Any] = {"metric_key": metric, "value": None, "timestamp": at, **body}
+            await shop.send(**event)
         url = f"/v1/subscriptions/{subscription}/usage_trend"
         span = {"start_date": "2026-02-01", "end_date": "2026-02-02", "metric_key": metric}
         trends.append([each["value"] for each in (await shop.http.get(url, params=span)).json()["data_points"]])
