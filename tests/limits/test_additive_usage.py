@@ -40,8 +40,8 @@ async def test_it_agrees_for_every_aggregation_and_every_cut_of_days(shop: Shop,
         for index, at in enumerate(_TIMES):
             for key in kinds:
                 value = f"{index}.{number + 5}"
-                body: dict[str, Any] = {"customer_id": None, "subscription_id": str(made), "metric_key": key, "value": value}
-                await shop.send(**body, properties={"value": value}, timestamp=f"2026-03-{at}:00Z")
+                body: dict[str, Any] = {"customer_id": None, "subscription_id": str(made), "metric_key": key}
+                await shop.send(**body, value=value, properties={"value": value}, timestamp=f"2026-03-{at}:00Z")
     database: Database = service.app.state.database
     key = str(shop.http.headers["authorization"]).removeprefix("Bearer ")
     scope = (await caller_with_key(database, key)).scope
