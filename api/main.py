@@ -5,6 +5,7 @@ Run it with ``uvicorn api.main:create_app --factory``.
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import AsyncIterator
 
@@ -27,6 +28,7 @@ from settings import Settings, settings
 from web import pages, portal
 
 _FORGET_EVERY_SECONDS = 3600
+_COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 _LOGGERS = ("durabill", "api", "adapters", "temporalio")
 _log = structlog.get_logger("durabill.api")
 
@@ -46,6 +48,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     app.state.commands = await Commands.connect(database, configuration)
     cleaning = asyncio.create_task(_forget_old_answers(database))
+    _spare_the_collector()
     try:
         yield
     finally:
@@ -53,6 +56,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await cleaning
         await database.close()
+
+
+def _spare_the_collector() -> None:
+    """Take what lives as long as the process out of the garbage collector's sight, once.
+
+    Walking routes, schemas and modules again and again cost a quarter of the time of a busy ingesting process.
+    """
+    if gc.get_freeze_count() == 0:
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
 async def _forget_old_answers(database: Database) -> None:

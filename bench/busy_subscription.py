@@ -145,9 +145,11 @@ def _worker() -> psutil.Process:
 
 async def _history(client: Client) -> float:
     """Give the length of the longest history of the subscription's workflow."""
-    lengths = [found.history_length async for found in client.list_workflows("WorkflowType = 'SubscriptionWorkflow'")]
-    if not lengths:
-        raise RuntimeError("no subscription's workflow is listed")
+    listed = [found async for found in client.list_workflows("WorkflowType = 'SubscriptionWorkflow'")]
+    lengths = [
+        (await client.get_workflow_handle(found.id, run_id=found.run_id).describe()).history_length for found in listed
+    ]
+    assert lengths, "the subscription's workflow is listed"
     return float(max(lengths))
 
 
