@@ -210,13 +210,16 @@ class _Pots:
         self._terms: dict[UUID, tuple[BillingCycle, PricedVersion]] = {}
 
     async def of(self, subscription: UUID, metric: UUID, at: datetime) -> _Pot | None:
-        """Find the charge that prices the metric, and the period of the instant; None if nothing prices it."""
+        """Find the charge that prices the metric, and the period of the instant; None if nothing prices it.
+
+        None also for charges with filters or groups: what one of their events costs depends on those of its part alone.
+        """
         if subscription not in self._terms:
             terms = await terms_of(self._connection, subscription, lock=False)
             self._terms[subscription] = terms.cycle, await version_of(self._connection, terms.plan_version_id)
         cycle, version = self._terms[subscription]
         charge = next((each for each in version.charges if each.metric_id == metric), None)
-        if charge is None:
+        if charge is None or charge.scope is not None or charge.group_by:
             return None
         try:
             return _Pot(charge, cycle.period_containing(at.astimezone(UTC)), version.currency)
