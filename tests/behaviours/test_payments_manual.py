@@ -128,3 +128,17 @@ async def _invoice(client: httpx.AsyncClient, *, finalize: bool = True) -> dict[
     body = {"customer_id": "cust_acme", "line_items": [{"description": "Consulting", "amount": "1000"}]}
     draft = await quickstart.made(client, "/v1/invoices/one_off", {**body, "currency": "USD"})
     return await quickstart.made(client, f"/v1/invoices/{draft['id']}/finalize", {}) if finalize else draft
+
+
+async def test_b111_marking_paid_gives_up_a_charge_that_waits_for_its_owner(client: httpx.AsyncClient) -> None:
+    await quickstart.acme(client, payment_provider_customer_id="cus_requires_action")
+    invoice = await quickstart.invoice(client)
+    charged = await client.post(f"/v1/invoices/{invoice['id']}/charge")
+    assert (charged.status_code, charged.json()["code"]) == (402, "payment_requires_action")
+    paid = await client.post(f"/v1/invoices/{invoice['id']}/pay")
+    assert (paid.status_code, paid.json()["status"]) == (200, "paid"), paid.text
+    listed = (await client.get("/v1/payments", params={"invoice_id": invoice["id"]})).json()
+    assert [(row["provider"], row["status"], row["unapplied_amount_cents"]) for row in listed] == [
+        ("manual", "succeeded", "0"),
+        ("stripe", "failed", "0"),
+    ]
