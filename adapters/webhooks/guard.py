@@ -9,7 +9,7 @@ import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Self
 
@@ -61,21 +61,7 @@ class Guard:
 
     def check_url(self, url: str) -> httpx.URL:
         """Read a URL: http or https, with a host, without credentials. Raises `Refused`."""
-        try:
-            parsed = httpx.URL(url)
-        except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-            raise Refused("it cannot be read as a URL") from error
-        if parsed.scheme not in ("http", "https"):
-            raise Refused("only http and https are delivered to")
-        if parsed.userinfo:
-            raise Refused("a URL with credentials would show them to everybody who may read it; verify the signature")
-        if not parsed.host:
-            raise Refused("it names no host")
-        if not _HOST.fullmatch(parsed.raw_host.decode("ascii")):
-            raise Refused("its host is neither a name nor an address")
-        if parsed.port == 0:
-            raise Refused("port 0 cannot be connected to")
-        return parsed
+        return _read(url)
 
     def check_address(self, text: str) -> None:
         """Refuse an address that is not a public one, in whatever form it is written. Raises `Refused`."""
@@ -111,6 +97,25 @@ class Guard:
         except (OSError, TimeoutError):
             return url
         return url
+
+
+@lru_cache(maxsize=1024)
+def _read(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError, UnicodeError) as error:
+        raise Refused("it cannot be read as a URL") from error
+    if parsed.scheme not in ("http", "https"):
+        raise Refused("only http and https are delivered to")
+    if parsed.userinfo:
+        raise Refused("a URL with credentials would show them to everybody who may read it; verify the signature")
+    if not parsed.host:
+        raise Refused("it names no host")
+    if not _HOST.fullmatch(parsed.raw_host.decode("ascii")):
+        raise Refused("its host is neither a name nor an address")
+    if parsed.port == 0:
+        raise Refused("port 0 cannot be connected to")
+    return parsed
 
 
 async def _addresses(host: str) -> list[str]:

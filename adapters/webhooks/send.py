@@ -5,6 +5,7 @@ import logging
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Self
 
 import httpx
@@ -76,13 +77,13 @@ class Sender:
         self, url: httpx.URL, address: str, headers: dict[str, str], body: bytes, failed: Attempt
     ) -> Attempt:
         """Send to one checked address, while the certificate and the Host header are those of the URL's name."""
-        host = url.raw_host.decode("ascii")
+        target, host_header, name = _target(url, address)
         request = httpx.Request(
             "POST",
-            url.copy_with(host=address),
-            headers={**headers, "host": url.netloc.decode("ascii")},
+            target,
+            headers={**headers, "host": host_header},
             content=body,
-            extensions={"sni_hostname": host, "timeout": self._limits},
+            extensions={"sni_hostname": name, "timeout": self._limits},
         )
         answer = await self._transport.handle_async_request(request)
         answer.request = request
@@ -98,6 +99,12 @@ class Sender:
             response_body=text,
             error=None if success else _refusal(answer.status_code),
         )
+
+
+@lru_cache(maxsize=1024)
+def _target(url: httpx.URL, address: str) -> tuple[httpx.URL, str, str]:
+    """Give where to connect, and which names the Host header and the certificate carry; reading a URL is slow."""
+    return url.copy_with(host=address), url.netloc.decode("ascii"), url.raw_host.decode("ascii")
 
 
 def _refusal(status: int) -> str:
