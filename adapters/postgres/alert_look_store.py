@@ -7,22 +7,22 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete, or_, select, tuple_, update
+from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres import audit_store, notification_store, outbox_store
 from adapters.postgres.alert_measure_store import Measured, measure
 from adapters.postgres.audit_store import Actor
-from adapters.postgres.database import ProjectScope
+from adapters.postgres.database import ProjectScope, driver
+from adapters.postgres.prepared import Prepared
 from adapters.postgres.reached_store import ANY_USAGE
-from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.rows import AsyncConnection
 from billing.alerts import Alert, UsageLine, crossed, line_at, nearest, occasion
 from billing.numbers import grouped, plain
-from billing.period import Period
 from billing.story import shown_amount
 from models.identifiers import new_id, shown_id, subscription_workflow_id
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
-from models.tables import metrics, usage_alert_triggers, usage_alerts, usage_lines
+from models.tables import metrics, usage_alert_triggers, usage_alerts
 
 #: An alert on money is shown in its currency, one on usage in units.
 MONEY: Final = ("spend", "wallet_balance")
@@ -32,7 +32,7 @@ MONEY: Final = ("spend", "wallet_balance")
 class _Fired:
     """One level of one alert at the moment it fires."""
 
-    alert: Row[Any]
+    alert: Any
     level: int
     quantity: Decimal
     currency: str
@@ -67,13 +67,12 @@ async def look(connection: AsyncConnection, scope: ProjectScope, message: Evalua
     The alerts stay locked until the commit, so that a change of one is seen before or after, never in the middle.
     """
     subscription_id = message.subscription.subscription_id
-    period = Period(start=message.period_start, end=message.period_end)
     alerts = await _alerts(connection, subscription_id)
     measured = await measure(connection, message, alerts)
     if not alerts and not measured.has_thresholds:
         await _draw_lines(connection, scope, message, [])
         return AlertsEvaluated(nothing=True)
-    fired_before = await _fired_before(connection, alerts, period.start)
+    fired_before = await _fired_before(connection, alerts, message)
     fired: list[_Fired] = []
     lines: list[UsageLine] = []
     for row in alerts:
@@ -101,42 +100,48 @@ async def look(connection: AsyncConnection, scope: ProjectScope, message: Evalua
     )
 
 
-async def _alerts(connection: AsyncConnection, subscription_id: UUID) -> Sequence[Row[Any]]:
-    statement = (
-        select(usage_alerts, metrics.c.key.label("metric_key"))
-        .outerjoin(metrics, metrics.c.id == usage_alerts.c.metric_id)
-        .where(usage_alerts.c.subscription_id == subscription_id, usage_alerts.c.deleted_at.is_(None))
-        .order_by(usage_alerts.c.id)
-        .with_for_update(of=usage_alerts, key_share=True)
-    )
-    return (await connection.execute(statement)).all()
+_ALERTS: Final = Prepared(
+    select(usage_alerts, metrics.c.key.label("metric_key"))
+    .outerjoin(metrics, metrics.c.id == usage_alerts.c.metric_id)
+    .where(usage_alerts.c.subscription_id == bindparam("subscription"), usage_alerts.c.deleted_at.is_(None))
+    .order_by(usage_alerts.c.id)
+    .with_for_update(of=usage_alerts, key_share=True)
+)
 
 
-def _alert(row: Row[Any], fired: frozenset[int]) -> Alert:
+async def _alerts(connection: AsyncConnection, subscription_id: UUID) -> Sequence[Any]:
+    cursor = await _ALERTS.run(await driver(connection), {"subscription": subscription_id})
+    return await cursor.fetchall()
+
+
+def _alert(row: Any, fired: frozenset[int]) -> Alert:
     return Alert(kind=row.kind, threshold=row.threshold_value, levels=tuple(row.levels), fired=fired)
 
 
+_FIRED: Final = Prepared(
+    text("""
+    SELECT t.usage_alert_id, t.level
+    FROM usage_alert_triggers t JOIN usage_alerts a ON a.id = t.usage_alert_id
+    WHERE a.subscription_id = :subscription AND a.deleted_at IS NULL
+      AND (NOT a.recurring OR t.period_start = :period_start)
+    """)
+)
+
+
 async def _fired_before(
-    connection: AsyncConnection, alerts: Sequence[Row[Any]], period_start: datetime
+    connection: AsyncConnection, alerts: Sequence[Any], message: EvaluateAlerts
 ) -> Mapping[UUID, frozenset[int]]:
     """Give the levels that fire no more: those of this period, and for an alert that does not recur those of ever."""
     found: dict[UUID, frozenset[int]] = {}
     if not alerts:
         return found
-    once = [row.id for row in alerts if not row.recurring]
-    columns = usage_alert_triggers.c
-    statement = select(columns.usage_alert_id, columns.level).where(
-        columns.usage_alert_id.in_([row.id for row in alerts]),
-        or_(columns.usage_alert_id.in_(once), columns.period_start == period_start),
-    )
-    for alert_id, level in (await connection.execute(statement)).all():
-        found[alert_id] = found.get(alert_id, frozenset()) | {level}
+    asked = {"subscription": message.subscription.subscription_id, "period_start": message.period_start}
+    for row in await (await _FIRED.run(await driver(connection), asked)).fetchall():
+        found[row.usage_alert_id] = found.get(row.usage_alert_id, frozenset()) | {row.level}
     return found
 
 
-def _needs_each_signal(
-    alerts: Sequence[Row[Any]], fired_before: Mapping[UUID, frozenset[int]], measured: Measured
-) -> bool:
+def _needs_each_signal(alerts: Sequence[Any], fired_before: Mapping[UUID, frozenset[int]], measured: Measured) -> bool:
     """Tell whether something is open that the totals of whole metrics do not show."""
     if any(threshold.id not in measured.crossed_before for threshold in measured.thresholds):
         return True
@@ -232,36 +237,33 @@ def _shown_instant(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
+_DRAW: Final = Prepared(
+    text("""
+    WITH gone AS (
+        DELETE FROM usage_lines
+        WHERE subscription_id = :subscription AND metric_id <> ALL(CAST(:metrics AS uuid[]))
+    )
+    INSERT INTO usage_lines AS drawn (subscription_id, metric_id, project_id, quantity, period_start, period_end)
+    SELECT :subscription, line.metric_id, :project, line.quantity, :period_start, :period_end
+    FROM unnest(CAST(:metrics AS uuid[]), CAST(:quantities AS numeric[])) AS line(metric_id, quantity)
+    ON CONFLICT (subscription_id, metric_id) DO UPDATE
+    SET quantity = excluded.quantity, period_start = excluded.period_start, period_end = excluded.period_end
+    WHERE (drawn.quantity, drawn.period_start, drawn.period_end)
+        <> (excluded.quantity, excluded.period_start, excluded.period_end)
+    """)
+)
+
+
 async def _draw_lines(
     connection: AsyncConnection, scope: ProjectScope, message: EvaluateAlerts, lines: Sequence[UsageLine]
 ) -> None:
     """Let the relay know where the nearest line of each metric is, so that it tells the workflow at once."""
-    subscription_id = message.subscription.subscription_id
-    columns = usage_lines.c
-    gone = delete(usage_lines).where(columns.subscription_id == subscription_id)
-    if lines:
-        gone = gone.where(columns.metric_id.not_in([line.metric_id for line in lines]))
-    await connection.execute(gone)
-    if not lines:
-        return
-    rows = [
-        {
-            "subscription_id": subscription_id,
-            "metric_id": line.metric_id,
-            "project_id": scope.project_id,
-            "quantity": line.quantity,
-            "period_start": message.period_start,
-            "period_end": message.period_end,
-        }
-        for line in lines
-    ]
-    statement = insert(usage_lines).values(rows)
-    drawn = {name: statement.excluded[name] for name in ("quantity", "period_start", "period_end")}
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["subscription_id", "metric_id"],
-            set_=drawn,
-            where=tuple_(columns.quantity, columns.period_start, columns.period_end)
-            != tuple_(drawn["quantity"], drawn["period_start"], drawn["period_end"]),
-        )
-    )
+    drawn = {
+        "subscription": message.subscription.subscription_id,
+        "project": scope.project_id,
+        "metrics": [line.metric_id for line in lines],
+        "quantities": [line.quantity for line in lines],
+        "period_start": message.period_start,
+        "period_end": message.period_end,
+    }
+    await _DRAW.run(await driver(connection), drawn)

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, or_, select, text
 
-from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.database import driver
+from adapters.postgres.prepared import Prepared
+from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.spend_store import spend_of
 from adapters.postgres.usage_store import metric_usages, usages
 from billing.alerts import Threshold, projected
@@ -20,8 +22,6 @@ from models.messages.alerting import EvaluateAlerts
 from models.tables import (
     plan_versions,
     subscriptions,
-    usage_threshold_crossings,
-    usage_thresholds,
     wallets,
 )
 
@@ -43,7 +43,7 @@ class Measured:
     currency: str = ""
 
 
-async def measure(connection: AsyncConnection, message: EvaluateAlerts, alerts: Sequence[Row[Any]]) -> Measured:
+async def measure(connection: AsyncConnection, message: EvaluateAlerts, alerts: Sequence[Any]) -> Measured:
     """Read everything that a look compares; what nothing asks for costs no statement."""
     subscription_id = message.subscription.subscription_id
     period = Period(start=message.period_start, end=message.period_end)
@@ -65,7 +65,7 @@ async def measure(connection: AsyncConnection, message: EvaluateAlerts, alerts: 
 
 
 async def quantities_of(
-    connection: AsyncConnection, subscription_id: UUID, alerts: Sequence[Row[Any]], period: Period, *, at: datetime
+    connection: AsyncConnection, subscription_id: UUID, alerts: Sequence[Any], period: Period, *, at: datetime
 ) -> dict[UUID, Decimal]:
     """Give the quantity of each alert on usage, keyed by alert; none for a projection in its period's first tenth."""
     on_usage = [row for row in alerts if row.metric_id is not None]
@@ -85,10 +85,23 @@ async def quantities_of(
     return found
 
 
-def _part(row: Row[Any]) -> Charge:
+def _part(row: Any) -> Charge:
     """Count an alert's part of its metric's events in the way in which a charge with a filter counts its own."""
     scope = EventScope(buckets=(Combination.model_validate(row.filter),), bucket=0)
     return Charge(id=row.id, metric_id=row.metric_id, scope=scope, model=PerUnit(unit_price=Decimal(0)))
+
+
+_THRESHOLDS: Final = Prepared(
+    text("""
+    SELECT t.id, t.amount_cents, EXISTS (
+        SELECT FROM usage_threshold_crossings c
+        WHERE c.usage_threshold_id = t.id AND c.subscription_id = s.id AND c.billing_key <> :billing_key
+          AND (NOT t.recurring OR c.period_start = :period_start)
+    ) AS crossed
+    FROM subscriptions s JOIN usage_thresholds t ON t.subscription_id = s.id OR t.plan_id = s.plan_id
+    WHERE s.id = :subscription AND t.deleted_at IS NULL
+    """)
+)
 
 
 async def _thresholds(connection: AsyncConnection, message: EvaluateAlerts) -> tuple[list[Threshold], frozenset[UUID]]:
@@ -96,26 +109,12 @@ async def _thresholds(connection: AsyncConnection, message: EvaluateAlerts) -> t
 
     One that was crossed by an earlier run of this very look counts as open, so that its invoice is found (C8).
     """
-    columns, crossings = usage_thresholds.c, usage_threshold_crossings.c
-    crossed = (
-        select(crossings.id)
-        .where(
-            crossings.usage_threshold_id == columns.id,
-            crossings.subscription_id == subscriptions.c.id,
-            crossings.billing_key != message.billing_key,
-            or_(columns.recurring.is_(False), crossings.period_start == message.period_start),
-        )
-        .exists()
-    )
-    statement = (
-        select(columns.id, columns.amount_cents, crossed.label("crossed"))
-        .join(
-            subscriptions,
-            or_(columns.subscription_id == subscriptions.c.id, columns.plan_id == subscriptions.c.plan_id),
-        )
-        .where(and_(subscriptions.c.id == message.subscription.subscription_id, columns.deleted_at.is_(None)))
-    )
-    rows = (await connection.execute(statement)).all()
+    asked = {
+        "subscription": message.subscription.subscription_id,
+        "billing_key": message.billing_key,
+        "period_start": message.period_start,
+    }
+    rows = await (await _THRESHOLDS.run(await driver(connection), asked)).fetchall()
     return (
         [Threshold(id=row.id, amount_minor=row.amount_cents) for row in rows],
         frozenset(row.id for row in rows if row.crossed),
