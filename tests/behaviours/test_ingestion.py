@@ -158,7 +158,17 @@ async def test_b63_a_batch_holds_at_most_a_thousand(client: httpx.AsyncClient) -
     assert await units(client, subscription["id"]) == "1000"
 
 
-async def test_b64_b65_raw_events_and_aggregates_are_distinct(client: httpx.AsyncClient) -> None:
+async def test_b64_each_track_request_is_one_raw_event_beside_one_aggregate(client: httpx.AsyncClient) -> None:
+    await usageflow(client)
+    for number in range(3):
+        answer = await client.post("/api/track", json=track(), headers={"Idempotency-Key": f"event-{number}"})
+        assert answer.status_code == 202, answer.text
+    assert (await client.get("/v1/events")).headers["x-total-count"] == "3"
+    records = (await client.get("/api/usage")).json()
+    assert [(record["metric"], record["events"], record["total"]) for record in records] == [("API_CALL", 3, 3000)]
+
+
+async def test_b65_usage_is_summed_by_metric_and_billing_period(client: httpx.AsyncClient) -> None:
     await usageflow(client)
     for number in range(12):
         answer = await client.post("/api/track", json=track(), headers={"Idempotency-Key": f"event-{number}"})
