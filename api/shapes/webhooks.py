@@ -1,6 +1,6 @@
 """Bodies and answers of webhook endpoints and of what was delivered to them (seeds 003, 004; conflicts C26)."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -21,6 +21,8 @@ _Events = Annotated[
     list[_EventType],
     Field(max_length=100, description="Types to send; every type if it is empty, left out or holds `*`."),
 ]
+#: Postgres and the audit log know it in every time zone.
+_Instant = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(2201, 1, 1, tzinfo=UTC))]
 _EVENTS: list[JsonValue] = ["invoice.created", "invoice.paid", "invoice.failed", "subscription.suspended"]
 
 
@@ -88,8 +90,8 @@ class ReplayRequest(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"since": "2026-05-01T00:00:00Z", "status": "failed"}]}
     )
 
-    since: AwareDatetime = Field(description="When the first message was recorded (wall time), inclusive.")
-    until: AwareDatetime | None = Field(None, description="Exclusive; now, if left out.")
+    since: _Instant = Field(description="When the first message was recorded (wall time), inclusive.")
+    until: _Instant | None = Field(None, description="Exclusive; now, if left out.")
     types: _Events = Field([], description="Types to send; those that the endpoint asks for if empty or left out.")
     status: Annotated[Literal["failed", "all"], AnyCase] = Field(
         "failed",

@@ -287,7 +287,12 @@ async def test_b164_what_an_endpoint_missed_is_sent_again_with_rotated_secrets(c
     shown = (await client.get(path)).json()
     assert "secret" not in shown
     assert shown["old_secret_until"] is not None
-    for wrong in ({}, {"since": "2026-05-01"}, {"since": since.isoformat(), "status": "pending"}):
+    for wrong in (
+        {},
+        {"since": "2026-05-01"},
+        {"since": "0001-01-01T00:00:00+14:00"},
+        {"since": since.isoformat(), "status": "pending"},
+    ):
         assert (await client.post(f"{path}/replay", json=wrong)).status_code == 422
     assert (await client.post(f"{path}/rotate_secret", json={"overlap_hours": 999})).status_code == 422
 
