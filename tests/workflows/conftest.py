@@ -63,7 +63,7 @@ class Office:
         return found
 
     async def advance(self, clock_id: UUID, to: datetime, *, seconds: float = 60) -> Any:
-        """Advance a test clock and wait until it is ready; gives its row."""
+        """Advance a test clock and wait until everybody has arrived; gives its row, failed if work was parked."""
         scope = self.catalogue.scope
         async with self.database.transaction(scope) as connection:
             await clock_store.advance(connection, scope.project_id, str(clock_id), to)
@@ -71,7 +71,7 @@ class Office:
         async def clock() -> Any:
             return await self.catalogue.row(test_clocks, clock_id)
 
-        return await eventually(clock, seconds=seconds, until=lambda row: row.status == "ready")
+        return await eventually(clock, seconds=seconds, until=lambda row: row.target_time is None)
 
 
 @pytest.fixture
