@@ -28,6 +28,9 @@ async def _all_of_a(a: httpx.AsyncClient) -> dict[str, list[str]]:
     product = await quickstart.made(a, "/v1/products", {"name": "Of A", "code": "a-product"})
     key = await quickstart.made(a, "/v1/api-keys", {"name": "of A"})
     project = await quickstart.made(a, "/v1/projects", {"id": "a-project", "name": "Of A"})
+    watched = {"subscription_id": subscription["id"], "billable_metric_id": "api_calls", "threshold_value": 10**9}
+    alert = await quickstart.made(a, "/v1/usage_alerts", watched)
+    threshold = await quickstart.made(a, "/v1/plans/plan_growth/usage_thresholds", {"amount_cents": 10**9})
     (event,) = (await a.get("/v1/events")).json()
     customer = (await a.get("/v1/customers/cust_acme")).json()
     plan = (await a.get("/v1/plans/plan_growth")).json()
@@ -43,6 +46,8 @@ async def _all_of_a(a: httpx.AsyncClient) -> dict[str, list[str]]:
         "fee_id": [fee["id"]],
         "event_id": [event["id"], "first"],
         "clock_id": [clock["id"]],
+        "alert_id": [alert["id"]],
+        "threshold_id": [threshold["id"]],
         "endpoint_id": [endpoint["id"]],
         "product_id": [product["id"], "a-product"],
         "api_key_id": [key["id"]],
@@ -116,6 +121,8 @@ async def _picture(a: httpx.AsyncClient) -> dict[str, Any]:
         "metrics",
         "events",
         "test_clocks",
+        "usage_alerts",
+        "plans/plan_growth/usage_thresholds",
         "webhook_endpoints",
         "products",
         "projects",

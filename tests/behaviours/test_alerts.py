@@ -171,7 +171,7 @@ async def test_b149_a_deleted_alert_is_gone_and_never_fires(client: httpx.AsyncC
         messages = await told(receiver, "usage_alert.triggered")
         assert [each["data"]["alert_id"] for each in messages] == [sentinel["id"]]
     for method, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/status"), ("GET", "/triggers")):
-        body = {"json": {}} if method == "PATCH" else {}
+        body: dict[str, Any] = {"json": {}} if method == "PATCH" else {}
         gone = await sent(client, method, f"{ALERTS}/{alert['id']}{path}", 404, **body)
         assert gone["code"] == "usage_alert_not_found"
 
