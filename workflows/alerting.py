@@ -27,7 +27,7 @@ async def look(state: SubscriptionState, *, at: datetime, closing: bool = False)
     message = steps.look_of(state, at=at, closing=closing or stuck is not None)
     found = await calls.evaluate_alerts(message, shown=_why(state))
     if isinstance(found, str):
-        return lambda now: watching.looked(now, state, error=found)
+        return await _parked(state, lambda now: watching.looked(now, state, error=found), at=message.at)
     closed = await _invoiced(state, message, found)
     told = (*found.told, *_told(found, closed))
     error = closed if isinstance(closed, str) else stuck
@@ -45,6 +45,12 @@ async def look(state: SubscriptionState, *, at: datetime, closing: bool = False)
         )
         return after if invoice is None else lifecycle.followed(after, invoice)
 
+    return change if error == stuck else await _parked(state, change, at=message.at)
+
+
+async def _parked(state: SubscriptionState, change: Change, *, at: datetime) -> Change:
+    """Write into the record that somebody has to look at an error; billing and the other alerts go on."""
+    await calls.record(steps.record_of(change(state), "parked", at=at))
     return change
 
 

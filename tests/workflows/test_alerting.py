@@ -9,11 +9,13 @@ from adapters.postgres.audit_store import Actor
 from billing.subscription import SubscriptionState
 from billing.watching import asked
 from models.messages.alerting import EvaluateAlerts
+from models.messages.subscription import RetryParked
 from models.messages.subscription_steps import look_of, progressive_close
-from models.tables import invoices, usage_alert_triggers, usage_threshold_crossings
+from models.tables import invoices, subscriptions, usage_alert_triggers, usage_threshold_crossings
+from tests.support.subscribing import ref_of
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
-from tests.workflows.test_durability import use
+from tests.workflows.test_durability import break_plan, use
 from tests.workflows.test_life import FEBRUARY, START, bills, in_clock
 
 _ME = Actor("test")
@@ -83,6 +85,25 @@ async def test_a_look_that_ran_before_its_worker_died_finds_what_it_did(office: 
     assert len(await office.catalogue.rows(invoices)) == 1
     later = await alerts.evaluate_alerts(message.model_copy(update={"billing_key": "the next look"}))
     assert (later.told, later.crossed, later.each_signal) == ((), (), False)
+
+
+async def test_a_threshold_that_cannot_be_invoiced_waits_for_an_operator(office: Office) -> None:
+    async with office.working():
+        _, state = await in_clock(office)
+        await break_plan(office, broken=True)
+        await watch(office, state, cents=100)
+        await use(office, state, 120, START + timedelta(days=1), number=1)
+        await eventually(lambda: _attention(office, state), until=lambda error: error and "forty-nine" in error)
+        await break_plan(office, broken=False)
+        await office.commands.retry_parked(ref_of(state), RetryParked(request_id="retry"))
+        await eventually(lambda: bills(office, state), until=lambda found: found == [("progressive", "paid", 120)])
+        assert await _attention(office, state) is None
+
+
+async def _attention(office: Office, state: SubscriptionState) -> str | None:
+    row = await office.catalogue.row(subscriptions, state.subscription_id)
+    error: str | None = row.needs_attention
+    return error
 
 
 def _look(state: SubscriptionState) -> EvaluateAlerts:
