@@ -33,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 _BATCH: Final = 500
 _FLUSH: Final = 200
 _REACHED_SECONDS: Final = 0.1
+_REST: Final = 3
+_LONGEST_REST_SECONDS: Final = 1.0
 _FLUSH_AT_ONCE: Final = 20
 _STAND_BY_SECONDS: Final = 2.0
 _PRUNE_SECONDS: Final = 3600.0
@@ -73,7 +75,7 @@ class Relay:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(connection))
             tasks.create_task(self._repeat("delivery", self._poll_seconds, self.deliver_due))
-            tasks.create_task(self._repeat("usage", self._settings.usage_signal_quiet_ms / 1000, self.flush_usage))
+            tasks.create_task(self._repeat("usage", self._settings.usage_signal_quiet_ms / 1000, self._flush_in_turn))
             tasks.create_task(self._repeat("alert lines", _REACHED_SECONDS, self.flush_reached))
             tasks.create_task(self._webhooks.run())
             tasks.create_task(self._repeat("pruning", _PRUNE_SECONDS, self._prune))
@@ -110,6 +112,14 @@ class Relay:
         if not rows:
             return False
         return await self._delivery.deliver(rows) > 0
+
+    async def _flush_in_turn(self) -> bool:
+        """Flush, then rest the longer the longer it took: on a busy machine what is urgent must not queue behind it."""
+        began = asyncio.get_running_loop().time()
+        more = await self.flush_usage()
+        took_seconds = asyncio.get_running_loop().time() - began
+        await asyncio.sleep(min(_REST * took_seconds, _LONGEST_REST_SECONDS))
+        return more
 
     async def flush_usage(self) -> bool:
         """Tell subscriptions their cumulative usage in turn, one signal each, at a pace that leaves room for others."""
