@@ -22,18 +22,20 @@ from models.identifiers import new_id
 
 _LOCK: Final = 0x_D0_4A_B1_12
 
-# Everything that waits is marked as delivered; only what somebody wants is read.
+# Everything that waits is marked as delivered; only what somebody wants is read. Nobody is told what happened before
+# the endpoint was registered (a replay tells that on request).
 _TAKE: Final = Prepared(
     text("""
 WITH lock AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:lock) AS got),
 waiting AS MATERIALIZED (
-    SELECT id, project_id, payload->>'type' AS type, payload->>'id' AS message_id FROM outbox
+    SELECT id, project_id, payload->>'type' AS type, payload->>'id' AS message_id, created_at FROM outbox
     WHERE delivered_at IS NULL AND parked_at IS NULL AND topic = 'webhook' AND (SELECT got FROM lock)
     ORDER BY id LIMIT :most
 ), taken AS MATERIALIZED (
     SELECT w.id, w.message_id, (
         SELECT array_agg(e.id ORDER BY e.id) FROM webhook_endpoints e
         WHERE e.project_id = w.project_id AND e.deleted_at IS NULL AND e.status = 'active'
+          AND e.created_at <= w.created_at
           AND (e.events = '{}' OR w.type = ANY(e.events))
     ) AS takers
     FROM waiting w

@@ -283,6 +283,19 @@ async def test_b161_an_endpoint_gets_the_types_and_the_project_that_it_asked_for
     assert all(row.delivered_at is not None for row in await rows(database, outbox))
 
 
+async def test_what_happened_before_an_endpoint_was_registered_is_not_told(
+    database: Database, tenant: ProjectScope
+) -> None:
+    async with receiving() as receiver:
+        await say(database, tenant, about="before")
+        await endpoint(database, tenant, receiver.url)
+        await say(database, tenant, about="after")
+        async with delivering(database):
+            await settled(database)
+    assert [one.document["data"]["invoiceId"] for one in receiver.received] == ["after"]
+    assert len(await rows(database, webhook_messages)) == 1
+
+
 async def test_rows_are_fanned_out_once_by_however_many(database: Database, tenant: ProjectScope) -> None:
     await endpoint(database, tenant, "http://127.0.0.1:9/")
     for number in range(30):
