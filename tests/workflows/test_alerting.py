@@ -1,11 +1,13 @@
 """A watched subscription on a real server: what its workflow does when usage gets to a line or a threshold."""
 
 from datetime import timedelta
+from uuid import UUID
 
 from activities.alerting import AlertActivities
 from activities.closing import ClosingActivities
-from adapters.postgres import alert_store, threshold_store
+from adapters.postgres import alert_store, reached_store, relay_store, threshold_store
 from adapters.postgres.audit_store import Actor
+from adapters.postgres.database import SYSTEM
 from billing.subscription import SubscriptionState
 from billing.watching import asked
 from models.messages.alerting import EvaluateAlerts
@@ -85,6 +87,35 @@ async def test_a_look_that_ran_before_its_worker_died_finds_what_it_did(office: 
     assert len(await office.catalogue.rows(invoices)) == 1
     later = await alerts.evaluate_alerts(message.model_copy(update={"billing_key": "the next look"}))
     assert (later.told, later.crossed, later.each_signal) == ((), (), False)
+
+
+async def reached(office: Office) -> list[UUID]:
+    """Give the subscriptions that the relay would tell at once."""
+    async with office.database.transaction(SYSTEM) as connection:
+        marks = await reached_store.reached_marks(connection, rest_seconds=0, interval_seconds=3600, limit=10)
+        await relay_store.mark_signalled(connection, [(mark.subscription_id, mark.version) for mark in marks])
+    return [mark.subscription_id for mark in marks]
+
+
+async def test_the_relay_sees_usage_at_the_nearest_line_and_no_other(office: Office) -> None:
+    _, state = await in_clock(office)
+    await watch(office, state, cents=10_000)
+    looks = AlertActivities(office.database)
+    await looks.evaluate_alerts(_look(state).model_copy(update={"billable": False}))
+    await use(office, state, 49, START + timedelta(days=1), number=1)
+    assert await reached(office) == []
+    await use(office, state, 1, START + timedelta(days=2), number=2)
+    assert await reached(office) == [state.subscription_id]
+    assert await reached(office) == []
+    await looks.evaluate_alerts(_look(state).model_copy(update={"billable": False}))
+    await use(office, state, 49, START + timedelta(days=2), number=3)
+    assert await reached(office) == []
+    # With a threshold open, money is watched: any usage is told, after its interval.
+    await looks.evaluate_alerts(_look(state))
+    assert await reached(office) == []
+    async with office.database.transaction(SYSTEM) as connection:
+        marks = await reached_store.reached_marks(connection, rest_seconds=0, interval_seconds=0, limit=10)
+    assert [mark.subscription_id for mark in marks] == [state.subscription_id]
 
 
 async def test_a_threshold_that_cannot_be_invoiced_waits_for_an_operator(office: Office) -> None:
