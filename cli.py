@@ -87,9 +87,8 @@ def logs(
 @app.command()
 def demo() -> None:
     """Start the stack and run a year of billing through the public API."""
-    from examples.demo import main as run_demo
-
     from devstack import control
+    from examples.demo import main as run_demo
 
     control.up(settings(), say=_say)
     raise typer.Exit(run_demo())

@@ -18,7 +18,8 @@ LARGEST: Final = 10_000
 
 _WANTED: Final = """
     FROM webhook_messages m LEFT JOIN webhook_deliveries d ON d.message_id = m.id AND d.endpoint_id = :endpoint
-    WHERE m.project_id = :project AND m.created_at >= :since AND m.created_at < coalesce(CAST(:until AS timestamptz), 'infinity')
+    WHERE m.project_id = :project AND m.created_at >= :since
+      AND m.created_at < coalesce(CAST(:until AS timestamptz), 'infinity')
       AND (cardinality(CAST(:types AS text[])) = 0 OR m.type = ANY(CAST(:types AS text[])))
       AND CASE WHEN :everything THEN d.id IS NULL OR d.status <> 'pending' ELSE d.status = 'failed' END
 """
