@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import correction_store, rollup_store
+from adapters.postgres import correction_store, rollup_store, unique_value_store
 from adapters.postgres.audit_store import Actor, record
 from adapters.postgres.correction_store import Correction, Replacement
 from adapters.postgres.database import ProjectScope, driver
@@ -122,6 +122,9 @@ async def backfill(
     await _write(connection, changes)
     subscriptions = frozenset(touched | {each.event["subscription_id"] for each in added} - {None})
     await rollup_store.mark(connection, scope.project_id, list(subscriptions))
+    await unique_value_store.refresh(
+        connection, scope.project_id, window.metric.id, [*_counted(voided), *_versions(amended)]
+    )
     done = Backfilled(
         id=identity,
         voided=len(voided),
@@ -200,6 +203,17 @@ def _amended(
         if (value, properties) != (row["value"], row["properties"]):
             found.append(_Amended(row, value, properties))
     return found
+
+
+def _counted(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["status"] == "counted"]
+
+
+def _versions(amended: Sequence[_Amended]) -> list[Mapping[str, Any]]:
+    """Give amended events that count as they were and as they are."""
+    own = [one for one in amended if one.row["status"] == "counted"]
+    after = [{**one.row, "value": one.value, "properties": one.properties} for one in own]
+    return [*(one.row for one in own), *after]
 
 
 async def _change(

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Row, and_, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import event_store, rollup_store
+from adapters.postgres import event_store, rollup_store, unique_value_store
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.ingest_events import IngestEvent, Submission
@@ -181,12 +181,14 @@ async def _note(
     new: Decimal | None,
     count: int,
 ) -> None:
-    """Write the correction, and bring the rollup and the mark up to date if the event counted."""
+    """Write the correction, and bring rollup, mark and values up to date if the event counted."""
     counted = stored.status == event_store.COUNTED
     if counted:
         place = Place(scope.project_id, stored.subscription_id, stored.metric_id, stored.occurred_at)
         await rollup_store.shift(connection, place, old=stored.value, new=new, count=count)
         await rollup_store.mark(connection, scope.project_id, [stored.subscription_id])
+        versions = [stored._mapping, {**stored._mapping, "value": new, "properties": change.new_properties}]
+        await unique_value_store.refresh(connection, scope.project_id, stored.metric_id, versions)
     await connection.execute(insert(usage_corrections).values(change.row(settled_at=None if counted else wall_now())))
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import unique_value_store
 from adapters.postgres.audit_store import Actor, record
 from adapters.postgres.database import ProjectScope, driver
 from adapters.postgres.event_count_store import EventKinds, event_counts
@@ -202,6 +203,8 @@ async def reprocess(connection: AsyncConnection, scope: ProjectScope, actor: Act
     if reason is None:
         raw = await driver(connection)
         await raw.execute(_FOLD_ONE, {"project": scope.project_id, "id": stored.id})
+        counted = {**stored._mapping, **changed}
+        await unique_value_store.refresh(connection, scope.project_id, counted["metric_id"], [counted])
         await record(
             connection,
             scope,

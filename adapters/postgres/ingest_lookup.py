@@ -44,10 +44,10 @@ WITH named AS (
     SELECT s.id FROM subscriptions s WHERE s.project_id = %(project)s AND s.id = ANY(%(subscription_ids)s)
 )
 SELECT 'metric', m.id, m.key, m.aggregation, m.field_name, m.expression,
-       NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::uuid, NULL::uuid, NULL::bool
+       NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::uuid, NULL::uuid, m.values_kept
 FROM metrics m WHERE m.project_id = %(project)s AND m.deleted_at IS NULL AND m.key = ANY(%(metrics)s)
 UNION ALL
-SELECT 'metric', m.id, m.key, m.aggregation, m.field_name, m.expression, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'metric', m.id, m.key, m.aggregation, m.field_name, m.expression, NULL, NULL, NULL, NULL, NULL, m.values_kept
 FROM metrics m WHERE m.project_id = %(project)s AND m.deleted_at IS NULL AND m.id = ANY(%(metric_ids)s)
 UNION ALL
 SELECT 'customer', n.id, n.code, NULL, NULL, NULL, t.frozen_time, NULL, NULL, NULL, NULL, n.is_organization
@@ -89,6 +89,8 @@ class Metric:
     aggregation: Aggregation
     #: Whether a value in the event is stored as it is.
     takes_value_as_sent: bool
+    #: Whether its different values are kept (unique_value_store.py).
+    keeps_values: bool
 
 
 @dataclass(frozen=True)
@@ -217,8 +219,7 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
     for row in rows:
         match row[0]:
             case "metric":
-                made = aggregation(row[3], field=row[4], expression=row[5])
-                found.metrics[row[2]] = metrics[row[1]] = Metric(row[1], row[2], made, _takes_as_sent(row[3], row[4]))
+                found.metrics[row[2]] = metrics[row[1]] = _metric(row)
             case "customer":
                 found.customers[row[2]] = customers[row[1]] = Named(row[1], row[2], row[6])
                 if row[11]:
@@ -241,6 +242,11 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
     found.subscriptions |= {ref: held[own] for ref, own in refs.subscriptions.items() if own in held}
     await _learn_charged(raw, {each.plan_version_id for each in held.values()})
     return found
+
+
+def _metric(row: tuple[Any, ...]) -> Metric:
+    made = aggregation(row[3], field=row[4], expression=row[5])
+    return Metric(row[1], row[2], made, _takes_as_sent(row[3], row[4]), row[3] == "unique_count" and row[11])
 
 
 def _takes_as_sent(kind: str, field: str | None) -> bool:

@@ -43,17 +43,17 @@ class Rows:
         columns = list(zip(*self.shared, strict=True)) if self.shared else [()] * 9
         properties = None
         if any(each is not None for each in self.properties):
-            properties = _texts(self.properties)
+            properties = texts(self.properties)
         return {
-            "keys": _texts(self.keys),
-            "ids": _bare(self.ids),
-            "fingerprints": _bare([str(fingerprint) for fingerprint in self.fingerprints]),
-            "values": _bare(["NULL" if value is None else value for value in self.values]),
-            "times": _bare([at.isoformat() for at in self.times]),
-            "given": None if all(self.given) else _bare(["t" if given else "f" for given in self.given]),
-            "shared_of": _bare([str(number) for number in self.shared_of]),
+            "keys": texts(self.keys),
+            "ids": bare(self.ids),
+            "fingerprints": bare([str(fingerprint) for fingerprint in self.fingerprints]),
+            "values": bare(["NULL" if value is None else value for value in self.values]),
+            "times": bare([at.isoformat() for at in self.times]),
+            "given": None if all(self.given) else bare(["t" if given else "f" for given in self.given]),
+            "shared_of": bare([str(number) for number in self.shared_of]),
             "properties": properties,
-            **{name: _texts(columns[place]) for place, name in enumerate(_SHARED)},
+            **{name: texts(columns[place]) for place, name in enumerate(_SHARED)},
         }
 
 
@@ -70,12 +70,12 @@ _SHARED: Final = (
 )
 
 
-def _bare(items: Sequence[str]) -> str:
+def bare(items: Sequence[str]) -> str:
     """Write an array of elements that need no quotes."""
     return "{" + ",".join(items) + "}"
 
 
-def _texts(items: Sequence[Any]) -> str:
+def texts(items: Sequence[Any]) -> str:
     """Write an array of any texts; None becomes NULL."""
     if not items:
         return "{}"

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import event_months
+from adapters.postgres import event_months, unique_value_store
 from adapters.postgres.customer_store import lazily_created
 from adapters.postgres.database import Database, ProjectScope, driver
 from adapters.postgres.ingest_events import IngestEvent, Outcome, Stored, Submission
@@ -300,11 +300,29 @@ async def _store(
     parameters = {"project": flush.scope.project_id, "received_at": flush.wall, **flush.rows.parameters()}
     row = await (await raw.execute(_STATEMENT, parameters, prepare=True)).fetchone()
     assert row is not None, "an aggregate without GROUP BY gives one row"
-    if row[0] == len(flush.rows):
-        return
+    already: dict[int, Mapping[str, Any]] = {}
+    if row[0] < len(flush.rows):
+        already = await _look_up_already(raw, parameters)
+        _note_already(flush, submissions, outcomes, already)
+    metrics = flush.found.metrics.values()
+    await unique_value_store.keep_stored(connection, flush.scope.project_id, metrics, flush.rows, already)
+
+
+async def _look_up_already(
+    raw: "psycopg.AsyncConnection[Any]", parameters: Mapping[str, Any]
+) -> dict[int, Mapping[str, Any]]:
+    """Give the keys that were there before, and their events, by place."""
     async with raw.cursor(row_factory=dict_row) as reading:
         await reading.execute(_ALREADY, parameters)
-        already = {int(each["place"]) - 1: each for each in await reading.fetchall()}
+        return {int(each["place"]) - 1: each for each in await reading.fetchall()}
+
+
+def _note_already(
+    flush: _Flush,
+    submissions: Sequence[Submission],
+    outcomes: Sequence[Outcome],
+    already: Mapping[int, Mapping[str, Any]],
+) -> None:
     for submission, outcome in zip(submissions, outcomes, strict=True):
         for position in range(outcome.size):
             stored = already.get(outcome.first + position)

@@ -91,8 +91,10 @@ async def change(
     if measuring and await charged(connection, row.id):
         message = f"A plan charges on this metric, so its {', '.join(measuring)} cannot change; create another metric."
         raise conflict("metric_in_use", message)
+    # Ingestion that runs now may still go by the old meaning, so what it keeps of values is not relied upon any more.
+    meaning = {"values_kept": False} if {"aggregation", "field_name"} & changes.keys() else {}
     statement = update(metrics).where(metrics.c.id == row.id)
-    statement = statement.values(**values, updated_at=func.clock_timestamp())
+    statement = statement.values(**values, **meaning, updated_at=func.clock_timestamp())
     changed: Row[Any] = (await connection.execute(statement.returning(metrics))).one()
     await _note(connection, scope, actor, row, "updated", changes=changes)
     return changed

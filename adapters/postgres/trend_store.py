@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.unique_count_store import unique_counts_by_day
 from billing.aggregations import Aggregation, aggregation
 from billing.numbers import exact
 
@@ -23,7 +24,8 @@ _ROLLED: Final = text("""
       AND (CAST(:metric AS uuid) IS NULL OR r.metric_id = :metric)
 """)
 _METRICS: Final = text("""
-    SELECT m.id, m.aggregation, m.field_name, m.expression, m.percentile FROM metrics m WHERE m.id = ANY(:metrics)
+    SELECT m.id, m.aggregation, m.field_name, m.expression, m.percentile,
+           m.aggregation = 'unique_count' AND m.values_kept AS keeps_values FROM metrics m WHERE m.id = ANY(:metrics)
 """)
 _FOLDED: Final = """
     SELECT (occurred_at AT TIME ZONE 'UTC')::date AS day, {value} AS value FROM (
@@ -46,7 +48,7 @@ class Days:
 async def trend(connection: AsyncConnection, days: Days, metric_id: UUID | None) -> list[tuple[date, Decimal, int]]:
     """Give value and number of events of each day, days without events as zeros; several metrics are added up.
 
-    Sums, counts, maxima and minima come from the rollups, the others from the day's events. Of a weighted sum, which
+    Sums, counts, maxima and minima come from the rollups, unique counts from the values that are kept, the others from the day's events. Of a weighted sum, which
     has no value for a day alone, it is what was added.
     """
     names = {"subscription": days.subscription_id, "first": days.first, "last": days.last, "metric": metric_id}
@@ -73,7 +75,9 @@ def _by_events(folding: Aggregation) -> bool:
 
 
 async def _folded(connection: AsyncConnection, days: Days, metric: Row[Any]) -> Mapping[date, Decimal]:
-    """Run an aggregation's own SQL over the events of each day."""
+    """Give what the values that are kept say of each day, else run an aggregation's own SQL over its events."""
+    if metric.keeps_values:
+        return await unique_counts_by_day(connection, days.subscription_id, metric.id, days.first, days.last)
     folding = _folding(metric)
     start = datetime.combine(days.first, datetime.min.time(), tzinfo=UTC)
     end = datetime.combine(days.last, datetime.min.time(), tzinfo=UTC) + timedelta(days=1)

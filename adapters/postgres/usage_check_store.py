@@ -1,4 +1,4 @@
-"""Checking rollups: every one is computed anew from the events, and what differs is reported, never mended silently."""
+"""Checking rollups and kept values: every one is computed anew from the events, and what differs is reported, never mended silently."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from adapters.postgres import notification_store
 from adapters.postgres.audit_store import SYSTEM_ACTOR, record
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.paging import Page, paged
+from adapters.postgres.unique_value_store import KEY_SQL
+from billing.aggregations.unique_count import identity_sql
 from billing.numbers import plain
 from models.identifiers import new_id, parse_id, shown_id
 from models.problems import not_found
@@ -22,8 +24,15 @@ MOST_DETAILS: Final = 100
 
 _SUBSCRIPTIONS_AT_ONCE: Final = 100
 
+_FIRST: Final = """
+    SELECT (SELECT count(*) FROM compared) AS checked, (SELECT count(*) FROM compared WHERE differs) AS differences,
+           c.* FROM (SELECT 1) one LEFT JOIN (
+               SELECT * FROM compared WHERE differs ORDER BY subscription_id, metric_id, day LIMIT :most
+           ) c ON true
+"""
+
 # One statement, so that events and rollups are of the same instant. Months that were detached cannot be checked.
-_COMPARE: Final = text("""
+_COMPARE: Final = text(f"""
     WITH fresh AS (
         SELECT subscription_id, metric_id, (occurred_at AT TIME ZONE 'UTC')::date AS day,
                coalesce(sum(value), 0) AS total, count(*) AS events, max(value) AS largest, min(value) AS smallest
@@ -43,10 +52,46 @@ _COMPARE: Final = text("""
         FROM fresh f FULL JOIN kept k
           ON k.subscription_id = f.subscription_id AND k.metric_id = f.metric_id AND k.day = f.day
     )
-    SELECT (SELECT count(*) FROM compared) AS checked, (SELECT count(*) FROM compared WHERE differs) AS differences,
-           c.* FROM (SELECT 1) one LEFT JOIN (
-               SELECT * FROM compared WHERE differs ORDER BY subscription_id, metric_id, day LIMIT :most
-           ) c ON true
+    {_FIRST}
+""")
+
+# The same of the values that are kept, by day; `usage_unique_days` is compared with what `usage_uniques` gives.
+_COMPARE_VALUES: Final = text(f"""
+    WITH own AS MATERIALIZED (
+        SELECT id, field_name FROM metrics WHERE aggregation = 'unique_count' AND values_kept
+    ), found AS (
+        SELECT DISTINCT subscription_id, metric_id, {KEY_SQL} AS value_key, day FROM (
+            SELECT e.subscription_id, e.metric_id, (e.occurred_at AT TIME ZONE 'UTC')::date AS day,
+                   {identity_sql("own.field_name")} AS identity
+            FROM events e JOIN own ON own.id = e.metric_id
+            WHERE e.status = 'counted' AND e.subscription_id = ANY(:subscriptions)
+        ) told WHERE identity IS NOT NULL
+    ), kept AS MATERIALIZED (
+        SELECT u.subscription_id, u.metric_id, u.value_key, u.day, coalesce(lag(u.day) OVER (
+            PARTITION BY u.subscription_id, u.metric_id, u.value_key ORDER BY u.day), '-infinity') AS previous_day
+        FROM usage_uniques u JOIN own ON own.id = u.metric_id WHERE u.subscription_id = ANY(:subscriptions)
+    ), by_value AS (
+        SELECT subscription_id, metric_id, day, count(f.value_key) AS found, count(k.value_key) AS kept,
+               bool_or(f.value_key IS NULL OR k.value_key IS NULL) AS differs
+        FROM found f FULL JOIN kept k USING (subscription_id, metric_id, value_key, day)
+        GROUP BY 1, 2, 3
+    ), by_day AS (
+        SELECT subscription_id, metric_id, day, coalesce(c.number, 0) <> coalesce(t.value_count, 0) AS differs
+        FROM (SELECT subscription_id, metric_id, day, previous_day, count(*) AS number FROM kept GROUP BY 1, 2, 3, 4) c
+        FULL JOIN (
+            SELECT d.* FROM usage_unique_days d JOIN own ON own.id = d.metric_id
+            WHERE d.subscription_id = ANY(:subscriptions)
+        ) t USING (subscription_id, metric_id, day, previous_day)
+    ), compared AS MATERIALIZED (
+        SELECT subscription_id, metric_id, day, bool_or(differs) AS differs, sum(found) AS events_count,
+               sum(kept) AS rollup_count, NULL AS events_total, NULL AS rollup_total
+        FROM (
+            SELECT * FROM by_value UNION ALL SELECT subscription_id, metric_id, day, 0, 0, differs FROM by_day
+        ) every
+        WHERE day >= (event_floor() AT TIME ZONE 'UTC')::date
+        GROUP BY 1, 2, 3
+    )
+    {_FIRST}
 """)
 
 
@@ -118,28 +163,32 @@ async def _following(connection: AsyncConnection, scope: ProjectScope, after: UU
 async def _compare(
     connection: AsyncConnection, ids: Sequence[UUID], progress: Progress
 ) -> tuple[Progress, list[dict[str, Any]]]:
-    rows = (await connection.execute(_COMPARE, {"subscriptions": list(ids), "most": MOST_DETAILS})).all()
+    names = {"subscriptions": list(ids), "most": MOST_DETAILS}
+    rolled = (await connection.execute(_COMPARE, names)).all()
+    values = (await connection.execute(_COMPARE_VALUES, names)).all()
     after = Progress(
-        checked=progress.checked + rows[0].checked,
-        differences=progress.differences + rows[0].differences,
+        checked=progress.checked + rolled[0].checked + values[0].checked,
+        differences=progress.differences + rolled[0].differences + values[0].differences,
         done=progress.done + len(ids),
         total=max(progress.total, progress.done + len(ids)),
     )
-    return after, [_detail(row) for row in rows if row.subscription_id is not None]
+    details = [_detail(row, "rollup") for row in rolled if row.subscription_id is not None]
+    return after, [*details, *(_detail(row, "unique_values") for row in values if row.subscription_id is not None)]
 
 
-def _detail(row: Row[Any]) -> dict[str, Any]:
+def _detail(row: Row[Any], kind: str) -> dict[str, Any]:
     def shown(value: Any) -> str | None:
         return None if value is None else plain(value)
 
     return {
+        "kind": kind,
         "subscription_id": shown_id("subscription", row.subscription_id),
         "metric_id": shown_id("metric", row.metric_id),
         "day": row.day.isoformat(),
         "events_sum": shown(row.events_total),
         "rollup_sum": shown(row.rollup_total),
-        "events_count": row.events_count or 0,
-        "rollup_count": row.rollup_count or 0,
+        "events_count": int(row.events_count or 0),
+        "rollup_count": int(row.rollup_count or 0),
     }
 
 

@@ -1,7 +1,8 @@
 """The quantity of usage: THE functions that closing, previews, current usage and the relay's totals share.
 
 What is additive (sum, count, max, min) is read from the rollups for the whole UTC days of a period, and from the events
-themselves for the partial days at its edges; every other aggregation runs its own SQL over the indexed events.
+themselves for the partial days at its edges; different values are counted the same way (unique_count_store.py). Every
+other aggregation runs its own SQL over the indexed events.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
+from adapters.postgres.unique_count_store import Values, unique_count
 from adapters.postgres.usage_bucket_store import BEGINNING, Measure, is_split, split_usages
 from billing.aggregations import AGGREGATIONS, Aggregation, aggregation
 from billing.charges import Charge
@@ -47,7 +49,7 @@ _FROM_EDGE: Final = """
 _TOTALS: Final = """
     SELECT m.id, m.name, m.unit, m.aggregation, m.field_name, m.expression, m.percentile, m.recurring,
            m.rounding_function, m.rounding_precision, {quantity} AS quantity,
-           coalesce(sum(p.event_count), 0) AS event_count
+           coalesce(sum(p.event_count), 0) AS event_count, m.aggregation = 'unique_count' AND m.values_kept
     FROM metrics m LEFT JOIN ({parts}) p ON p.metric_id = m.id
     WHERE m.id = ANY(%(metrics)s)
     GROUP BY m.id
@@ -126,11 +128,15 @@ async def metric_usages(
 
 @dataclass(frozen=True)
 class _Total:
-    """What one metric has in a period: its number of events, and its quantity where rollups can give it."""
+    """What one metric has in a period: its number of events, and its quantity where rollups can give it.
+
+    `keeps_values` says that its different values can be counted without their events.
+    """
 
     measure: Measure
     quantity: Decimal | None
     events: int
+    keeps_values: bool
 
 
 async def _totals(
@@ -154,11 +160,11 @@ async def _totals(
 
 
 def _total(row: tuple[Any, ...]) -> _Total:
-    _, name, unit, kind, field, expression, percentile, carries, function, precision, quantity, events = row
+    _, name, unit, kind, field, expression, percentile, carries, function, precision, quantity, events, keeps = row
     folding = aggregation(
         kind, field=field, expression=expression, percentile=percentile, carry_over=carries if carries else None
     )
-    return _Total(Measure(name, unit, folding, function, precision or 0), quantity, int(events))
+    return _Total(Measure(name, unit, folding, function, precision or 0), quantity, int(events), bool(keeps))
 
 
 async def _whole(
@@ -172,6 +178,10 @@ async def _whole(
     found = {}
     for metric, each in totals.items():
         quantity = since_ever.get(metric, each).quantity
+        if quantity is None and each.keeps_values:
+            window = window_of(period.start, period.end)
+            values = Values(subscription_id, metric, window.first_day, window.end_day, window.edges)
+            quantity = await unique_count(connection, values)
         if quantity is None:
             quantity = await _folded(connection, subscription_id, metric, each.measure.folding, period)
         found[metric] = each.measure.usage(quantity, each.events)

@@ -111,8 +111,13 @@ def _reprocessing(row: Row[Any]) -> dict[str, Any]:
 
 
 class UsageDifference(BaseModel):
-    """A day of a metric whose rollup differs from its events."""
+    """A day of a metric whose rollup, or whose different values as they are kept, differ from its events."""
 
+    kind: str = Field(
+        "rollup",
+        examples=["rollup", "unique_values"],
+        description="`unique_values`: the counts are of different values, and there are no sums.",
+    )
     subscription_id: str
     metric_id: str
     day: str = Field(examples=["2026-04-03"])

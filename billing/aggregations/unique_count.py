@@ -9,6 +9,20 @@ from billing.numbers import plain
 from billing.period import Period
 
 
+def identity_sql(field: str) -> str:
+    """Give the SQL of the text by which values are told apart, of a row with `value` and `properties`.
+
+    `field` is the SQL of the property's name, which may be NULL. The result is NULL for an event that counts nothing.
+    """
+    return (
+        f"coalesce(CASE jsonb_typeof(properties -> {field})"
+        f" WHEN 'number' THEN trim_scale(CAST(properties ->> {field} AS numeric))::text"
+        f" WHEN 'string' THEN properties ->> {field}"
+        f" WHEN 'boolean' THEN properties ->> {field}"
+        " END, trim_scale(value)::text)"
+    )
+
+
 class UniqueCount(Aggregation):
     """Count the different values of the property `field`, or of the value where the event has no such property.
 
@@ -17,14 +31,7 @@ class UniqueCount(Aggregation):
     """
 
     needs_field: ClassVar[bool] = True
-    from_events: ClassVar[str] = (
-        "count(DISTINCT coalesce("
-        "CASE jsonb_typeof(properties -> CAST(:field AS text))"
-        " WHEN 'number' THEN trim_scale(CAST(properties ->> CAST(:field AS text) AS numeric))::text"
-        " WHEN 'string' THEN properties ->> CAST(:field AS text)"
-        " WHEN 'boolean' THEN properties ->> CAST(:field AS text)"
-        " END, trim_scale(value)::text))"
-    )
+    from_events: ClassVar[str] = f"count(DISTINCT {identity_sql('CAST(:field AS text)')})"
     sql_parameters: ClassVar[tuple[str, ...]] = ("field",)
 
     kind: Literal["unique_count"] = "unique_count"

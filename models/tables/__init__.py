@@ -28,7 +28,7 @@ from models.tables.members import members
 from models.tables.notifications import notifications
 from models.tables.settlement import payment_methods, refunds, settlements
 from models.tables.tenancy import api_keys, audit_log, idempotency_keys, organizations, projects
-from models.tables.usage import event_keys, events, usage_marks, usage_rollups
+from models.tables.usage import event_keys, events, usage_marks, usage_rollups, usage_unique_days, usage_uniques
 from models.tables.wallets import wallet_transactions, wallets
 from models.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
 
@@ -41,6 +41,6 @@ __all__ = [
     "refunds", "sandbox_charges", "served_versions", "settlements", "subscriptions", "test_clocks",
     "usage_alert_triggers", "usage_alerts", "usage_checks", "usage_corrections", "usage_limits", "usage_lines",
     "usage_marks", "usage_reservations", "usage_rollups", "usage_threshold_crossings", "usage_thresholds",
-    "wallet_transactions", "wallets", "webhook_attempts", "webhook_deliveries", "webhook_endpoints",
-    "webhook_messages",
+    "usage_unique_days", "usage_uniques", "wallet_transactions", "wallets", "webhook_attempts",
+    "webhook_deliveries", "webhook_endpoints", "webhook_messages",
 ]  # fmt: skip

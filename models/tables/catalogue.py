@@ -37,6 +37,8 @@ metrics = Table(
     Column("rounding_function", Text),
     Column("rounding_precision", Integer),
     Column("product_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'::uuid[]")),
+    # False once aggregation or field changed: what ingestion kept of an unique_count is not used any more.
+    Column("values_kept", Boolean, nullable=False, server_default=text("true")),
     Column("status", Text, nullable=False, server_default="active"),
     Column("deleted_at", INSTANT),
     created(),

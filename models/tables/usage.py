@@ -78,6 +78,32 @@ usage_rollups = Table(
     Column("value_min", DECIMAL),
 )
 
+# The different values of a metric that counts them: one row for each UTC day on which a value occurred. Written only by
+# transactions that hold the subscription's row of usage_marks (unique_value_store.py).
+usage_uniques = Table(
+    "usage_uniques",
+    metadata,
+    Column("subscription_id", Uuid, primary_key=True),
+    Column("metric_id", Uuid, primary_key=True),
+    # The value as text, or the digest of a long one
+    Column("value_key", Text(collation="C"), primary_key=True),
+    Column("day", Date, primary_key=True),
+    project(),
+)
+
+# Of the values of a day, how many occurred last on which earlier day ('-infinity': on none). The values of a range of
+# days are those whose earlier day lies before it, so that nobody has to look at the values themselves.
+usage_unique_days = Table(
+    "usage_unique_days",
+    metadata,
+    Column("subscription_id", Uuid, primary_key=True),
+    Column("metric_id", Uuid, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("previous_day", Date, primary_key=True),
+    project(),
+    Column("value_count", BigInteger, nullable=False),
+)
+
 usage_marks = Table(
     "usage_marks",
     metadata,

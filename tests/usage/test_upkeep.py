@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -61,3 +62,30 @@ async def test_rollups_equal_their_events_until_somebody_tampers(
     ]
     assert (await shop.http.get(f"/v1/usage/checks/{newest['id']}")).json() == newest
     assert "Usage differs from its events" in (await shop.http.get("/v1/notifications")).text
+
+
+async def test_the_values_that_are_kept_are_checked_too(shop: Shop, database: Database) -> None:
+    await shop.metric("people", aggregation="unique_count", field_name="user")
+    await shop.plan(metric="people")
+    await shop.customer()
+    await shop.subscription()
+    for day, user in enumerate(("ann", "bob", "ann", "bob"), start=1):
+        sent: dict[str, Any] = {
+            "metric_key": "people",
+            "value": None,
+            "properties": {"user": user},
+            "idempotency_key": f"day-{day}",
+        }
+        await shop.send(**sent, timestamp=f"2026-03-0{day}T12:00:00Z")
+    # Four rollups, and the values of four days
+    assert [sum(each) for each in zip(*await checks(database), strict=True)] == [8, 0]
+    await sql(database, "UPDATE usage_uniques SET value_key = 'eve' WHERE day = '2026-03-01'")
+    await sql(database, "UPDATE usage_unique_days SET value_count = 2 WHERE day = '2026-03-04'")
+    await checks(database)
+    newest, *_ = (await shop.http.get("/v1/usage/checks")).json()
+    # The third of March says that its value came on the first before; one of both is wrong then.
+    assert [(each["kind"], each["day"], each["events_count"], each["rollup_count"]) for each in newest["details"]] == [
+        ("unique_values", "2026-03-01", 1, 1),
+        ("unique_values", "2026-03-03", 1, 1),
+        ("unique_values", "2026-03-04", 1, 1),
+    ]
