@@ -28,7 +28,7 @@ from models.problems import FieldError, Problem, unavailable
 from models.tables import event_keys
 
 # The order of locks is the same in every ingest transaction (customers by code, events by key, rollups by key, marks by
-# subscription), so that two of them cannot wait for each other.
+# subscription; values that are kept only under the marks), so that two of them cannot wait for each other.
 _STORE: Final = """
 WITH sent AS MATERIALIZED (
     SELECT * FROM unnest(%(keys)s::text[], %(ids)s::uuid[], %(fingerprints)s::bigint[], %(values)s::numeric[],

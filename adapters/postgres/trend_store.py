@@ -48,8 +48,8 @@ class Days:
 async def trend(connection: AsyncConnection, days: Days, metric_id: UUID | None) -> list[tuple[date, Decimal, int]]:
     """Give value and number of events of each day, days without events as zeros; several metrics are added up.
 
-    Sums, counts, maxima and minima come from the rollups, unique counts from the values that are kept, the others from the day's events. Of a weighted sum, which
-    has no value for a day alone, it is what was added.
+    Sums, counts, maxima and minima come from the rollups, unique counts from the values that are kept, the others from
+    the day's events. Of a weighted sum, which has no value for a day alone, it is what was added.
     """
     names = {"subscription": days.subscription_id, "first": days.first, "last": days.last, "metric": metric_id}
     rows = (await connection.execute(_ROLLED, names)).all()

@@ -5,7 +5,7 @@ the partial days at its edges is counted among their events.
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -19,25 +19,46 @@ from billing.aggregations.unique_count import identity_sql
 _DAYS: Final = """
     SELECT coalesce(sum(value_count), 0) FROM usage_unique_days
     WHERE subscription_id = %(subscription)s AND metric_id = %(metric)s
-      AND day >= %(first_day)s AND day < %(end_day)s AND previous_day < %(first_day)s
+      AND day >= {first_day} AND day < {end_day} AND previous_day < {first_day}
+"""
+_WHOLE_DAYS: Final = _DAYS.format(first_day="%(first_day)s", end_day="%(end_day)s").encode()
+
+_OWN: Final = "e.status = 'counted' AND e.subscription_id = %(subscription)s AND e.metric_id = %(metric)s"
+
+# Whether the whole days at the edges would bring values at all; mostly everybody who came on one day came on another.
+_BRINGS: Final = f"""
+    ({_DAYS.format(first_day="%(widest_first)s", end_day="%(widest_end)s")})
+    <> ({_DAYS.format(first_day="%(first_day)s", end_day="%(end_day)s")}) AS brings
 """
 
-_EDGE: Final = f"""
-    SELECT {identity_sql("m.field_name")} AS identity FROM events e JOIN metrics m ON m.id = e.metric_id
-    WHERE e.status = 'counted' AND e.subscription_id = %(subscription)s AND e.metric_id = %(metric)s
-      AND e.occurred_at >= %({{0}}_start)s AND e.occurred_at < %({{0}}_end)s
+# An edge with all events of its day is a whole day too: nothing counts before a subscription begins, or in the future.
+_IS_WHOLE: Final = f"""
+    NOT EXISTS (SELECT FROM events e WHERE {_OWN}
+                AND e.occurred_at >= %({{0}}_midnight)s AND e.occurred_at < %({{0}}_start)s)
+    AND NOT EXISTS (SELECT FROM events e WHERE {_OWN}
+                    AND e.occurred_at >= %({{0}}_end)s AND e.occurred_at < %({{0}}_next)s) AS {{0}}_whole
 """  # noqa: S608 - put together from constants
 
-# One statement, so that days and edges are of the same instant.
+_EDGE: Final = f"""
+    SELECT {identity_sql("%(field)s::text")} AS identity FROM events e
+    WHERE (SELECT brings AND NOT {{0}}_whole FROM known)
+      AND {_OWN} AND e.occurred_at >= %({{0}}_start)s AND e.occurred_at < %({{0}}_end)s
+"""  # noqa: S608
+
+# One statement, so that days and edges are of the same instant. A value of an edge is looked for among the whole days
+# by its key (OFFSET: not by reading all that is kept), and not at all if the event has none: its key is NULL.
 _WITH_EDGES: Final = f"""
-    SELECT ({_DAYS}) + count(*) FROM (
+    WITH known AS MATERIALIZED (SELECT {{known}}), days AS MATERIALIZED (
+        SELECT least(%(first_day)s{{firsts}}) AS first_day, greatest(%(end_day)s{{ends}}) AS end_day FROM known
+    ), edge AS MATERIALIZED (
         SELECT {KEY_SQL} AS value_key FROM (SELECT DISTINCT identity FROM ({{edges}}) every) told
-        WHERE identity IS NOT NULL
-    ) p WHERE NOT EXISTS (
-        SELECT FROM usage_uniques u
-        WHERE u.subscription_id = %(subscription)s AND u.metric_id = %(metric)s AND u.value_key = p.value_key
-          AND u.day >= %(first_day)s AND u.day < %(end_day)s
     )
+    SELECT ({_DAYS.format(first_day="(SELECT first_day FROM days)", end_day="(SELECT end_day FROM days)")})
+        + (SELECT count(value_key) FROM edge WHERE NOT EXISTS (
+            SELECT FROM usage_uniques u
+            WHERE u.subscription_id = %(subscription)s AND u.metric_id = %(metric)s AND u.value_key = edge.value_key
+              AND u.day >= (SELECT first_day FROM days) AND u.day < (SELECT end_day FROM days) OFFSET 0
+        ))
 """  # noqa: S608
 
 _BY_DAY: Final = """
@@ -49,10 +70,14 @@ _BY_DAY: Final = """
 
 @dataclass(frozen=True)
 class Values:
-    """What is counted: whole UTC days ``[first_day, end_day)`` and up to two edges ``[start, end)`` outside them."""
+    """What is counted: whole UTC days ``[first_day, end_day)`` and up to two edges ``[start, end)`` beside them.
+
+    An edge lies in one UTC day. `field` is the property that the metric names.
+    """
 
     subscription_id: UUID
     metric_id: UUID
+    field: str | None
     first_day: date
     end_day: date
     edges: tuple[tuple[datetime, datetime], ...]
@@ -66,14 +91,42 @@ async def unique_count(connection: AsyncConnection, values: Values) -> Decimal:
         "first_day": values.first_day,
         "end_day": values.end_day,
     }
-    names = ("head", "tail")[: len(values.edges)]
-    for name, (start, end) in zip(names, values.edges, strict=True):
-        parameters |= {f"{name}_start": start, f"{name}_end": end}
-    statement = _WITH_EDGES.format(edges=" UNION ALL ".join(map(_EDGE.format, names))) if names else _DAYS
-    cursor = await (await driver(connection)).execute(statement.encode(), parameters, prepare=not names)
+    raw = await driver(connection)
+    if values.edges:
+        # Planned each time: how much lies at the edges differs from one period to the next.
+        statement, more = _with_edges(values)
+        cursor = await raw.execute(statement.encode(), {**parameters, **more}, prepare=False)
+    else:
+        cursor = await raw.execute(_WHOLE_DAYS, parameters, prepare=True)
     row = await cursor.fetchone()
-    assert row is not None, "an aggregate without GROUP BY gives one row"
+    assert row is not None, "a sum is one row"
     return Decimal(row[0])
+
+
+def _with_edges(values: Values) -> tuple[str, dict[str, Any]]:
+    """Give the statement that counts the edges too, and what it needs beside the days."""
+    names = ("head", "tail")[: len(values.edges)]
+    days = [start.date() for start, _ in values.edges]
+    parameters: dict[str, Any] = {"field": values.field}
+    parameters["widest_first"] = min([values.first_day, *days])
+    parameters["widest_end"] = max([values.end_day, *(day + timedelta(days=1) for day in days)])
+    firsts = ends = ""
+    for name, (start, end) in zip(names, values.edges, strict=True):
+        midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+        parameters |= {f"{name}_start": start, f"{name}_end": end}
+        parameters |= {f"{name}_day": midnight.date(), f"{name}_midnight": midnight}
+        parameters[f"{name}_next"] = midnight + timedelta(days=1)
+        if midnight.date() < values.first_day:
+            firsts += f", CASE WHEN {name}_whole THEN %({name}_day)s END"
+        else:
+            ends += f", CASE WHEN {name}_whole THEN %({name}_day)s + 1 END"
+    statement = _WITH_EDGES.format(
+        known=", ".join([_BRINGS, *map(_IS_WHOLE.format, names)]),
+        firsts=firsts,
+        ends=ends,
+        edges=" UNION ALL ".join(map(_EDGE.format, names)),
+    )
+    return statement, parameters
 
 
 async def unique_counts_by_day(

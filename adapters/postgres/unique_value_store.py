@@ -38,7 +38,7 @@ _OF_CONTENTS: Final = f"""
         FROM unnest(%(subscriptions)s::uuid[], %(metrics)s::uuid[], %(fields)s::text[], %(values)s::numeric(38, 18)[],
                     %(properties)s::jsonb[], %(times)s::timestamptz[])
              AS sent (subscription_id, metric_id, field, value, properties, occurred_at)
-    ) told WHERE identity IS NOT NULL
+    ) told
 """  # noqa: S608 - put together from constants
 
 _GIVEN: Final = """
@@ -78,7 +78,8 @@ placed AS MATERIALIZED (
 _KEEP: Final = f"""
 WITH pairs AS MATERIALIZED ({{pairs}}), moved AS MATERIALIZED (
     SELECT p.* FROM pairs p
-    WHERE NOT EXISTS (SELECT FROM usage_uniques u WHERE {_SAME} AND u.day = p.day OFFSET 0)
+    WHERE p.value_key IS NOT NULL
+      AND NOT EXISTS (SELECT FROM usage_uniques u WHERE {_SAME} AND u.day = p.day OFFSET 0)
 ), {_CHAINED}, kept AS (
     INSERT INTO usage_uniques (subscription_id, metric_id, value_key, day, project_id)
     SELECT subscription_id, metric_id, value_key, day, %(project)s FROM moved ORDER BY 1, 2, 3, 4
@@ -107,11 +108,12 @@ _LOOK_AGAIN: Final = f"""
             JOIN events e ON e.subscription_id = d.subscription_id AND e.metric_id = %(metric)s AND e.status = 'counted'
                          AND e.occurred_at >= d.day::timestamp AT TIME ZONE 'UTC'
                          AND e.occurred_at < (d.day + 1)::timestamp AT TIME ZONE 'UTC'
-        ) told WHERE identity IS NOT NULL
+        ) told
     )
     SELECT t.subscription_id, t.metric_id, t.value_key, t.day, p.value_key IS NOT NULL
     FROM touched t
     LEFT JOIN present p ON p.subscription_id = t.subscription_id AND p.day = t.day AND p.value_key = t.value_key
+    WHERE t.value_key IS NOT NULL
 """.encode()  # noqa: S608
 
 

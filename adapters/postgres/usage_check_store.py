@@ -1,4 +1,7 @@
-"""Checking rollups and kept values: every one is computed anew from the events, and what differs is reported, never mended silently."""
+"""Checking rollups, and values that are kept: all are computed anew from the events.
+
+What differs is reported, never mended silently.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,7 +56,7 @@ _COMPARE: Final = text(f"""
           ON k.subscription_id = f.subscription_id AND k.metric_id = f.metric_id AND k.day = f.day
     )
     {_FIRST}
-""")
+""")  # noqa: S608 - put together from constants
 
 # The same of the values that are kept, by day; `usage_unique_days` is compared with what `usage_uniques` gives.
 _COMPARE_VALUES: Final = text(f"""
@@ -92,7 +95,7 @@ _COMPARE_VALUES: Final = text(f"""
         GROUP BY 1, 2, 3
     )
     {_FIRST}
-""")
+""")  # noqa: S608 - put together from constants
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,8 @@ async def _whole(
         quantity = since_ever.get(metric, each).quantity
         if quantity is None and each.keeps_values:
             window = window_of(period.start, period.end)
-            values = Values(subscription_id, metric, window.first_day, window.end_day, window.edges)
+            field = each.measure.folding.field
+            values = Values(subscription_id, metric, field, window.first_day, window.end_day, window.edges)
             quantity = await unique_count(connection, values)
         if quantity is None:
             quantity = await _folded(connection, subscription_id, metric, each.measure.folding, period)

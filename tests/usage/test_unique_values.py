@@ -149,7 +149,7 @@ class Story:
             for period in periods:
                 window = usage_store.window_of(period.start, period.end)
                 values = unique_count_store.Values(
-                    self.subscription, self.metric, window.first_day, window.end_day, window.edges
+                    self.subscription, self.metric, FIELD, window.first_day, window.end_day, window.edges
                 )
                 counted = await unique_count_store.unique_count(connection, values)
                 fold = usage_store._folded(connection, self.subscription, self.metric, folding, period)
