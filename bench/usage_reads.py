@@ -10,6 +10,7 @@ a month, and with so many values that some came on that day alone.
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -67,6 +68,9 @@ _CHAIN_VALUES = """
     ) chained GROUP BY 1, 2, 3, 4, 5
 """
 
+#: What comes after the rows, each part beside the others.
+_FINISH = ([_INDEX, "ANALYZE events"], [_ROLL_UP], [_KEEP_VALUES, _CHAIN_VALUES, "ANALYZE usage_uniques"])
+
 
 async def run(quick: bool = False, events: int = EVENTS, users: int = USERS) -> list[Row]:
     """Measure the 99th percentile of reads, in milliseconds; `users` is the number of different values."""
@@ -93,12 +97,9 @@ async def run(quick: bool = False, events: int = EVENTS, users: int = USERS) -> 
             # Some before the period, so that its first day is not a whole one
             ("odd_unique", "users", noon.replace(hour=0, minute=0), odd, odd // 5),
         )
-        with psycopg.connect(running.postgres.url(DATABASE), autocommit=True) as connection:
-            connection.execute("DROP INDEX ix_events_id, ix_events_usage")
-            connection.execute("SELECT ensure_event_month(%s), ensure_event_month(%s)", (min(month, noon), now))
-            await asyncio.gather(*(asyncio.to_thread(_make, running, *each, now) for each in made))
-            for statement in (_INDEX, _ROLL_UP, _KEEP_VALUES, _CHAIN_VALUES, "ANALYZE events", "ANALYZE usage_uniques"):
-                connection.execute(statement)
+        _prepare(running, [min(month, noon), now])
+        await asyncio.gather(*(asyncio.to_thread(_make, running, *each, now) for each in made))
+        await asyncio.gather(*(asyncio.to_thread(_execute, running, each) for each in _FINISH))
         aligned = await _read(running, "aligned", READS)
         unaligned = await _read(running, "unaligned", READS)
         unique = await _read(running, "unique", READS)
@@ -148,6 +149,25 @@ async def _sell(http: httpx.AsyncClient, name: str, metric: str, alignment: str,
         "billing_time": alignment,
     }
     await _made(http, "/v1/subscriptions", subscription)
+
+
+def _execute(running: Shop, statements: Sequence[str]) -> None:
+    with psycopg.connect(running.postgres.url(DATABASE), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def _prepare(running: Shop, instants: Sequence[datetime]) -> None:
+    """Make the months, and spare them the log and the indexes while they are filled."""
+    with psycopg.connect(running.postgres.url(DATABASE), autocommit=True) as connection:
+        connection.execute("DROP INDEX ix_events_id, ix_events_usage")
+        for instant in instants:
+            connection.execute("SELECT ensure_event_month(%s)", (instant,))
+        months = connection.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'events'::regclass"
+        )
+        for (month,) in months.fetchall():
+            connection.execute(f"ALTER TABLE {month} SET UNLOGGED".encode())
 
 
 def _make(
