@@ -119,7 +119,7 @@ async def test_b143_b144_b160_defaults_names_and_ids(client: httpx.AsyncClient) 
     await post(client, ALERTS, {**body, "name": "x" * 256}, 422)
 
 
-async def test_b145_a_change_takes_effect_without_a_new_event(client: httpx.AsyncClient) -> None:
+async def test_b145_b147_a_change_takes_effect_at_once_and_history_keeps_its_values(client: httpx.AsyncClient) -> None:
     subscription = await shop(client)
     other = await subscribe(client, "cust_other")
     alert = await watch(client, subscription, 1000)
