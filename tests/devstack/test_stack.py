@@ -173,9 +173,7 @@ def test_a_port_in_use_is_named_with_its_variable(stack: LocalStack) -> None:
         (stack.temporal_port, "DURABILL_TEMPORAL_PORT"),
         (stack.ui_port, "DURABILL_TEMPORAL_UI_PORT"),
     ):
-        with socket.socket() as other:
-            other.bind(("127.0.0.1", port))
-            other.listen()
+        with socket.create_server(("127.0.0.1", port)):
             done = stack.run("up")
         assert done.returncode == 1
         assert f"port {port}" in done.stderr
