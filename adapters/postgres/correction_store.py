@@ -23,6 +23,7 @@ from adapters.postgres.ingest_lookup import Metric, look_up, wall_now
 from adapters.postgres.ingest_targets import value_of
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.rollup_store import Place
+from billing.aggregations import Expression
 from billing.numbers import plain
 from models.identifiers import new_id, shown_id
 from models.problems import Problem, conflict
@@ -157,7 +158,7 @@ def replaced_value(metric: Metric | None, stored: Mapping[Any, Any], replacement
     if replacement.value is None and replacement.properties is None:
         value: Decimal | None = stored["value"]
         return value
-    if metric is None:
+    if metric is None or (isinstance(metric.aggregation, Expression) and stored["status"] == event_store.SKIPPED):
         return stored["value"] if replacement.value is None else Decimal(replacement.value)
     properties = dict((stored["properties"] if replacement.properties is None else replacement.properties) or {})
     field_name = metric.aggregation.field
@@ -166,9 +167,8 @@ def replaced_value(metric: Metric | None, stored: Mapping[Any, Any], replacement
     sent = IngestEvent(stored["metric_ref"], value=replacement.value or kept, properties=properties)
     text, problem = value_of(metric, sent)
     if problem is not None and stored["status"] == event_store.COUNTED:
-        raise Problem(
-            422, problem, f"The metric {metric.key!r} could not count the event with this content: {problem}."
-        )
+        detail = f"The metric {metric.key!r} could not count the event with this content: {problem}."
+        raise Problem(422, problem, f"{detail} Send value and properties as the event should have had them.")
     return None if text is None else Decimal(text)
 
 

@@ -198,6 +198,7 @@ class _Flush:
                 reason = reason or unreadable
             if reason is not None:
                 outcome.skipped[position] = reason
+                value = event.value or value  # reprocessing reads it anew, so it must be what was sent
             row_id = f"{number + position:032x}"
             keys(event.key or f"auto-{row_id}")
             ids(row_id)

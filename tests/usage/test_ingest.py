@@ -166,6 +166,22 @@ async def test_a_skipped_event_counts_once_after_reprocessing(shop: Shop) -> Non
     assert again["duplicate"] is True
 
 
+async def test_an_expression_is_computed_once_when_a_skipped_event_counts(shop: Shop) -> None:
+    """Twice 5 is 10, also for an event that waited for its subscription, and 14 for one that was amended meanwhile."""
+    await shop.metric("credits", aggregation="custom", expression="value * 2")
+    await shop.customer()
+    for key in ("early", "wrong"):
+        sent = await shop.send(metric_key="credits", value=5, idempotency_key=key, timestamp="2026-02-01T00:00:00Z")
+        assert sent["skip_reason"] == "no_subscription_charges_metric"
+    amended = await shop.http.post("/v1/events/wrong/amend", json={"value": 7})
+    assert (amended.json()["value"], amended.json()["status"]) == (7, "skipped")
+    await shop.plan(metric="credits")
+    await shop.subscription()
+    for key, counts_for in (("early", 10), ("wrong", 14)):
+        answer = (await shop.http.post(f"/v1/events/{key}/reprocess")).json()
+        assert (answer["status"], answer["value"]) == ("counted", counts_for)
+
+
 async def test_track_creates_the_customer_and_reads_the_header(shop: Shop) -> None:
     body = {"metric": "API_CALL", "amount": 1000, "customerId": "user_123", "metadata": {"endpoint": "/v1/chat"}}
     for _ in range(2):
