@@ -4,6 +4,7 @@ Who calls is remembered for a moment so that the request can join its project's 
 again inside that transaction: a revoked key is refused at once, although nothing was asked of Postgres beforehand.
 """
 
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -106,19 +107,20 @@ class _Callers:
 _callers: Final = _Callers()
 
 
-async def take(request: Request, shape: Shape, source: str, *, header_key: bool = False) -> tuple[Received, Outcome]:
+async def take(request: Request, shape: Shape, source: str) -> tuple[Received, Outcome]:
     """Read the request's events and store them in the name of its key; returns after the commit.
 
-    ``header_key`` lets ``Idempotency-Key`` name the event if the body does not (B60). Raises ``Problem`` 401 or 403 for
-    the key, 400 or 422 for the body, 422 for event times, 429 and 503.
+    ``Idempotency-Key`` names the events that the body does not name (B60). Raises ``Problem`` 401 or 403 for the key,
+    400 or 422 for the body, 422 for event times, 429 and 503.
     """
     caller, presented = await guessed(request)
     queue = _queue_of(request)
     queue.require_room()
     body = await request.body()
     received = _read(request, body, shape)
-    if header_key and received.events[0].key is None:
-        received.events[0].key = _header_key(request)
+    header_key = request.headers.get("idempotency-key", "").strip()
+    if header_key:
+        _name_events(received, header_key)
     outcome = await queue.submit(caller.scope, Submission(received.events, source, presented), size=len(body))
     if outcome.key_changed:
         caller = await authenticated_again(request)
@@ -172,11 +174,13 @@ async def _authenticated(request: Request, name: tuple[bytes, str]) -> Caller:
     return who
 
 
-def _header_key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key", "").strip()
-    if len(key) > _LONGEST_KEY:
+def _name_events(received: Received, header_key: str) -> None:
+    """Name the events without a key by the request's: of a batch each by its place too, so that a retry counts once."""
+    if len(header_key) > _LONGEST_KEY:
         raise invalid("Idempotency-Key", f"has at most {_LONGEST_KEY} characters")
-    return key or None
+    for place, event in enumerate(received.events):
+        if event.key is None:
+            event.key = json.dumps([header_key, received.index_of(place)]) if received.batch else header_key
 
 
 def _queue_of(request: Request) -> IngestQueue:

@@ -55,7 +55,7 @@ async def track(request: Request) -> Response:
 
     It counts on the customer's own subscription that charges the metric, else on the organization's.
     """
-    _, outcome = await take(request, _SINGLE, TRACK, header_key=True)
+    _, outcome = await take(request, _SINGLE, TRACK)
     if outcome.conflicts:
         raise already_other(outcome.key_at(0), shown_id("event", outcome.id_at(0)))
     answer = accepted_document(outcome)

@@ -164,15 +164,31 @@ def _or_cloud_events(body: dict[str, Any], most: int) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-SINGLE_BODY: Final = _or_cloud_events(
-    _body(
-        {"oneOf": [ABAXUS_EVENT, BOXBILLING_EVENT]},
-        abaxus=ABAXUS_EVENT["example"],
-        boxbilling=BOXBILLING_EVENT["example"],
+def _key_header(description: str) -> dict[str, Any]:
+    return {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "schema": _TEXT,
+        "description": description,
+    }
+
+
+_NAMES_THE_EVENT: Final = {
+    "parameters": [_key_header("Names the event, unless its body does: sent again, it counts once.")]
+}
+SINGLE_BODY: Final = {
+    **_or_cloud_events(
+        _body(
+            {"oneOf": [ABAXUS_EVENT, BOXBILLING_EVENT]},
+            abaxus=ABAXUS_EVENT["example"],
+            boxbilling=BOXBILLING_EVENT["example"],
+        ),
+        1000,
     ),
-    1000,
-)
-_PARTIAL: Final = {
+    **_NAMES_THE_EVENT,
+}
+_OF_BATCH: Final = {
     "parameters": [
         {
             "name": "partial",
@@ -180,7 +196,11 @@ _PARTIAL: Final = {
             "required": False,
             "schema": {"type": "boolean", "default": False},
             "description": "Store the good events of a batch and list the others, instead of refusing them all.",
-        }
+        },
+        _key_header(
+            "Names the events that have no key of their own, each by its place in the batch: the request sent again "
+            "counts once."
+        ),
     ]
 }
 BATCH_BODY: Final = {
@@ -193,7 +213,7 @@ BATCH_BODY: Final = {
         ),
         1000,
     ),
-    **_PARTIAL,
+    **_OF_BATCH,
 }
 USAGE_BODY: Final = {
     **_body(
@@ -201,17 +221,6 @@ USAGE_BODY: Final = {
         ingest_keys=[_INGEST_KEYS["example"]],
         ids={"events": [_USAGE_EVENT["example"]]},
     ),
-    **_PARTIAL,
+    **_OF_BATCH,
 }
-TRACK_BODY: Final = {
-    **_body(TRACK),
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": False,
-            "schema": _TEXT,
-            "description": "Identifies the event: sent again, it counts once.",
-        }
-    ],
-}
+TRACK_BODY: Final = {**_body(TRACK), **_NAMES_THE_EVENT}

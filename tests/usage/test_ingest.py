@@ -193,6 +193,28 @@ async def test_track_creates_the_customer_and_reads_the_header(shop: Shop) -> No
     assert (await shop.http.post("/api/track", json={**body, "amount": None})).status_code == 422
 
 
+async def test_the_header_names_events_that_have_no_key(shop: Shop) -> None:
+    """A retry of the whole request counts once, also of a batch; a key in the body wins, other content is refused."""
+    subscription = await shop.ready()
+    header = {"Idempotency-Key": "request-1"}
+    one = {"customer_id": "acme", "metric_key": "api_calls", "value": 1}
+    meter = [{"meter": "api_calls", "subscription": subscription, "value": 1}]
+    keyed = {**one, "idempotency_key": "own"}
+    for path, body in (("events", one), ("events/batch", {"events": [one, one, keyed]}), ("usage", meter)):
+        for _ in range(2):
+            sent = await shop.http.post(f"/v1/{path}", json=body, headers={"Idempotency-Key": f"{path}-1"})
+            assert sent.status_code in (200, 202), sent.text
+    assert await shop.units(subscription) == "5"
+    assert (await shop.http.post("/v1/events", json=one, headers=header)).json()["idempotency_key"] == "request-1"
+    assert (await shop.http.post("/v1/events", json={**one, "value": 2}, headers=header)).status_code == 409
+    changed = await shop.http.post(
+        "/v1/events/batch", json=[{**one, "value": 3}], headers={"Idempotency-Key": "events/batch-1"}
+    )
+    assert [each["idempotency_key"] for each in changed.json()["conflicts"]] == ['["events/batch-1", 0]']
+    assert (await shop.http.post("/v1/events", json=one, headers={"Idempotency-Key": "k" * 256})).status_code == 422
+    assert await shop.units(subscription) == "6"
+
+
 async def test_a_revoked_key_is_refused_at_once(shop: Shop) -> None:
     await shop.ready()
     made = (await shop.http.post("/v1/api-keys", json={"name": "short"})).json()
