@@ -29,9 +29,11 @@ from models.messages.subscription import (
     InvoiceNow,
     MigratePlan,
     Pause,
+    Reinstate,
     Resume,
     RetryParked,
     SkipParked,
+    Suspend,
 )
 from models.problems import Problem, conflict, unavailable
 from settings import Settings
@@ -109,6 +111,14 @@ class Commands:
     async def resume(self, ref: SubscriptionRef, command: Resume) -> CommandAccepted:
         """Resume billing. Raises ``Problem`` 409 ``illegal_transition``, 503 ``commands_unavailable``."""
         return await self._update(ref, "resume", command, CommandAccepted)
+
+    async def suspend(self, ref: SubscriptionRef, command: Suspend) -> CommandAccepted:
+        """Withhold the service. Raises ``Problem`` 409 ``illegal_transition``, 503 ``commands_unavailable``."""
+        return await self._update(ref, "suspend", command, CommandAccepted)
+
+    async def reinstate(self, ref: SubscriptionRef, command: Reinstate) -> CommandAccepted:
+        """Give the service back. Raises ``Problem`` 409 ``illegal_transition``, 503 ``commands_unavailable``."""
+        return await self._update(ref, "reinstate", command, CommandAccepted)
 
     async def activate(self, ref: SubscriptionRef, command: Activate) -> CommandAccepted:
         """Start a pending subscription now. Raises ``Problem`` 409 ``illegal_transition``, 503."""

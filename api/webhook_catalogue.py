@@ -118,6 +118,16 @@ EVENT_TYPES: Final = (
     EventType("subscription.paused", "It is paused: usage is kept, nothing is billed.", _SUBSCRIPTION),
     EventType("subscription.resumed", "It is active again.", _SUBSCRIPTION),
     EventType(
+        "subscription.suspended",
+        "Its service is withheld: somebody asked for it, or every payment attempt of an invoice failed.",
+        {
+            **_SUBSCRIPTION,
+            "status": "suspended",
+            "reason": "Every scheduled payment attempt failed for INV-20260501-0001.",
+        },
+    ),
+    EventType("subscription.reinstated", "Its service is given back.", _SUBSCRIPTION),
+    EventType(
         "subscription.plan_change_scheduled",
         "Another plan version follows with the next period.",
         {**_SUBSCRIPTION, "requested_plan_version": 2},

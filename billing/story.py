@@ -20,6 +20,8 @@ WAITS_FOR: Final[Mapping[WakeKind, str]] = MappingProxyType(
         "period_end": "the end of the period",
         "close": "the end of the grace period",
         "cancel": "the end of the subscription",
+        "suspend": "the suspension",
+        "reinstate": "the reinstatement",
         "payment_retry": "the next payment attempt",
         "payment_resolve": "asking again about an unknown payment outcome",
         "clock_reached": "the test clock",
@@ -65,6 +67,8 @@ def _sections(state: SubscriptionState) -> Iterator[list[str]]:
 def _facts(state: SubscriptionState) -> Iterator[str]:
     if state.needs_attention:
         yield f"- **needs attention:** {state.needs_attention}"
+    if state.status == "suspended" and state.suspension is not None and state.suspension.reason:
+        yield f"- suspended: {state.suspension.reason}"
     if state.clock is not None:
         yield f"- test clock at {shown_instant(state.clock.frozen_time)}"
     if state.period is not None:

@@ -30,6 +30,8 @@ WakeKind = Literal[
     "period_end",
     "close",
     "cancel",
+    "suspend",
+    "reinstate",
     "payment_retry",
     "payment_resolve",
     "clock_reached",
@@ -54,6 +56,9 @@ _TRANSITIONS: Final[Mapping[tuple[Status, Command], Status]] = MappingProxyType(
         **{(status, "terminate"): "terminated" for status in _LIVE},
     }
 )
+
+#: What time brings, and nobody asks for.
+_BY_TIME: Final[tuple[Command, ...]] = ("end_trial", "end")
 
 
 class IllegalTransition(ValueError):
@@ -108,6 +113,15 @@ class DueClose(BaseModel):
     error: str | None = None
 
 
+class Suspension(BaseModel):
+    """Why the service is withheld; one for unpaid invoices (`is_unpaid`) ends by itself when they are settled."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str | None = None
+    is_unpaid: bool = False
+
+
 class SubscriptionState(BaseModel):
     """Everything that a subscription's workflow knows.
 
@@ -148,6 +162,9 @@ class SubscriptionState(BaseModel):
     # None while there is no alert and no threshold to look at.
     watching: Watching | None = None
     deleted: bool = False
+    suspension: Suspension | None = None
+    # Invoices that failed every scheduled payment attempt; those that are settled since may still be named.
+    unpaid: tuple[UUID, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -211,7 +228,9 @@ def transition(status: Status, command: Command) -> Status:
     """
     after = _TRANSITIONS.get((status, command))
     if after is None:
-        raise IllegalTransition(f"a subscription that is {status} cannot {command.replace('_', ' ')}")
+        ways = [known for before, known in _TRANSITIONS if before == status and known not in _BY_TIME]
+        way_out = f"; it can {', '.join(ways)}" if ways else ""
+        raise IllegalTransition(f"a subscription that is {status} cannot {command.replace('_', ' ')}{way_out}")
     return after
 
 

@@ -10,9 +10,11 @@ from models.messages.subscription import (
     CommandAccepted,
     MigratePlan,
     Pause,
+    Reinstate,
     Resume,
     RetryParked,
     SkipParked,
+    Suspend,
 )
 from models.messages.subscription_steps import LifecycleCommand
 
@@ -44,6 +46,24 @@ class Commanded(ABC):
 
     @resume.validator
     def _may_resume(self, command: Resume) -> None:
+        self.must_allow(command)
+
+    @workflow.update
+    async def suspend(self, command: Suspend) -> CommandAccepted:
+        """Withhold the service; usage is kept and billed."""
+        return await self.carry_out(command)
+
+    @suspend.validator
+    def _may_suspend(self, command: Suspend) -> None:
+        self.must_allow(command)
+
+    @workflow.update
+    async def reinstate(self, command: Reinstate) -> CommandAccepted:
+        """Give the service back."""
+        return await self.carry_out(command)
+
+    @reinstate.validator
+    def _may_reinstate(self, command: Reinstate) -> None:
         self.must_allow(command)
 
     @workflow.update

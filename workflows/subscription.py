@@ -15,7 +15,7 @@ from temporalio.common import SearchAttributePair
 from temporalio.exceptions import ApplicationError
 
 from activities import calls
-from billing import lifecycle, watching
+from billing import lifecycle, suspending, watching
 from billing.collection import OpenInvoice
 from billing.story import WAITS_FOR, story
 from billing.subscription import (
@@ -98,7 +98,7 @@ class SubscriptionWorkflow(Commanded):
 
     def _next(self) -> Wake:
         following = next_wake(self._state, at=self._now(), wall=workflow.now(), collecting=self._payments)
-        return watching.look_due(self._state) or following
+        return suspending.change_due(self._state) or watching.look_due(self._state) or following
 
     async def _wait(self, wake: Wake) -> None:
         """Wait until the wake is due, or something else is next."""
@@ -147,6 +147,10 @@ class SubscriptionWorkflow(Commanded):
                 await self._close_later(lifecycle.due_close(self._state, wake.period_start))
             case "cancel":
                 await self._end_at(wake.at)
+            case "suspend":
+                await self._change("suspended", suspending.suspended_as_unpaid)
+            case "reinstate":
+                await self._change("reinstated", suspending.reinstated)
             case "clock_reached":
                 await calls.report_clock(ReportClock(subscription=steps.ref_of(self._state), reached_at=wake.at))
                 self._state = lifecycle.clock_reported(self._state, wake.at)
@@ -247,6 +251,8 @@ class SubscriptionWorkflow(Commanded):
             at=at,
             wall=workflow.now(),
         )
+        if suspending.gave_up(invoice, self._state) and workflow.patched("suspend-when-unpaid"):
+            self._state = suspending.with_unpaid(self._state, invoice.invoice_id)
         return answer
 
     # Commands

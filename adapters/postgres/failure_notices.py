@@ -1,4 +1,5 @@
-"""Notifications of what goes wrong: payments that fail, payments that wait for the customer, runs that are parked."""
+"""Notifications of what goes wrong: payments that fail, payments that wait for the customer, runs that are parked,
+subscriptions that are suspended as unpaid."""
 
 from uuid import UUID
 
@@ -55,4 +56,21 @@ async def run_parked(
         resource_type="subscription",
         resource_id=subscription_id,
         key=f"subscription.parked/{subscription_id}/{at}",
+    )
+
+
+async def suspended(
+    connection: AsyncConnection, scope: ProjectScope, *, subscription_id: UUID, shown: str, at: str, reason: str
+) -> None:
+    """Tell that a subscription was suspended because it was not paid (B93); ``at`` is in the subscription's time."""
+    await notify(
+        connection,
+        scope,
+        kind="billing",
+        title=f"Subscription {shown} was suspended",
+        body=f"At {at}: {reason} It is reinstated when they are settled, or with "
+        f"`POST /v1/subscriptions/{shown}/reinstate`.",
+        resource_type="subscription",
+        resource_id=subscription_id,
+        key=f"subscription.suspended/{subscription_id}/{at}",
     )

@@ -21,6 +21,8 @@ _TITLES: Final[dict[LifecycleAction, str]] = {
     "trial_ended": "Trial ended",
     "paused": "Subscription paused",
     "resumed": "Subscription resumed",
+    "suspended": "Subscription suspended",
+    "reinstated": "Subscription reinstated",
     "cancel_scheduled": "Subscription will end with its period",
     "canceled": "Subscription canceled",
     "terminated": "Subscription terminated",
@@ -45,6 +47,8 @@ _WEBHOOKS: Final[dict[LifecycleAction, str]] = {
     "trial_ended": "subscription.trial_ended",
     "paused": "subscription.paused",
     "resumed": "subscription.resumed",
+    "suspended": "subscription.suspended",
+    "reinstated": "subscription.reinstated",
     "canceled": "subscription.canceled",
     "terminated": "subscription.terminated",
     "cancel_scheduled": "subscription.cancel_scheduled",
@@ -90,7 +94,7 @@ async def record(connection: AsyncConnection, scope: ProjectScope, step: RecordL
         action=step.action,
         title=_TITLES[step.action],
         changes=changes,
-        data={"requested_plan_version": step.requested_plan_version} if asked_for_plan else None,
+        data=_audited(step),
         occurred_at=step.at,
     )
     await _announce(connection, step)
@@ -197,6 +201,25 @@ async def _announce(connection: AsyncConnection, step: RecordLifecycle) -> None:
             at=step.at.isoformat(),
             reason=step.needs_attention or "a step could not be done",
         )
+    if step.action == "suspended" and step.is_unpaid:
+        await failure_notices.suspended(
+            connection,
+            ProjectScope(ref.organization_id, ref.project_id),
+            subscription_id=ref.subscription_id,
+            shown=shown,
+            at=step.at.isoformat(),
+            reason=step.reason or "Its invoices were not paid.",
+        )
+
+
+def _audited(step: RecordLifecycle) -> dict[str, Any] | None:
+    """Give what the audit entry tells beside the changed columns."""
+    match step.action:
+        case "plan_change_requested":
+            return {"requested_plan_version": step.requested_plan_version}
+        case "suspended":
+            return {"reason": step.reason}
+    return None
 
 
 async def announce_started(connection: AsyncConnection, state: SubscriptionState, *, at: datetime) -> None:
@@ -224,6 +247,8 @@ def _more(step: RecordLifecycle) -> dict[str, Any]:
     match step.action:
         case "parked":
             return {"needs_attention": step.needs_attention}
+        case "suspended":
+            return {"reason": step.reason}
         case "cancel_scheduled":
             return {"cancel_at": None if step.cancel_at is None else step.cancel_at.isoformat()}
         case "plan_change_requested":

@@ -133,6 +133,9 @@ def _not_usable(subscription: Subscription) -> Problem | None:
     if subscription.status == "pending" or is_over or now < subscription.starts_at:
         what = "has ended" if is_over else "has not started"
         return conflict("subscription_not_active", f"The subscription {what}, so that nothing can be used on it.")
+    if subscription.status == "suspended":
+        detail = "The subscription is suspended: its service is withheld until it is reinstated."
+        return conflict("subscription_suspended", detail, status="suspended")
     return None
 
 

@@ -1,17 +1,17 @@
-"""Commands to subscriptions: activate, pause, resume, cancel, terminate, migrate, and the bulk forms (B38, B86, C23).
+"""Commands to subscriptions: activate, pause, resume, suspend, reinstate, cancel, terminate, migrate, and in bulk.
 
-Each is an update of the subscription's workflow, answered when the record has it. What the status forbids is refused
-here at once (409), and by the workflow, which decides.
+Each is an update of the subscription's workflow, answered when the record has it (B38, B86, C23). What the status
+forbids is refused here at once (409), and by the workflow, which decides.
 """
 
 import asyncio
 import uuid
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from adapters.postgres import plan_store, resolver, subscription_store
 from adapters.postgres.database import Database
@@ -31,13 +31,23 @@ from api.shapes.subscription_shapes import (
 from billing import subscription as rules
 from billing.subscription import IllegalTransition
 from models.messages.base import SubscriptionRef
-from models.messages.subscription import Activate, Cancel, MigratePlan, Pause, Resume
+from models.messages.subscription import Activate, Cancel, MigratePlan, Pause, Reinstate, Resume, Suspend
 from models.problems import Problem, conflict, invalid, not_found
 
 router = resource_router("subscriptions")
 
-Command = Literal["activate", "pause", "resume", "cancel", "terminate"]
-_COMMANDS: Final[tuple[Command, ...]] = ("activate", "pause", "resume", "cancel", "terminate")
+Command = Literal["activate", "pause", "resume", "suspend", "reinstate", "cancel", "terminate"]
+_COMMANDS: Final[tuple[Command, ...]] = get_args(Command)
+#: What makes a subscription active that is in this status; any other one is resumed.
+_ACTIVATING: Final[dict[str, Command]] = {"pending": "activate", "suspended": "reinstate"}
+#: The command that leads to a status.
+_LEADING_TO: Final[dict[str, Command]] = {
+    "paused": "pause",
+    "suspended": "suspend",
+    "canceled": "cancel",
+    "cancelled": "cancel",
+    "terminated": "terminate",
+}
 _BULK_AT_ONCE: Final = 8
 
 TerminationQuery = Annotated[TerminationAction | None, Query(description="What the end does; else as the row says.")]
@@ -93,6 +103,16 @@ class Migration(BaseModel):
     )
 
 
+class Withholding(BaseModel):
+    """Why the service is withheld."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"reason": "Chargeback under review"}]})
+
+    reason: Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)] | None = Field(
+        default=None, description="Told in the audit log, the webhook and the Temporal UI."
+    )
+
+
 class Bulk(BaseModel):
     """Subscriptions to act on, by any of their names."""
 
@@ -134,16 +154,13 @@ def command_of(change: SubscriptionChange, row: View) -> Command | None:
         return _known("action", change.action)
     if change.status is None:
         return None
-    match change.status.lower():
-        case "active":
-            return "activate" if row.status == "pending" else "resume"
-        case "paused":
-            return "pause"
-        case "canceled" | "cancelled":
-            return "cancel"
-        case "terminated":
-            return "terminate"
-    raise invalid("status", "can be set to active, paused, canceled or terminated")
+    wanted = change.status.lower()
+    if wanted == "active":
+        return _ACTIVATING.get(row.status, "resume")
+    command = _LEADING_TO.get(wanted)
+    if command is None:
+        raise invalid("status", "can be set to active, paused, suspended, canceled or terminated")
+    return command
 
 
 def _known(field: str, text: str) -> Command:
@@ -165,7 +182,7 @@ def check(command: Command, row: View) -> None:
         raise conflict("illegal_transition", "The subscription is canceled already.", status=status)
 
 
-async def carry_out(command: Command, row: View, desk: Desk, *, on_termination: str) -> None:
+async def carry_out(command: Command, row: View, desk: Desk, *, on_termination: str, reason: str | None = None) -> None:
     """Send one command and wait until the record has it. Raises `Problem` 409 or 503 `commands_unavailable`."""
     check(command, row)
     # A workflow remembers requests by their names alone, so one key may serve two different commands.
@@ -177,6 +194,10 @@ async def carry_out(command: Command, row: View, desk: Desk, *, on_termination: 
             await commands.pause(ref, Pause(request_id=request_id))
         case "resume":
             await commands.resume(ref, Resume(request_id=request_id))
+        case "suspend":
+            await commands.suspend(ref, Suspend(request_id=request_id, reason=reason))
+        case "reinstate":
+            await commands.reinstate(ref, Reinstate(request_id=request_id))
         case "cancel" | "terminate":
             cancel = Cancel(
                 request_id=request_id, immediately=command == "terminate", on_termination=_billed_as(on_termination)
@@ -189,9 +210,11 @@ def _billed_as(on_termination: str) -> str:
     return "skip" if on_termination == "skip" else "generate_invoice"
 
 
-async def _act(command: Command, ref: str, desk: Desk, *, on_termination: str | None = None) -> dict[str, Any]:
+async def _act(
+    command: Command, ref: str, desk: Desk, *, on_termination: str | None = None, reason: str | None = None
+) -> dict[str, Any]:
     row = await desk.find(ref)
-    await carry_out(command, row, desk, on_termination=on_termination or row.on_termination_action)
+    await carry_out(command, row, desk, on_termination=on_termination or row.on_termination_action, reason=reason)
     return desk.show(await desk.find(row.id))
 
 
@@ -226,6 +249,28 @@ async def pause(subscription_id: str, desk: DeskDep) -> Response:
 async def resume(subscription_id: str, desk: DeskDep) -> Response:
     """Resume a paused subscription; the running period is billed as a whole at its end."""
     return reply(await _act("resume", subscription_id, desk))
+
+
+@router.post(
+    "/subscriptions/{subscription_id}/suspend",
+    response_model=SubscriptionDocument,
+    operation_id="suspend_subscription",
+    summary="Suspend an active subscription",
+)
+async def suspend(subscription_id: str, desk: DeskDep, body: Withholding | None = None) -> Response:
+    """Withhold the service until it is reinstated: nothing can be reserved; usage is still taken and billed (C23)."""
+    return reply(await _act("suspend", subscription_id, desk, reason=body.reason or None if body else None))
+
+
+@router.post(
+    "/subscriptions/{subscription_id}/reinstate",
+    response_model=SubscriptionDocument,
+    operation_id="reinstate_subscription",
+    summary="Reinstate a suspended subscription",
+)
+async def reinstate(subscription_id: str, desk: DeskDep) -> Response:
+    """Give the service back, also to one that was suspended by itself for unpaid invoices, which stay open."""
+    return reply(await _act("reinstate", subscription_id, desk))
 
 
 @router.post(

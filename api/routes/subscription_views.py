@@ -35,6 +35,8 @@ _STATUS_ACTIONS: Final = {
     "trial_ended": "active",
     "paused": "paused",
     "resumed": "active",
+    "suspended": "suspended",
+    "reinstated": "active",
     "cancel_scheduled": "canceled",
     "canceled": "canceled",
     "terminated": "terminated",

@@ -123,8 +123,12 @@ class SubscriptionChange(BaseModel):
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"status": "paused"}]})
 
-    status: str | None = Field(default=None, max_length=32, description="paused, active, canceled or terminated")
-    action: str | None = Field(default=None, max_length=32, description="pause, resume, activate, cancel or terminate")
+    status: str | None = Field(
+        default=None, max_length=32, description="active, paused, suspended, canceled or terminated"
+    )
+    action: str | None = Field(
+        default=None, max_length=32, description="pause, resume, suspend, reinstate, activate, cancel or terminate"
+    )
     plan_id: Reference | None = Field(default=None, description="The subscription's plan: moves to its newest version.")
     external_reference: Reference | None = None
     on_termination_action: TerminationAction | None = None

@@ -11,6 +11,8 @@ LifecycleAction = Literal[
     "trial_ended",
     "paused",
     "resumed",
+    "suspended",
+    "reinstated",
     "cancel_scheduled",
     "canceled",
     "terminated",
@@ -45,6 +47,9 @@ class RecordLifecycle(Message):
     needs_attention: str | None = None
     # Shown in the audit entry of a requested plan change.
     requested_plan_version: int | None = None
+    # Of a suspension: why, and whether it is for unpaid invoices.
+    reason: str | None = None
+    is_unpaid: bool = False
 
 
 class LifecycleRecorded(Message):

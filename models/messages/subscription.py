@@ -44,6 +44,19 @@ class Resume(Message):
     request_id: str
 
 
+class Suspend(Message):
+    """Withhold the service of an active subscription; ``reason`` is told to people and receivers of webhooks."""
+
+    request_id: str
+    reason: str | None = None
+
+
+class Reinstate(Message):
+    """Give a suspended subscription its service back."""
+
+    request_id: str
+
+
 class Activate(Message):
     """Start a pending subscription now."""
 

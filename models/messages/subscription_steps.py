@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final, assert_never
 from uuid import UUID
 
-from billing import lifecycle, watching
+from billing import lifecycle, suspending, watching
 from billing.collection import OpenInvoice, Outcome, is_final_attempt
 from billing.period import Period
 from billing.subscription import DueClose, PlanChange, SubscriptionState, UsageSoFar
@@ -21,14 +21,16 @@ from models.messages.subscription import (
     InvoiceNow,
     MigratePlan,
     Pause,
+    Reinstate,
     Resume,
     RetryParked,
     SkipParked,
+    Suspend,
     UsageRecorded,
 )
 
 Change = Callable[[SubscriptionState], SubscriptionState]
-LifecycleCommand = Pause | Resume | Activate | Cancel | MigratePlan | RetryParked | SkipParked
+LifecycleCommand = Pause | Resume | Suspend | Reinstate | Activate | Cancel | MigratePlan | RetryParked | SkipParked
 
 #: Statuses of an invoice that may still be paid.
 COLLECTABLE: Final = ("issued", "overdue", "failed")
@@ -123,6 +125,7 @@ def collection_of(state: SubscriptionState, invoice_id: UUID, attempt_no: int, *
 def record_of(state: SubscriptionState, action: LifecycleAction, *, at: datetime) -> RecordLifecycle:
     """Ask to write a state into the subscription's row, with what happened and when."""
     period, requested = state.period, state.plan_change
+    suspension = state.suspension if action == "suspended" else None
     return RecordLifecycle(
         subscription=ref_of(state),
         action=action,
@@ -139,6 +142,8 @@ def record_of(state: SubscriptionState, action: LifecycleAction, *, at: datetime
         plan_version=state.plan_version,
         needs_attention=state.needs_attention,
         requested_plan_version=requested.plan_version if requested else None,
+        reason=suspension.reason if suspension else None,
+        is_unpaid=suspension is not None and suspension.is_unpaid,
     )
 
 
@@ -154,6 +159,10 @@ def decided(  # noqa: PLR0911 - one match, one answer for each command
             return "paused", lifecycle.paused
         case Resume():
             return "resumed", lambda now: lifecycle.resumed(now, at=at)
+        case Suspend(reason=why):
+            return "suspended", lambda now: suspending.suspended(now, reason=why)
+        case Reinstate():
+            return "reinstated", suspending.reinstated
         case Activate():
             return "activated", lambda now: lifecycle.begun(now, starts_at=at)
         case Cancel(immediately=True):

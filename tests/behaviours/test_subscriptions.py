@@ -364,7 +364,7 @@ async def test_metadata_and_contract_are_kept_exactly_and_can_be_changed(client:
     assert emptied["contract"] is None
     await sent(client, "PATCH", path, 422, json={"billing_time": "calendar"})
     await sent(client, "PATCH", path, 200, json={"billing_time": "anniversary", "trial_period_days": 0})
-    await sent(client, "PATCH", path, 422, json={"status": "suspended"})
+    await sent(client, "PATCH", path, 422, json={"status": "sleeping"})
     await sent(client, "PATCH", "/v1/subscriptions", 422, json={"status": "paused"})
 
 

@@ -4,13 +4,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Final
 
-from models.messages.subscription import Cancel, ChargeInvoice, InvoiceNow, Pause, Resume, RetryParked
+from models.messages.subscription import (
+    Cancel,
+    ChargeInvoice,
+    InvoiceNow,
+    Pause,
+    Reinstate,
+    Resume,
+    RetryParked,
+    Suspend,
+)
 from tests.support.subscribing import ref_of
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
 from tests.workflows.test_alerting import watched_and_billed
 from tests.workflows.test_durability import break_plan, use
-from tests.workflows.test_life import FEBRUARY, MARCH, START, bills, in_clock, is_over
+from tests.workflows.test_life import FEBRUARY, MARCH, START, bills, in_clock, is_over, new_card
 from tests.workflows.test_upkeep import late_after_the_end, rollups_checked, window_reprocessed
 from tests.workflows.test_webhook_delivery import webhook_retried
 
@@ -51,6 +60,20 @@ async def commanded(office: Office) -> str:
     return office.handle(state).id
 
 
+async def suspended_and_reinstated(office: Office) -> str:
+    """Suspended and reinstated by commands, then by itself when a card never pays, until another one does."""
+    clock_id, state = await in_clock(office, card="card_decline_99_times")
+    ref, commands = ref_of(state), office.commands
+    await commands.suspend(ref, Suspend(request_id="suspend", reason="under review"))
+    await commands.reinstate(ref, Reinstate(request_id="reinstate"))
+    await office.advance(clock_id, FEBRUARY + timedelta(days=16))
+    (unpaid,) = (await office.live(state)).invoices
+    await new_card(office, state)
+    await commands.charge(ref, ChargeInvoice(request_id="charge", invoice_id=unpaid.invoice_id))
+    await eventually(lambda: office.live(state), until=lambda live: live.status == "active")
+    return office.handle(state).id
+
+
 async def parked_and_retried(office: Office) -> str:
     """A bill that cannot be made is set aside, then taken up again."""
     clock_id, state = await in_clock(office)
@@ -74,6 +97,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Office], Awaitable[str]]]] = {
     "paid_periods": paid_periods,
     "declined_and_retried": declined_and_retried,
     "commanded": commanded,
+    "suspended_and_reinstated": suspended_and_reinstated,
     "parked_and_retried": parked_and_retried,
     "trial_with_grace": trial_with_grace,
     "watched_and_billed": watched_and_billed,

@@ -10,7 +10,17 @@ from temporalio.client import WorkflowExecutionStatus
 
 from billing.subscription import SubscriptionState
 from models.messages.closing import InvoiceClosed
-from models.messages.subscription import Activate, Cancel, ChargeInvoice, InvoiceNow, MigratePlan, Pause, Resume
+from models.messages.subscription import (
+    Activate,
+    Cancel,
+    ChargeInvoice,
+    InvoiceNow,
+    MigratePlan,
+    Pause,
+    Reinstate,
+    Resume,
+    Suspend,
+)
 from models.problems import Problem
 from models.tables import audit_log, customers, invoices, outbox, sandbox_charges, subscriptions
 from tests.support.subscribing import ref_of, workflow_id_of
@@ -45,6 +55,13 @@ async def status(office: Office, state: SubscriptionState) -> str:
     """Give the status of a subscription's row."""
     row = await office.catalogue.row(subscriptions, state.subscription_id)
     return str(row.status)
+
+
+async def new_card(office: Office, state: SubscriptionState) -> None:
+    """Give the customer a card that pays."""
+    customer = {"payment_provider_customer_id": "card_ok"}
+    async with office.database.transaction(office.catalogue.scope) as connection:
+        await connection.execute(customers.update().where(customers.c.id == state.customer_id).values(**customer))
 
 
 async def is_over(office: Office, state: SubscriptionState) -> bool:
@@ -238,13 +255,34 @@ async def test_a_card_that_never_works_fails_the_invoice_after_the_last_retry(of
         assert await bills(office, state) == [("period", "failed", 4900)]
         (open_,) = (await office.live(state)).invoices
         assert (open_.status, open_.attempts, open_.is_waiting) == ("failed", 5, True)
-        customer = {"payment_provider_customer_id": "card_ok"}
-        async with office.database.transaction(office.catalogue.scope) as connection:
-            await connection.execute(customers.update().where(customers.c.id == state.customer_id).values(**customer))
+        assert await status(office, state) == "suspended"
+        await new_card(office, state)
         charged = await office.commands.charge(
             ref_of(state), ChargeInvoice(request_id="c", invoice_id=open_.invoice_id)
         )
         assert (charged.status, charged.attempt_no) == ("paid", 6)
+        await eventually(lambda: status(office, state), until=lambda found: found == "active")
+        log = await office.catalogue.rows(audit_log, audit_log.c.resource_id == state.subscription_id)
+        lived = [(entry.action, entry.data) for entry in log if "sus" in entry.action or "reins" in entry.action]
+        reason = f"Every scheduled payment attempt failed for {open_.number}."
+        assert lived == [("suspended", {"reason": reason}), ("reinstated", {})]
+
+
+async def test_c23_an_operator_s_suspension_is_lifted_by_nobody_else_and_its_periods_are_billed(office: Office) -> None:
+    async with office.working():
+        clock_id, state = await in_clock(office, card="card_decline_99_times")
+        ref, commands = ref_of(state), office.commands
+        with pytest.raises(Problem) as refused:
+            await commands.reinstate(ref, Reinstate(request_id="s0"))
+        assert (refused.value.status, refused.value.code) == (409, "illegal_transition")
+        suspension = Suspend(request_id="s1", reason="under review")
+        assert [(await commands.suspend(ref, suspension)).status for _ in range(2)] == ["suspended", "suspended"]
+        await office.advance(clock_id, FEBRUARY + timedelta(days=16))
+        assert (await status(office, state), await bills(office, state)) == ("suspended", [("period", "failed", 4900)])
+        # Whoever gives the service back forgives what is unpaid by then.
+        assert (await commands.reinstate(ref, Reinstate(request_id="s2"))).status == "active"
+        await office.advance(clock_id, FEBRUARY + timedelta(days=17))
+        assert await status(office, state) == "active"
 
 
 async def test_an_answer_that_got_lost_is_asked_for_again_and_nothing_is_charged_twice(office: Office) -> None:
