@@ -129,10 +129,10 @@ async def take(request: Request, shape: Shape, source: str) -> tuple[Received, O
         return received, outcome
     timely = received.without(outcome.problem) if shape.partial else None
     if timely is None:
-        raise outcome.problem
+        raise received.refusal(outcome.problem)
     outcome = await queue.submit(caller.scope, Submission(timely.events, source), size=len(body))
     if outcome.problem is not None:
-        raise outcome.problem
+        raise timely.refusal(outcome.problem)
     return timely, outcome
 
 

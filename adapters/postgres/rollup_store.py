@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
+from billing.numbers import exact
 
 _LOCK: Final = """
     SELECT value_max, value_min FROM usage_rollups
@@ -101,13 +102,15 @@ async def shift(
     """
     raw = await driver(connection)
     start = datetime.combine(place.day, datetime.min.time(), tzinfo=UTC)
+    with exact():
+        added = (new or Decimal(0)) - (old or Decimal(0))
     names = {
         "subscription": place.subscription_id,
         "metric": place.metric_id,
         "day": place.day,
         "start": start,
         "end": start + timedelta(days=1),
-        "sum": (new or Decimal(0)) - (old or Decimal(0)),
+        "sum": added,
         "count": count,
         "new": new,
     }

@@ -15,7 +15,7 @@ from api.shapes.fields import Prose, Ref
 from api.shapes.moments import InstantField
 from api.shapes.usage_answers import EventResponse
 from api.shapes.usage_events import Shape, read_events
-from billing.numbers import ExactDecimal
+from billing.numbers import Quantity
 from models.identifiers import shown_id
 from models.problems import invalid
 
@@ -33,7 +33,7 @@ class AmendEvent(BaseModel):
         json_schema_extra={"examples": [{"value": 12, "reason": "Twelve calls were sent as twenty-one."}]},
     )
 
-    value: ExactDecimal | None = None
+    value: Quantity | None = None
     properties: dict[str, Any] | None = None
     reason: Prose | None = None
 

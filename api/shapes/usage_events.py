@@ -6,7 +6,7 @@ tolerated form and names each mistake with the position of its event.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
@@ -98,10 +98,20 @@ class Received:
         """Give the position in the request of the event at a place."""
         return place if self.indexes is None else self.indexes[place]
 
+    def refusal(self, problem: Problem) -> Problem:
+        """Give a refusal of event times with the positions of the request; a single event has none."""
+        if not self.batch:
+            return Problem(problem.status, problem.code, problem.detail, errors=[_of_single(e) for e in problem.errors])
+        errors = [error for each in self.rejected for error in each.errors]
+        errors += [self._placed(error) for error in problem.errors]
+        places = [self.index_of(place) for place in problem.extra["invalid_indexes"]]
+        extra = {"invalid_indexes": sorted([*places, *(each.index for each in self.rejected)])}
+        return Problem(problem.status, problem.code, problem.detail, errors=errors, extra=extra)
+
     def without(self, problem: Problem) -> "Received | None":
-        """Leave out the events that a refusal names; None if none of the others is left."""
-        named = {error.field.split(".")[1]: error for error in problem.errors}
-        out = {place: named.get(str(place)) for place in problem.extra["invalid_indexes"]}
+        """Leave out the events that a refusal of event times names; None if none of the others is left."""
+        named = {_place_of(error): self._placed(error) for error in problem.errors}
+        out = {place: named.get(place) for place in problem.extra["invalid_indexes"]}
         kept = [place for place in range(len(self.events)) if place not in out]
         general = FieldError("timestamp", "lies outside the accepted time", problem.code)
         rejected = [Rejected(self.index_of(place), (error or general,)) for place, error in out.items()]
@@ -116,6 +126,17 @@ class Received:
                 sorted([*self.rejected, *rejected], key=lambda each: each.index),
             )
         )
+
+    def _placed(self, error: FieldError) -> FieldError:
+        return replace(error, field=f"events.{self.index_of(_place_of(error))}.timestamp")
+
+
+def _place_of(error: FieldError) -> int:
+    return int(error.field.split(".")[1])
+
+
+def _of_single(error: FieldError) -> FieldError:
+    return replace(error, field="timestamp")
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,8 @@ async def test_partial_stores_the_good_and_lists_the_bad(shop: Shop, path: str) 
     rejected = [(each["index"], each["errors"][0]["code"]) for each in document["rejected"]]
     codes = ["not_a_number", "missing", "unknown_field", "timestamp_in_future"]
     assert rejected == list(zip([1, 3, 5, 7], codes, strict=True))
+    named = [each["errors"][0]["field"].split(".")[1] for each in document["rejected"]]
+    assert named == ["1", "3", "5", "7"]
     assert [(each["index"], each["reason"]) for each in document["skipped"]] == [(8, "unknown_metric")]
     assert [each["index"] for each in document["conflicts"]] == [9]
     assert await shop.units(subscription) == "4"
@@ -125,4 +127,8 @@ async def test_partial_refuses_what_has_nothing_good(shop: Shop) -> None:
     assert (answer.status_code, answer.json()["invalid_indexes"]) == (422, [0])
     answer = await shop.http.post("/v1/events/batch?partial=true", json=[event("a", timestamp="2199-01-01T00:00:00Z")])
     assert (answer.status_code, answer.json()["invalid_indexes"]) == (422, [0])
+    far = event("b", timestamp="2199-01-01T00:00:00Z")
+    answer = await shop.http.post("/v1/events/batch?partial=true", json=[event("a", value="x"), far])
+    assert answer.json()["invalid_indexes"] == [0, 1]
+    assert [each["field"] for each in answer.json()["errors"]] == ["events.0.value", "events.1.timestamp"]
     assert (await shop.http.post("/v1/events/batch?partial=maybe", json=[event("a")])).status_code == 422

@@ -73,7 +73,21 @@ async def test_what_cannot_be_corrected_is_refused(shop: Shop, database: Databas
     malformed: tuple[dict[str, Any], ...] = ({}, {"value": "NaN"}, {"value": 1, "timestamp": DAY}, {"properties": []})
     for body in malformed:
         await post(shop.http, "/v1/events/a/amend", body, status=422)
+    for too_long in ("0.1234567890123456789", "123456789012345678901"):
+        refused = await post(shop.http, "/v1/events/a/amend", {"value": too_long}, status=422)
+        assert refused["errors"][0]["field"] == "value"
     assert await rollups(database) == before
+
+
+async def test_a_difference_of_38_digits_stays_exact(shop: Shop, database: Database) -> None:
+    subscription = await shop.ready()
+    await shop.send(value="12345678901234567890.123456789012345678", idempotency_key="long")
+    await post(shop.http, "/v1/events/long/amend", {"value": 1})
+    assert await shop.units(subscription) == "1"
+    await post(shop.http, "/v1/events/long/amend", {"value": "98765432109876543210.987654321098765432"})
+    assert await shop.units(subscription) == "98765432109876543210.987654321098765432"
+    await post(shop.http, "/v1/events/long/void", {})
+    assert (await rollups(database)) == []
 
 
 async def test_properties_are_read_as_ingestion_reads_them(shop: Shop, database: Database) -> None:
