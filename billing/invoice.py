@@ -16,7 +16,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from billing.numbers import ExactDecimal, exact
+from billing.numbers import INTEGER_DIGITS, ExactDecimal, exact
 from billing.period import Instant, Period
 from billing.pricing import Step
 from billing.rating import LineKind, ProposedLine
@@ -272,5 +272,7 @@ def _sane(lines: Sequence[InvoiceLine]) -> None:
     for line in lines:
         if abs(line.amount_minor) > LARGEST_MINOR:
             raise AbsurdInvoice(f"{line.description}: {line.amount_minor} minor units, more than {LARGEST_MINOR}")
+        if max(abs(line.quantity), abs(line.total_quantity)) >= 10**INTEGER_DIGITS:
+            raise AbsurdInvoice(f"{line.description}: a quantity of more than {INTEGER_DIGITS} digits")
     if abs(total(lines)) > LARGEST_MINOR:
         raise AbsurdInvoice(f"a total of {total(lines)} minor units, more than {LARGEST_MINOR}")

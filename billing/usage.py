@@ -5,14 +5,15 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from billing.numbers import ExactDecimal, Quantity
+from billing.numbers import ExactDecimal
 from billing.scope import Group
 
 
 class Usage(BaseModel):
     """The usage of one charge in one period.
 
-    `quantity` is the metric's aggregated quantity, `events` the number of events behind it. `priced` is what the events
+    `quantity` is the metric's aggregated quantity, of any size: a total may be longer than any single value, and is to
+    be seen then; it is the bill that refuses it. `events` is the number of events behind it. `priced` is what they
     cost by themselves in major units: the sum of price x quantity for a dynamic charge, and what a percentage that
     prices single events asks for them; then `charged_value` and `charged_events` are what its allowances leave (R7). A
     charge with group_by has its parts in `groups`, each priced by itself. `metric_name` and `unit` are the metric's
@@ -21,7 +22,7 @@ class Usage(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    quantity: Quantity
+    quantity: ExactDecimal
     events: int = Field(default=0, ge=0)
     priced: ExactDecimal = Decimal(0)
     charged_value: ExactDecimal = Decimal(0)

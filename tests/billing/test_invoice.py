@@ -222,6 +222,10 @@ def test_absurd_amounts_are_refused() -> None:
         assemble([], propose(Usage(quantity=2 * 10**15 + 1), charges=(PER_CALL,)))
     with pytest.raises(AbsurdInvoice, match="a total of"):
         assemble([], propose(Usage(quantity=2 * 10**15)))
+    free = PER_CALL.model_copy(update={"model": PER_CALL.model.model_copy(update={"unit_price": Decimal(0)})})
+    assert assemble([], propose(Usage(quantity=10**20 - 1), charges=(free,)))[0].amount_minor == 0
+    with pytest.raises(AbsurdInvoice, match="more than 20 digits"):
+        assemble([], propose(Usage(quantity=10**20), charges=(free,)))
 
 
 def test_lines_survive_json() -> None:

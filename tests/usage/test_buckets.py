@@ -336,3 +336,15 @@ async def test_30_digits_survive_from_the_event_to_the_total(shop: Shop) -> None
         answer = await shop.http.post("/v1/events", content=body, headers={"content-type": "application/json"})
         assert (answer.status_code, answer.json()["skip_reason"]) == (202, None), answer.text
     assert await shop.units(subscription) == "123456789012.123456789012345679"
+
+
+async def test_a_total_that_no_bill_can_have_is_still_shown(shop: Shop) -> None:
+    """Eleven of the largest values: usage and activity show their sum; only an invoice refuses it."""
+    subscription = await shop.ready()
+    body = {"customer_id": "acme", "metric_key": "api_calls", "value": "9" * 20}
+    assert (await shop.http.post("/v1/events/batch", json=[body] * 11)).status_code == 202
+    assert await shop.units(subscription) == str(11 * int("9" * 20))
+    for path in ("/v1/customers/acme/projected_usage", "/v1/activity", "/api/usage", "/v1/activity/limits"):
+        assert (await shop.http.get(path)).status_code == 200, path
+    preview = await shop.http.post("/v1/invoices/preview", json={"subscription_id": subscription})
+    assert (preview.status_code, preview.json()["code"]) == (422, "absurd_invoice")
