@@ -32,7 +32,11 @@ _PRIVATE: Final[tuple[_Network, ...]] = tuple(
     )
 )  # fmt: skip
 _METADATA: Final = frozenset({ip_address("fd00:ec2::254"), ip_address("fd20:ce::254")})
-_HOST: Final = re.compile(r"[A-Za-z0-9._:-]+")
+#: Labels of 1 to 63 characters, as the DNS knows them; an address in digits is one, too.
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_LONGEST_NAME: Final = 253
+_IPV6: Final = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_LAST_PORT: Final = 65_535
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 #: Translators of a private network (RFC 8215): where they lead is not known here.
 _LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")
@@ -109,12 +113,13 @@ def _read(url: str) -> httpx.URL:
         raise Refused("only http and https are delivered to")
     if parsed.userinfo:
         raise Refused("a URL with credentials would show them to everybody who may read it; verify the signature")
-    if not parsed.host:
+    host = parsed.raw_host.decode("ascii")
+    if not host:
         raise Refused("it names no host")
-    if not _HOST.fullmatch(parsed.raw_host.decode("ascii")):
+    if not (_NAME.fullmatch(host) and len(host) <= _LONGEST_NAME) and not _IPV6.fullmatch(host):
         raise Refused("its host is neither a name nor an address")
-    if parsed.port == 0:
-        raise Refused("port 0 cannot be connected to")
+    if parsed.port is not None and not 0 < parsed.port <= _LAST_PORT:
+        raise Refused(f"port {parsed.port} cannot be connected to")
     return parsed
 
 

@@ -46,6 +46,10 @@ NEVER = [
     "http://exa mple.com/",
     "http://[::1",
     "http://0177.0.0.1/",
+    "http://a..b/",
+    f"http://{'a' * 64}.com/",
+    f"http://{'a.' * 127}com/",
+    "https://example.com:99999/",
 ]
 PRIVATE = [
     "http://127.0.0.1:8000/",
@@ -64,7 +68,7 @@ PRIVATE = [
     "http://[64:ff9b::7f00:1]/",
     "http://[fd12:3456::1]/",
 ]
-PUBLIC = ["https://93.184.216.34/hooks", "http://[2606:2800:220:1:248:1893:25c8:1946]:8080/hooks"]
+PUBLIC = ["https://93.184.216.34/hooks", "http://[2606:2800:220:1:248:1893:25c8:1946]:8080/hooks", "https://xn--.com/"]
 
 
 async def code_of(guard: Guard, url: str) -> str | None:
