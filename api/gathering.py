@@ -1,7 +1,9 @@
 """Group commit: concurrent requests of one project share a transaction, and each is answered after its commit.
 
-While a transaction of a project is under way, what arrives waits and goes with the next one: a lone request is served
-at once, and a busy project pays for one commit per several requests. Waiting is bounded: then 429 with Retry-After.
+While a transaction of a project is under way, what arrives waits and goes with the next one. A group waits a moment
+for company before it starts: the answers of the group before it bring the next requests of their clients, and without
+that moment the first of those would go alone and keep all others waiting, again and again. Waiting is bounded: then
+429 with Retry-After.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ Answer = TypeVar("Answer")
 
 _MOST_WAITING: Final = 5000
 _MOST_TOGETHER: Final = 200
+_GATHERING_SECONDS: Final = 0.003
 
 
 class Gathering(Generic[Ask, Answer]):
@@ -50,6 +53,7 @@ class Gathering(Generic[Ask, Answer]):
         lane = self._lanes[scope]
         try:
             while lane:
+                await asyncio.sleep(_GATHERING_SECONDS)
                 taken = [lane.popleft() for _ in range(min(len(lane), _MOST_TOGETHER))]
                 self._waiting -= len(taken)
                 await self._do(scope, [entry for entry in taken if not entry[1].cancelled()])

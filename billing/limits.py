@@ -4,29 +4,27 @@ The durable side locks the caps of a subscription, reads these figures and decid
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from billing.aggregating import number_of
 from billing.charges import Charge, Dynamic, Percentage
-from billing.numbers import ExactDecimal, Quantity, exact
+from billing.numbers import exact
 from billing.period import Period
 from billing.rating import rate
 from billing.scope import group_of
 from billing.usage import NO_USAGE, GroupUsage, Usage
 
 
-class Held(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Held:
     """Quantity of a metric that is reserved, by `count` equal reservations whose events will have these properties."""
 
-    model_config = ConfigDict(frozen=True)
-
     metric_id: UUID
-    quantity: Quantity
+    quantity: Decimal
     count: int = 1
-    properties: Mapping[str, object] = {}
+    properties: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def each(self) -> Decimal:
@@ -35,14 +33,13 @@ class Held(BaseModel):
             return self.quantity / self.count
 
 
-class Standing(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Standing:
     """How a cap stands in the current period: units of a metric, or minor units of a currency for spend."""
 
-    model_config = ConfigDict(frozen=True)
-
-    cap: ExactDecimal
-    used: ExactDecimal
-    reserved: ExactDecimal
+    cap: Decimal
+    used: Decimal
+    reserved: Decimal
 
     @property
     def left(self) -> Decimal:

@@ -6,9 +6,10 @@ It counts what `usage_store.metric_usages` counts for a sum or a count, which a 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
+import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
@@ -57,8 +58,11 @@ async def usages_of_many(connection: AsyncConnection, wanted: Sequence[Wanted]) 
 
     What does not add up is asked for one by one, as everywhere else.
     """
-    if not wanted:
-        return {}
+    return await told(connection, wanted, await ask(await driver(connection), wanted)) if wanted else {}
+
+
+async def ask(raw: "psycopg.AsyncConnection[Any]", wanted: Sequence[Wanted]) -> "psycopg.AsyncCursor[Any]":
+    """Send the one statement of ``usages_of_many``, for a pipeline; ``told`` reads its rows after the pipeline."""
     windows = [window_of(each.period.start, each.period.end) for each in wanted]
     edges = [(*window.edges, None, None)[:2] for window in windows]
     parameters = {
@@ -71,10 +75,15 @@ async def usages_of_many(connection: AsyncConnection, wanted: Sequence[Wanted]) 
         "tail_starts": [None if tail is None else tail[0] for _, tail in edges],
         "tail_ends": [None if tail is None else tail[1] for _, tail in edges],
     }
-    raw = await driver(connection)
-    rows = await (await raw.execute(_TOTALS.encode(), parameters, prepare=True)).fetchall()
+    return await raw.execute(_TOTALS.encode(), parameters, prepare=True)
+
+
+async def told(
+    connection: AsyncConnection, wanted: Sequence[Wanted], totals: "psycopg.AsyncCursor[Any]"
+) -> dict[tuple[UUID, UUID], Usage]:
+    """Read what ``ask`` was answered, and ask for what does not add up."""
     found: dict[tuple[UUID, UUID], Usage] = {}
-    for subscription, metric, _, function, precision, quantity, events in rows:
+    for subscription, metric, _, function, precision, quantity, events in await totals.fetchall():
         if quantity is not None:
             rounded = round_quantity(Decimal(quantity), function, precision or 0)
             found[subscription, metric] = Usage(quantity=rounded, events=int(events))

@@ -4,7 +4,8 @@ Indexed names (codes, keys, external ids, ids) are asked in one statement; what 
 resolver, which knows every other name (conflicts C4).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -13,7 +14,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope, driver
+from adapters.postgres.database import Database, ProjectScope, driver
 from adapters.postgres.ingest_events import FUTURE_SECONDS, TRACK, IngestEvent, Presented, Submission
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
 from billing.aggregations import Aggregation, aggregation
@@ -44,28 +45,30 @@ WITH named AS (
     SELECT s.id FROM subscriptions s WHERE s.project_id = %(project)s AND s.id = ANY(%(subscription_ids)s)
 )
 SELECT 'metric', m.id, m.key, m.aggregation, m.field_name, m.expression,
-       NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::uuid, NULL::uuid, m.values_kept
+       NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::uuid, NULL::uuid, m.values_kept,
+       NULL::timestamptz
 FROM metrics m WHERE m.project_id = %(project)s AND m.deleted_at IS NULL AND m.key = ANY(%(metrics)s)
 UNION ALL
-SELECT 'metric', m.id, m.key, m.aggregation, m.field_name, m.expression, NULL, NULL, NULL, NULL, NULL, m.values_kept
+SELECT 'metric', m.id, m.key, m.aggregation, m.field_name, m.expression,
+       NULL, NULL, NULL, NULL, NULL, m.values_kept, NULL
 FROM metrics m WHERE m.project_id = %(project)s AND m.deleted_at IS NULL AND m.id = ANY(%(metric_ids)s)
 UNION ALL
-SELECT 'customer', n.id, n.code, NULL, NULL, NULL, t.frozen_time, NULL, NULL, NULL, NULL, n.is_organization
+SELECT 'customer', n.id, n.code, NULL, NULL, NULL, t.frozen_time, NULL, NULL, NULL, NULL, n.is_organization, NULL
 FROM named n LEFT JOIN test_clocks t ON t.id = n.test_clock_id
 UNION ALL
-SELECT 'subscription', s.id, s.external_id, s.status, NULL, NULL, s.starts_at,
+SELECT 'subscription', s.id, s.external_id, s.status, s.interval, s.alignment || ' ' || s.timezone, s.starts_at,
        CASE WHEN s.status IN ('canceled', 'terminated') THEN coalesce(s.ended_at, s.canceled_at, s.starts_at) END,
-       t.frozen_time, s.customer_id, s.plan_version_id, NULL
+       t.frozen_time, s.customer_id, s.plan_version_id, NULL, greatest(s.anchor, s.starts_at, s.trial_ends_at)
 FROM held h JOIN subscriptions s ON s.id = h.id LEFT JOIN test_clocks t ON t.id = s.test_clock_id
 UNION ALL
 SELECT 'key', k.id, encode(k.key_hash, 'hex'), k.kind, k.role, array_to_string(k.project_ids, ','),
        NULL, NULL, NULL, k.active_project_id, k.organization_id,
        (k.revoked_at IS NULL OR k.revoked_at > clock_timestamp())
-       AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp()) AND o.deleted_at IS NULL
+       AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp()) AND o.deleted_at IS NULL, NULL
 FROM api_keys k JOIN organizations o ON o.id = k.organization_id WHERE k.key_hash = ANY(%(keys)s)
 UNION ALL
 SELECT 'project', p.id, p.settings ->> 'event_future_seconds', p.settings ->> 'event_past_seconds',
-       p.settings ->> 'event_outside_window', NULL, events_closed_until(), NULL, NULL, NULL, NULL, NULL
+       p.settings ->> 'event_outside_window', NULL, events_closed_until(), NULL, NULL, NULL, NULL, NULL, NULL
 FROM projects p WHERE p.id = %(project)s
 """
 
@@ -95,7 +98,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Held:
-    """A subscription: its life ``[starts_at, ends_at)`` and what its plan version charges."""
+    """A subscription: its life ``[starts_at, ends_at)``, its plan version, and what its billing cycle is made of."""
 
     id: UUID
     customer_id: UUID
@@ -104,6 +107,11 @@ class Held:
     ends_at: datetime | None
     frozen_time: datetime | None
     plan_version_id: UUID
+    interval: str
+    #: The alignment and the time zone, a blank between them
+    aligned: str
+    #: Where billing periods begin: a trial comes before
+    anchor: datetime
 
     @property
     def preference(self) -> tuple[int, UUID]:
@@ -148,7 +156,7 @@ class Lookup:
         row = self.keys.get(presented.key_hash.hex())
         if row is None:
             return False
-        _, _, _, _, role, projects, _, _, _, active, organization, usable = row
+        _, _, _, _, role, projects, _, _, _, active, organization, usable, _ = row
         wanted = presented.requested_project or active
         allowed = not projects or str(scope.project_id) in projects.split(",")
         return bool(
@@ -185,11 +193,28 @@ class _References:
         )
 
 
+@asynccontextmanager
+async def looked_up(
+    database: Database, scope: ProjectScope, submissions: Sequence[Submission]
+) -> AsyncIterator[tuple[AsyncConnection, Lookup]]:
+    """Open a transaction of the project in which ``look_up`` has been asked: one round trip for both."""
+    refs = _References.of(submissions)
+    asked = database.transaction_asking(scope, _LOOK_UP, _parameters(scope.project_id, refs))
+    async with asked as (connection, rows):
+        yield connection, await _found(connection, scope.project_id, refs, rows)
+
+
 async def look_up(connection: AsyncConnection, project_id: UUID, submissions: Sequence[Submission]) -> Lookup:
     """Find what the events refer to, the keys they came with, and the project's limits on event time."""
     refs = _References.of(submissions)
+    rows = await _rows(await driver(connection), project_id, refs)
+    return await _found(connection, project_id, refs, rows)
+
+
+async def _found(
+    connection: AsyncConnection, project_id: UUID, refs: _References, rows: Sequence[tuple[Any, ...]]
+) -> Lookup:
     raw = await driver(connection)
-    rows = await _rows(raw, project_id, refs)
     found = await _assembled(raw, refs, rows)
     if await _resolve_other_names(connection, project_id, refs, found):
         found = await _assembled(raw, refs, await _rows(raw, project_id, refs))
@@ -197,7 +222,11 @@ async def look_up(connection: AsyncConnection, project_id: UUID, submissions: Se
 
 
 async def _rows(raw: "psycopg.AsyncConnection[Any]", project_id: UUID, refs: _References) -> list[tuple[Any, ...]]:
-    parameters = {
+    return await (await raw.execute(_LOOK_UP.encode(), _parameters(project_id, refs), prepare=True)).fetchall()
+
+
+def _parameters(project_id: UUID, refs: _References) -> dict[str, Any]:
+    return {
         "project": project_id,
         "metrics": list(refs.metrics),
         "metric_ids": [found for found in refs.metrics.values() if found is not None],
@@ -208,7 +237,6 @@ async def _rows(raw: "psycopg.AsyncConnection[Any]", project_id: UUID, refs: _Re
         "organization": refs.organization,
         "keys": refs.keys,
     }
-    return await (await raw.execute(_LOOK_UP, parameters, prepare=True)).fetchall()
 
 
 async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, rows: Sequence[tuple[Any, ...]]) -> Lookup:
@@ -225,7 +253,7 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
                 if row[11]:
                     found.organization = customers[row[1]]
             case "subscription":
-                held[row[1]] = Held(row[1], row[9], row[3], row[6], row[7], row[8], row[10])
+                held[row[1]] = Held(row[1], row[9], row[3], row[6], row[7], row[8], row[10], row[4], row[5], row[12])
                 if row[2] is not None:
                     found.subscriptions[row[2]] = held[row[1]]
             case "key":

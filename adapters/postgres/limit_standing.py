@@ -2,7 +2,8 @@
 
 Raw prepared statements: this is asked for every reservation. Usage is what `usage_store` says, so a cap counts exactly
 what an invoice would bill. Whoever decides by these figures takes the limits' locks first, in a statement of its
-own: under READ COMMITTED only the statements after it see what the former holders committed.
+own: under READ COMMITTED only the statements after it see what the former holders committed, also when they are sent
+together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.additive_usage import Wanted, usages_of_many
+from adapters.postgres import additive_usage
+from adapters.postgres.additive_usage import Wanted
 from adapters.postgres.billing_store import PricedVersion, version_of
 from adapters.postgres.database import driver
 from adapters.postgres.usage_store import usages
@@ -33,7 +35,8 @@ _EXCLUSIVE: Final = _LIMITS + " FOR NO KEY UPDATE OF l"
 _SHARED: Final = _LIMITS + " FOR SHARE OF l"
 
 _SUBSCRIBED: Final = """
-    SELECT s.id, s.plan_version_id, s.interval, s.anchor, s.timezone, s.alignment, s.starts_at, s.trial_ends_at,
+    SELECT s.id, s.plan_version_id, s.interval, s.alignment || ' ' || s.timezone,
+           greatest(s.anchor, s.starts_at, s.trial_ends_at),
            CASE WHEN s.status IN ('canceled', 'terminated') THEN s.ended_at END, t.frozen_time
     FROM subscriptions s LEFT JOIN test_clocks t ON t.id = s.test_clock_id
     WHERE s.id = ANY(%(subscriptions)s)
@@ -45,6 +48,16 @@ _OPEN: Final = """
     WHERE subscription_id = ANY(%(subscriptions)s) AND status = 'open' AND expires_at > clock_timestamp()
     GROUP BY subscription_id, metric_id, properties, quantity
 """
+
+
+@dataclass(frozen=True)
+class Concerned:
+    """A subscription, its current period, and the metrics whose usage is asked for."""
+
+    subscription_id: UUID
+    plan_version_id: UUID
+    period: Period
+    metric_ids: frozenset[UUID]
 
 
 @dataclass(frozen=True)
@@ -94,67 +107,121 @@ async def share(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -
     await raw.execute(_SHARED, {"subscriptions": list(subscription_ids)}, prepare=True)
 
 
-async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID], *, lock: bool) -> dict[UUID, Counter]:
-    """Read how the limits of subscriptions stand now, keyed by subscription; those without a limit are absent.
+async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> dict[UUID, Counter]:
+    """Read how all limits of subscriptions stand now, keyed by subscription; those without a limit are absent.
 
-    ``lock`` takes the limits first, in the order of their ids, until the transaction ends. Exact to the last committed
-    event and reservation.
+    Exact to the last committed event and reservation. Takes the limits' locks for the moment it reads: a reservation
+    that is committed meanwhile must be seen either as reserved or as used, not as both.
     """
     if not subscription_ids:
         return {}
     raw = await driver(connection)
-    wanted = {"subscriptions": list(subscription_ids)}
+    names = {"subscriptions": list(subscription_ids)}
+    limits = _by_subscription(await (await raw.execute(_EXCLUSIVE, names, prepare=True)).fetchall())
+    rows = await (await raw.execute(_SUBSCRIBED, names, prepare=True)).fetchall()
+    held = _held(await (await raw.execute(_OPEN, names, prepare=True)).fetchall())
+    concerned = [
+        Concerned(row[0], row[1], _current(row), frozenset(each.metric_id for each in limits[row[0]] if each.metric_id))
+        for row in rows
+        if row[0] in limits
+    ]
+    used = await additive_usage.usages_of_many(connection, _wanted(concerned))
+    return await _counters(connection, concerned, limits, held, used)
+
+
+async def locked_counters(connection: AsyncConnection, concerned: Sequence[Concerned]) -> dict[UUID, Counter]:
+    """Lock the limits of subscriptions, in the order of their ids, and read how they stand; keyed by subscription.
+
+    The locks are held until the transaction ends. Subscriptions without a limit are absent, and so is the usage of
+    metrics that are not asked for. One round trip.
+    """
+    if not concerned:
+        return {}
+    raw = await driver(connection)
+    names = {"subscriptions": [each.subscription_id for each in concerned]}
+    wanted = _wanted(concerned)
     # Sent together, executed one after the other: each sees what was committed when it began.
     async with raw.pipeline():
-        limits = await raw.execute(_EXCLUSIVE if lock else _LIMITS, wanted, prepare=True)
-        subscribed = await raw.execute(_SUBSCRIBED, wanted, prepare=True)
-        reserved = await raw.execute(_OPEN, wanted, prepare=True)
-    by_subscription: dict[UUID, list[Limit]] = {}
-    for row in await limits.fetchall():
-        by_subscription.setdefault(row[1], []).append(Limit(*row))
-    held: dict[UUID, list[Held]] = {}
-    for owner, metric, properties, quantity, count in await reserved.fetchall():
+        limits = await raw.execute(_EXCLUSIVE, names, prepare=True)
+        reserved = await raw.execute(_OPEN, names, prepare=True)
+        totals = await additive_usage.ask(raw, wanted)
+    used = await additive_usage.told(connection, wanted, totals)
+    by_subscription, held = _by_subscription(await limits.fetchall()), _held(await reserved.fetchall())
+    return await _counters(connection, concerned, by_subscription, held, used)
+
+
+def _wanted(concerned: Sequence[Concerned]) -> list[Wanted]:
+    return [Wanted(each.subscription_id, metric, each.period) for each in concerned for metric in each.metric_ids]
+
+
+def _by_subscription(rows: Sequence[Any]) -> dict[UUID, list[Limit]]:
+    found: dict[UUID, list[Limit]] = {}
+    for row in rows:
+        found.setdefault(row[1], []).append(Limit(*row))
+    return found
+
+
+def _held(rows: Sequence[Any]) -> dict[UUID, list[Held]]:
+    found: dict[UUID, list[Held]] = {}
+    for owner, metric, properties, quantity, count in rows:
         own = Held(metric_id=metric, quantity=quantity, count=count, properties=properties or {})
-        held.setdefault(owner, []).append(own)
-    owners = [row for row in await subscribed.fetchall() if row[0] in by_subscription]
-    return await _counted(connection, owners, by_subscription, held)
+        found.setdefault(owner, []).append(own)
+    return found
 
 
-async def _counted(
+async def _counters(
     connection: AsyncConnection,
-    owners: Sequence[Any],
+    concerned: Sequence[Concerned],
     limits: Mapping[UUID, Sequence[Limit]],
     held: Mapping[UUID, list[Held]],
+    used: Mapping[tuple[UUID, UUID], Usage],
 ) -> dict[UUID, Counter]:
-    """Add what was used to what is reserved."""
-    periods = {row[0]: _current(row) for row in owners}
-    wanted = [
-        Wanted(owner, limit.metric_id, period)
-        for owner, period in periods.items()
-        for limit in limits[owner]
-        if limit.metric_id is not None
-    ]
-    used = await usages_of_many(connection, wanted)
+    """Put together what is capped, used and reserved; spend asks for the usage of every charge."""
     found = {}
-    for owner, version_id, *_ in owners:
-        version = await version_of(connection, version_id)
+    for each in concerned:
+        owner, period = each.subscription_id, each.period
+        if owner not in limits:
+            continue
+        version = await version_of(connection, each.plan_version_id)
         by_charge: Mapping[UUID, Usage] = {}
         if any(limit.metric_id is None for limit in limits[owner]):
-            by_charge = await usages(connection, owner, version.charges, periods[owner])
-        own = {metric: usage for (subscription, metric), usage in used.items() if subscription == owner}
-        found[owner] = Counter(periods[owner], version, limits[owner], own, by_charge, held.get(owner, []))
+            by_charge = await usages(connection, owner, version.charges, period)
+        own = {metric: used[owner, metric] for metric in each.metric_ids}
+        found[owner] = Counter(period, version, limits[owner], own, by_charge, held.get(owner, []))
     return found
 
 
 def _current(row: Any) -> Period:
     """Give the period that holds the subscription's now; the first one before it starts, the last after it ended."""
-    _, _, interval, anchor, timezone, alignment, starts_at, trial_ends_at, ended_at, frozen = row
-    begins = starts_at if trial_ends_at is None else max(starts_at, trial_ends_at)
-    cycle = _cycle(interval, max(anchor, begins), timezone, alignment)
+    _, _, interval, aligned, anchor, ended_at, frozen = row
     at = frozen or datetime.now(UTC)
-    return cycle.period_containing(max(at if ended_at is None else min(at, ended_at), cycle.anchor))
+    return period_at(interval, aligned, anchor, at if ended_at is None else min(at, ended_at))
+
+
+def period_at(interval: str, aligned: str, anchor: datetime, at: datetime) -> Period:
+    """Give the period of a billing cycle that holds an instant; the first one for an instant before.
+
+    ``aligned`` is the alignment and the time zone, a blank between them; ``anchor`` is where billing periods begin.
+    """
+    timeline = _timeline(interval, aligned, anchor)
+    return timeline.period_at(max(at, timeline.cycle.anchor))
+
+
+class _Timeline:
+    """A billing cycle that remembers the period it was last asked for: the next instant mostly lies in the same."""
+
+    def __init__(self, cycle: BillingCycle) -> None:
+        self.cycle = cycle
+        self._last = Period(start=cycle.anchor, end=cycle.anchor)
+
+    def period_at(self, at: datetime) -> Period:
+        if not self._last.contains(at):
+            self._last = self.cycle.period_containing(at)
+        return self._last
 
 
 @lru_cache(maxsize=20_000)
-def _cycle(interval: Any, anchor: datetime, timezone: str, alignment: Any) -> BillingCycle:
-    return BillingCycle(interval=interval, anchor=anchor, timezone=timezone, alignment=alignment)
+def _timeline(interval: Any, aligned: str, anchor: datetime) -> _Timeline:
+    alignment, _, timezone = aligned.partition(" ")
+    cycle: Any = {"interval": interval, "anchor": anchor, "timezone": timezone, "alignment": alignment}
+    return _Timeline(BillingCycle(**cycle))

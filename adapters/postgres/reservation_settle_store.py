@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres import limit_standing
 from adapters.postgres.database import Database, ProjectScope, driver
 from adapters.postgres.ingest_events import IngestEvent, Outcome, Presented, Submission
-from adapters.postgres.ingest_lookup import look_up
+from adapters.postgres.ingest_lookup import looked_up
 from adapters.postgres.ingest_store import ingest_within
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.reservation_store import KeyChanged
@@ -99,8 +99,8 @@ async def settle(database: Database, scope: ProjectScope, asks: Sequence[Settle]
     ``quantity_too_large``, 409 ``event_conflict`` when the event's key belongs to other usage.
     """
     answers: dict[int, Answer] = {}
-    async with database.transaction(scope) as connection:
-        found = await look_up(connection, scope.project_id, [Submission((), _SOURCE, ask.presented) for ask in asks])
+    named = [Submission((), _SOURCE, ask.presented) for ask in asks]
+    async with looked_up(database, scope, named) as (connection, found):
         good: list[int] = []
         for place, ask in enumerate(asks):
             if found.accepts(ask.presented, scope):
