@@ -19,10 +19,11 @@ from adapters.postgres import limit_standing
 from adapters.postgres.database import Database, ProjectScope, driver
 from adapters.postgres.ingest_events import IngestEvent, Presented, Submission
 from adapters.postgres.ingest_lookup import Held as Subscription
-from adapters.postgres.ingest_lookup import Lookup, Metric, look_up, wall_now
-from adapters.postgres.limit_standing import Counter, Limit
+from adapters.postgres.ingest_lookup import Lookup, Metric, looked_up, wall_now
+from adapters.postgres.limit_standing import Concerned, Counter, Limit
 from billing.limits import Held, Standing
 from billing.numbers import plain
+from billing.period import Period
 from models.identifiers import new_id, shown_id
 from models.problems import Problem, conflict, not_found
 
@@ -90,9 +91,8 @@ async def reserve(database: Database, scope: ProjectScope, asks: Sequence[Ask]) 
     409 ``limit_reached`` names the metric's cap, 402 ``limit_reached`` the spend's. Returns after the commit. Raises
     ``Problem`` 503 if Postgres cannot be reached: then nothing was reserved.
     """
-    async with database.transaction(scope) as connection:
-        named = [Submission([_event(ask)], _SOURCE, ask.presented) for ask in asks]
-        found = await look_up(connection, scope.project_id, named)
+    named = [Submission([_event(ask)], _SOURCE, ask.presented) for ask in asks]
+    async with looked_up(database, scope, named) as (connection, found):
         wanted = [_known(ask, found, scope) for ask in asks]
         counters = await _counters(connection, wanted)
         answers = [_admit(each, counters) if isinstance(each, _Wanted) else each for each in wanted]
@@ -110,8 +110,22 @@ async def _counters(
     connection: AsyncConnection, wanted: Sequence[_Wanted | Problem | KeyChanged]
 ) -> dict[UUID, Counter]:
     """Lock the limits of everything that is asked for, then read how they stand."""
-    concerned = {each.subscription.id for each in wanted if isinstance(each, _Wanted)}
-    return await limit_standing.counters(connection, sorted(concerned), lock=True)
+    asked: dict[UUID, set[UUID]] = {}
+    subscriptions: dict[UUID, Subscription] = {}
+    for each in wanted:
+        if isinstance(each, _Wanted):
+            subscriptions[each.subscription.id] = each.subscription
+            asked.setdefault(each.subscription.id, set()).add(each.metric.id)
+    concerned = [
+        Concerned(id_, own.plan_version_id, _period(own), frozenset(asked[id_]))
+        for id_, own in sorted(subscriptions.items())
+    ]
+    return await limit_standing.locked_counters(connection, concerned)
+
+
+def _period(subscription: Subscription) -> Period:
+    at = subscription.frozen_time or wall_now()
+    return limit_standing.period_at(subscription.interval, subscription.aligned, subscription.anchor, at)
 
 
 def _known(ask: Ask, found: Lookup, scope: ProjectScope) -> _Wanted | Problem | KeyChanged:
