@@ -93,10 +93,15 @@ def projected(quantity: Decimal, period: Period, at: datetime) -> Decimal | None
 
     3,000 after 10 of 30 days: 9,000. After the end it is the quantity itself.
     """
-    elapsed = min(at, period.end) - period.start
-    if elapsed * _PROJECTED_FROM < period.duration:
+    if at < projected_from(period):
         return None
+    elapsed = min(at, period.end) - period.start
     return rounded_ratio(Fraction(quantity) * Fraction(period.duration // _TICK) / Fraction(elapsed // _TICK))
+
+
+def projected_from(period: Period) -> datetime:
+    """Give the first instant at which a period's usage is projected: when a tenth of it is over."""
+    return period.start - (-period.duration // _PROJECTED_FROM)
 
 
 _TICK: Final = timedelta(microseconds=1)
@@ -145,7 +150,8 @@ class Watching(BaseModel):
     The alerts themselves stay in the record, so that this stays small however many there are. `asked` counts the
     changes of alerts, thresholds and wallets that the workflow was told of, `seen` those that the last look included.
     `lines` are the nearest of each metric; `each_signal` says that money or a part of the events is watched, which only
-    the record can tell. `looks` numbers the looks, and with them the invoices in the middle of a period.
+    the record can tell. `look_at` is when something may be reached without any news: a projection begins, a wallet
+    expires. `looks` numbers the looks, and with them the invoices in the middle of a period.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -159,6 +165,7 @@ class Watching(BaseModel):
     billable: bool = False
     lines: Annotated[tuple[UsageLine, ...], Field(max_length=10_000)] = ()
     each_signal: bool = False
+    look_at: Instant | None = None
     error: str | None = None
     told: tuple[str, ...] = ()
 

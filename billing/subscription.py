@@ -210,6 +210,7 @@ class Wake(NamedTuple):
 NOTHING: Final = Wake(kind="nothing")
 #: At one instant things happen in this order: a subscription's last period is closed and paid before it ends.
 _ORDER: Final[tuple[WakeKind, ...]] = (
+    "look",
     "activate",
     "trial_end",
     "period_end",
@@ -309,6 +310,8 @@ def _scheduled(state: SubscriptionState) -> Iterator[Wake]:
         yield Wake(kind="period_end", at=state.period.end)
     if state.cancel_at is not None and not state.is_over:
         yield Wake(kind="cancel", at=state.cancel_at)
+    if state.watching is not None and state.watching.look_at is not None and state.period is not None:
+        yield Wake(kind="look", at=state.watching.look_at)
     for close in state.due_closes:
         if close.close_at is not None:
             yield Wake(kind="close", at=close.close_at, period_start=close.period.start)

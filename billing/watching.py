@@ -5,6 +5,7 @@ nothing here costs it anything.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from billing.alerts import UsageLine, Watching
@@ -28,6 +29,11 @@ def must_look(state: SubscriptionState) -> bool:
     if state.usage_watermark <= watching.watermark or state.usage_period_start != period.start:
         return False
     return watching.each_signal or bool(reached(state))
+
+
+def is_time(state: SubscriptionState, at: datetime) -> bool:
+    """Tell whether the instant has come at which something may be reached without any news."""
+    return state.watching is not None and state.watching.look_at is not None and state.watching.look_at <= at
 
 
 def look_due(state: SubscriptionState) -> Wake | None:
@@ -92,6 +98,7 @@ def looked(
     *,
     lines: Sequence[UsageLine] = (),
     each_signal: bool = False,
+    look_at: datetime | None = None,
     told: Sequence[str] = (),
     nothing: bool = False,
     error: str | None = None,
@@ -116,6 +123,7 @@ def looked(
             "billable": is_billed_at_its_end(at_look),
             "lines": tuple(lines),
             "each_signal": each_signal,
+            "look_at": look_at,
             "told": watching.telling(told),
             "error": error,
         }

@@ -21,7 +21,8 @@ async def look(state: SubscriptionState, *, at: datetime, closing: bool = False)
     `closing` looks at a period that ends now, whether or not a signal told of its last usage. A subscription that
     watches nothing, and one that need not look yet, run no activity.
     """
-    if not (watching.must_look(state) or (closing and state.watching is not None and state.period is not None)):
+    at_the_end = closing and state.watching is not None and state.period is not None
+    if not (watching.must_look(state) or watching.is_time(state, at) or at_the_end):
         return lambda now: now
     stuck = watching.still_failing(state)
     message = steps.look_of(state, at=at, closing=closing or stuck is not None)
@@ -39,6 +40,7 @@ async def look(state: SubscriptionState, *, at: datetime, closing: bool = False)
             state,
             lines=found.lines,
             each_signal=found.each_signal,
+            look_at=found.look_at,
             told=told,
             nothing=found.nothing,
             error=error,

@@ -11,14 +11,15 @@ from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres import audit_store, notification_store, outbox_store
-from adapters.postgres.alert_measure_store import Measured, measure
+from adapters.postgres.alert_measure_store import Measured, measure, next_expiry
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope, driver
 from adapters.postgres.prepared import Prepared
 from adapters.postgres.reached_store import ANY_USAGE
 from adapters.postgres.rows import AsyncConnection
-from billing.alerts import Alert, UsageLine, crossed, line_at, nearest, occasion
+from billing.alerts import Alert, UsageLine, crossed, line_at, nearest, occasion, projected_from
 from billing.numbers import grouped, plain
+from billing.period import Period
 from billing.story import shown_amount
 from models.identifiers import new_id, shown_id, subscription_workflow_id
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
@@ -97,6 +98,7 @@ async def look(connection: AsyncConnection, scope: ProjectScope, message: Evalua
         currency=measured.currency,
         lines=kept,
         each_signal=each_signal,
+        look_at=await _look_at(connection, alerts, fired_before, message, measured.currency),
     )
 
 
@@ -149,6 +151,26 @@ def _needs_each_signal(alerts: Sequence[Any], fired_before: Mapping[UUID, frozen
         (row.kind != "usage" or row.filter is not None) and set(row.levels) - fired_before.get(row.id, frozenset())
         for row in alerts
     )
+
+
+async def _look_at(
+    connection: AsyncConnection,
+    alerts: Sequence[Any],
+    fired_before: Mapping[UUID, frozenset[int]],
+    message: EvaluateAlerts,
+    currency: str,
+) -> datetime | None:
+    """Give the first instant of the period at which time alone may reach a line; None if none is to come.
+
+    A projection begins, and without further usage only falls from then on; what a wallet held expires.
+    """
+    period = Period(start=message.period_start, end=message.period_end)
+    kinds = {row.kind for row in alerts if set(row.levels) - fired_before.get(row.id, frozenset())}
+    moments = [projected_from(period)] if "projected_usage" in kinds else []
+    if "wallet_balance" in kinds:
+        expires_at = await next_expiry(connection, message.subscription.subscription_id, currency, at=message.at)
+        moments += [expires_at] if expires_at is not None else []
+    return min((moment for moment in moments if message.at < moment < period.end), default=None)
 
 
 async def _fire(connection: AsyncConnection, scope: ProjectScope, message: EvaluateAlerts, fired: _Fired) -> None:

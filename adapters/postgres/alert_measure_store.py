@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import ColumnElement, Select, func, or_, select, text
 
 from adapters.postgres.database import driver
 from adapters.postgres.prepared import Prepared
@@ -129,8 +129,22 @@ async def _currency(connection: AsyncConnection, plan_version_id: UUID) -> str:
 async def wallet_balance(connection: AsyncConnection, subscription_id: UUID, currency: str, *, at: datetime) -> Decimal:
     """Give what the customer's wallets of a currency hold, in minor units; expired and terminated ones hold nothing."""
     held = func.coalesce(func.sum(wallets.c.credits_balance * wallets.c.rate_amount), 0)
-    statement = (
-        select(held)
+    return Decimal((await connection.execute(_of_wallets(held, subscription_id, currency, at))).scalar_one())
+
+
+async def next_expiry(
+    connection: AsyncConnection, subscription_id: UUID, currency: str, *, at: datetime
+) -> datetime | None:
+    """Give the instant at which the first of these wallets expires that holds something; None if none does."""
+    first = _of_wallets(func.min(wallets.c.expires_at), subscription_id, currency, at)
+    found: datetime | None = (await connection.execute(first.where(wallets.c.credits_balance > 0))).scalar_one()
+    return found
+
+
+def _of_wallets(what: ColumnElement[Any], subscription_id: UUID, currency: str, at: datetime) -> Select[Any]:
+    """Select something of the customer's wallets of a currency that have not expired by an instant."""
+    return (
+        select(what)
         .join(subscriptions, subscriptions.c.customer_id == wallets.c.customer_id)
         .where(
             subscriptions.c.id == subscription_id,
@@ -139,4 +153,3 @@ async def wallet_balance(connection: AsyncConnection, subscription_id: UUID, cur
             or_(wallets.c.expires_at.is_(None), wallets.c.expires_at > at),
         )
     )
-    return Decimal((await connection.execute(statement)).scalar_one())

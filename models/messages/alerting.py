@@ -39,7 +39,8 @@ class AlertsEvaluated(Message):
     """What a look found. ``told`` tells for people what fired.
 
     ``crossed`` are thresholds to be invoiced now, ``spend_minor`` the spend of the period in minor units of
-    ``currency``. ``lines`` and ``each_signal`` say when to look again, ``nothing`` that there is nothing to watch.
+    ``currency``. ``lines``, ``each_signal`` and ``look_at`` say when to look again, ``nothing`` that there is nothing
+    to watch.
     """
 
     told: tuple[str, ...] = ()
@@ -48,4 +49,5 @@ class AlertsEvaluated(Message):
     currency: str = ""
     lines: tuple[UsageLine, ...] = ()
     each_signal: bool = False
+    look_at: datetime | None = None
     nothing: bool = False

@@ -236,6 +236,22 @@ async def test_an_alert_on_a_wallet_fires_when_its_balance_falls(client: httpx.A
     assert wallet["balance_cents"] == "2000"
 
 
+async def test_what_time_alone_reaches_fires_without_further_usage(client: httpx.AsyncClient) -> None:
+    """A projection begins after a tenth of the period; what a wallet holds expires."""
+    subscription = await shop(client)
+    projected = await watch(client, subscription, 2500, kind="projected_usage")
+    filled = {"customer_id": "cust_acme", "name": "Gift", "currency": "USD", "initial_granted_credits": "2000"}
+    await post(client, "/v1/wallets", {**filled, "expires_at": "2026-03-20T12:00:00Z"})
+    low = {"subscription_id": subscription["id"], "kind": "wallet_balance", "threshold_value": 1000}
+    wallet = await post(client, ALERTS, low)
+    await use(client, 400)
+    await advance(client, subscription, "2026-03-25T00:00:00Z")
+    (fired,) = await triggers(client, projected, 1)
+    assert (fired["current_usage"], fired["triggered_at"]) == ("4000", "2026-03-04T02:24:00Z")
+    (fired,) = await triggers(client, wallet, 1)
+    assert (fired["current_usage"], fired["triggered_at"]) == ("0", "2026-03-20T12:00:00Z")
+
+
 async def test_a_correction_below_the_line_does_not_unfire(client: httpx.AsyncClient) -> None:
     subscription = await shop(client)
     alert = await watch(client, subscription, 100, recurring=True)
