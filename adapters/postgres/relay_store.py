@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import Database
+from adapters.postgres.database import Database, driver
 from models.tables import outbox, usage_marks
 
 #: Any number that no other program of this database uses for its advisory locks.
@@ -25,6 +25,26 @@ _KEPT: Final = timedelta(days=7)
 _LONGEST_PAUSE_SECONDS: Final = 15
 #: In the words of the index; webhooks are delivered by adapters/webhooks.
 _WAITING: Final = text("outbox.delivered_at IS NULL AND outbox.parked_at IS NULL AND outbox.topic <> 'webhook'")
+
+# Both lock the marks in the order in which the ingestion does.
+_SIGNALLED: Final = """
+    WITH told AS MATERIALIZED (
+        SELECT m.subscription_id, t.version
+        FROM unnest(%(subscriptions)s::uuid[], %(versions)s::bigint[]) AS t (subscription_id, version)
+        JOIN usage_marks m ON m.subscription_id = t.subscription_id AND m.signalled_version < t.version
+        ORDER BY m.subscription_id FOR UPDATE OF m
+    )
+    UPDATE usage_marks m SET signalled_version = told.version, signalled_at = clock_timestamp()
+    FROM told WHERE m.subscription_id = told.subscription_id
+"""
+_DEFERRED: Final = """
+    WITH waiting AS MATERIALIZED (
+        SELECT m.subscription_id FROM usage_marks m WHERE m.subscription_id = ANY(%(subscriptions)s)
+        ORDER BY m.subscription_id FOR UPDATE
+    )
+    UPDATE usage_marks m SET signalled_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+    FROM waiting WHERE m.subscription_id = waiting.subscription_id
+"""
 
 
 @dataclass(frozen=True)
@@ -157,19 +177,14 @@ async def due_marks(connection: AsyncConnection, *, quiet_ms: int, busy_ms: int,
 
 
 async def mark_signalled(connection: AsyncConnection, versions: Sequence[tuple[UUID, int]]) -> None:
-    """Note up to which version subscriptions were told; rows are locked in one order, as the ingestion does."""
-    for subscription_id, version in sorted(versions):
-        await connection.execute(
-            update(usage_marks)
-            .where(usage_marks.c.subscription_id == subscription_id, usage_marks.c.signalled_version < version)
-            .values(signalled_version=version, signalled_at=func.clock_timestamp())
-        )
+    """Note up to which version subscriptions were told."""
+    if versions:
+        names = {"subscriptions": [each for each, _ in versions], "versions": [version for _, version in versions]}
+        await (await driver(connection)).execute(_SIGNALLED, names, prepare=True)
 
 
 async def defer_marks(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> None:
     """Let marks wait whose workflow is not running, so that they do not crowd out the others."""
-    later = func.clock_timestamp() + timedelta(seconds=_LONGEST_PAUSE_SECONDS)
-    for subscription_id in sorted(subscription_ids):
-        await connection.execute(
-            update(usage_marks).where(usage_marks.c.subscription_id == subscription_id).values(signalled_at=later)
-        )
+    if subscription_ids:
+        names = {"subscriptions": list(subscription_ids), "seconds": _LONGEST_PAUSE_SECONDS}
+        await (await driver(connection)).execute(_DEFERRED, names, prepare=True)
