@@ -1,7 +1,7 @@
 """The activity log: usage events with what they cost, and what was rated and charged (B53, B71).
 
 An event's amount is what it added to its period's bill: amount(usage with it) - amount(usage before it), in order of
-arrival, by the plan version that the subscription has. It is computed when it is read, from the rollups and the
+arrival, by the plan version that served the period. It is computed when it is read, from the rollups and the
 charges, and rounded nowhere; only the invoice rounds (R2).
 """
 
@@ -15,13 +15,15 @@ from uuid import UUID
 from psycopg.rows import dict_row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.billing_store import PricedVersion, terms_of, version_of
+from adapters.postgres.billing_store import Terms, terms_of, version_of
 from adapters.postgres.database import driver
 from adapters.postgres.event_count_store import EventKinds, event_counts
+from adapters.postgres.served_version_store import ServedVersions, served
+from adapters.postgres.usage_bucket_store import is_split
 from adapters.postgres.usage_store import metric_usages
 from billing.charges import Charge
 from billing.numbers import exact
-from billing.period import BeforeAnchor, BillingCycle, Period
+from billing.period import BeforeAnchor, Period
 from billing.usage import NO_USAGE, Usage
 
 MOST_SKIPPED: Final = 100_000
@@ -162,9 +164,14 @@ async def counted(connection: AsyncConnection, project_id: UUID, wanted: Activit
 class _Pot:
     """What the events of one metric of a subscription in one period are priced by."""
 
-    charge: Charge
+    charges: tuple[Charge, ...]
     period: Period
     currency: str
+
+    def amount_between(self, before: Usage, after: Usage) -> Decimal:
+        """Give what all charges ask for the usage in (before, after], in major units, unrounded."""
+        with exact():
+            return sum((each.model.amount_between(before, after) for each in self.charges), Decimal(0))
 
 
 async def _amounts(
@@ -197,7 +204,7 @@ async def _amounts(
             continue
         after, before = await pots.without(pot, subscription, metric, value, kind)
         if event in asked:
-            found[event] = (pot.charge.model.amount_between(before, after), pot.currency)
+            found[event] = (pot.amount_between(before, after), pot.currency)
     return found
 
 
@@ -207,24 +214,27 @@ class _Pots:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._usage: dict[tuple[UUID, UUID, datetime], Usage] = {}
-        self._terms: dict[UUID, tuple[BillingCycle, PricedVersion]] = {}
+        self._terms: dict[UUID, tuple[Terms, ServedVersions]] = {}
 
     async def of(self, subscription: UUID, metric: UUID, at: datetime) -> _Pot | None:
-        """Find the charge that prices the metric, and the period of the instant; None if nothing prices it.
+        """Find the charges that price the metric in the period of the instant; None if nothing does.
 
-        None also for charges with filters or groups: what one of their events costs depends on those of its part alone.
+        None also for charges that look at single events: with filters or groups, with a price in the event, or with
+        allowances. What one of their events costs is not told by the sum of all.
         """
         if subscription not in self._terms:
             terms = await terms_of(self._connection, subscription, lock=False)
-            self._terms[subscription] = terms.cycle, await version_of(self._connection, terms.plan_version_id)
-        cycle, version = self._terms[subscription]
-        charge = next((each for each in version.charges if each.metric_id == metric), None)
-        if charge is None or charge.scope is not None or charge.group_by:
-            return None
+            self._terms[subscription] = terms, await served(self._connection, subscription)
+        terms, earlier = self._terms[subscription]
         try:
-            return _Pot(charge, cycle.period_containing(at.astimezone(UTC)), version.currency)
+            period = terms.cycle.period_containing(at.astimezone(UTC))
         except BeforeAnchor:
             return None
+        version = await version_of(self._connection, earlier.of(period.start) or terms.plan_version_id)
+        charges = tuple(each for each in version.charges if each.metric_id == metric)
+        if not charges or any(is_split(each) for each in charges):
+            return None
+        return _Pot(charges, period, version.currency)
 
     async def without(
         self, pot: _Pot, subscription: UUID, metric: UUID, value: Decimal | None, kind: str

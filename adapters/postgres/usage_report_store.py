@@ -1,33 +1,33 @@
-"""Usage as people read it: a subscription's period in units and money, its days, and hypothetical events.
+"""Usage as people read it: a subscription's periods in units and money, and totals by metric and billing period.
 
 The quantities are those of `usage_store`, priced by the function that prices invoices; nothing is estimated unless the
 name says so.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.billing_store import PricedVersion, terms_of, version_of
 from adapters.postgres.clock_store import now
-from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required
+from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required, resolve_metrics
+from adapters.postgres.served_version_store import served
+from adapters.postgres.usage_part_store import Part, usage_of_part
 from adapters.postgres.usage_store import metric_usages, usages
-from billing.charges import Charge, Percentage
-from billing.numbers import exact, rounded_ratio
+from billing.charges import Charge
+from billing.numbers import rounded_ratio
 from billing.period import BillingCycle, Period
 from billing.rating import ProposedLine, rate
-from billing.scope import group_of
 from billing.usage import NO_USAGE, Usage
 from models.problems import not_found
-from models.tables import customers, events, metrics, subscriptions, usage_rollups
+from models.tables import customers, metrics, subscriptions, usage_rollups
 
 #: Aggregations that grow with time, so that a part of a period says something about the whole of it.
 _GROWING: Final = ("sum", "count", "custom")
@@ -148,18 +148,39 @@ async def projected(connection: AsyncConnection, of: Subscribed) -> PeriodUsage:
 
 
 def _grown(usage: Usage, whole: Decimal, elapsed: Decimal) -> Usage:
-    quantity = rounded_ratio(Fraction(usage.quantity) * Fraction(whole) / Fraction(elapsed))
-    groups = tuple(part.model_copy(update={"usage": _grown(part.usage, whole, elapsed)}) for part in usage.groups)
-    return usage.model_copy(update={"quantity": quantity, "groups": groups})
+    """Extrapolate a usage: its quantity and events, and what its events cost by themselves."""
+    pace = Fraction(whole) / Fraction(elapsed)
+
+    def grown(value: Decimal) -> Decimal:
+        return rounded_ratio(Fraction(value) * pace)
+
+    return usage.model_copy(
+        update={
+            "quantity": grown(usage.quantity),
+            "events": round(usage.events * pace),
+            "priced": grown(usage.priced),
+            "charged_value": grown(usage.charged_value),
+            "charged_events": round(usage.charged_events * pace),
+            "groups": tuple(
+                part.model_copy(update={"usage": _grown(part.usage, whole, elapsed)}) for part in usage.groups
+            ),
+        }
+    )
 
 
 async def past(connection: AsyncConnection, of: Subscribed, count: int) -> list[PeriodUsage]:
-    """Give the usage of at most ``count`` closed periods, the newest first, none before the subscription began."""
+    """Give the usage of at most ``count`` closed periods, the newest first, none before the subscription began.
+
+    Each is priced by the plan version that served it, as its invoice was.
+    """
     found: list[PeriodUsage] = []
     start = of.current.start
+    earlier = await served(connection, of.row.id)
     while len(found) < count and start > of.cycle.anchor:
         period = of.cycle.period_containing(start - timedelta(microseconds=1))
-        found.append(await usage_in(connection, of, period))
+        version = earlier.of(period.start)
+        then = of if version is None else replace(of, version=await version_of(connection, version))
+        found.append(await usage_in(connection, then, period))
         start = period.start
     return found
 
@@ -181,66 +202,6 @@ async def _aggregations(connection: AsyncConnection, charges: Sequence[Charge]) 
     ids = {charge.metric_id for charge in charges if charge.metric_id is not None}
     rows = await connection.execute(select(metrics.c.id, metrics.c.aggregation).where(metrics.c.id.in_(ids)))
     return {row.id: row.aggregation for row in rows}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What one more event would cost, in major units and unrounded."""
-
-    charge: Charge | None
-    units: Decimal
-    quantity_before: Decimal
-    amount: Decimal
-    currency: str
-
-
-async def estimate(
-    connection: AsyncConnection,
-    of: Subscribed,
-    metric: Row[Any],
-    value: Decimal | None,
-    properties: Mapping[str, object] = MappingProxyType({}),
-) -> Estimate:
-    """Price a hypothetical event on top of the current period's usage; stores nothing (B75).
-
-    Its properties decide the filter by which a charge prices it, and the group on whose usage it comes.
-    """
-    charges = (each for each in of.metered if each.metric_id == metric.id)
-    charge = next((each for each in charges if each.scope is None or each.scope.holds(properties)), None)
-    if charge is None:
-        return Estimate(None, value or Decimal(0), Decimal(0), Decimal(0), of.version.currency)
-    before = (await usages(connection, of.row.id, (charge,), of.current)).get(charge.id, NO_USAGE)
-    if charge.group_by:
-        group = group_of(charge.group_by, properties)
-        before = next((part.usage for part in before.groups if part.group == group), NO_USAGE)
-    after = Usage(
-        quantity=_with(metric.aggregation, before, value or Decimal(0)),
-        events=before.events + 1,
-        priced=before.priced,
-    )
-    if isinstance(charge.model, Percentage) and charge.model.per_event:
-        after = charge.model.with_event(before, Decimal(1) if metric.aggregation == "count" else value or Decimal(0))
-    with exact():
-        units = after.quantity - before.quantity
-    amount = charge.model.amount_between(before, after)
-    return Estimate(charge, units, before.quantity, amount, of.version.currency)
-
-
-def _with(kind: str, before: Usage, value: Decimal) -> Decimal:
-    """Give the quantity after one more event; for what depends on single events, that of a new and last one."""
-    match kind:
-        case "count" | "unique_count":
-            return before.quantity + 1
-        case "max":
-            return max(before.quantity, value) if before.events else value
-        case "min":
-            return min(before.quantity, value) if before.events else value
-        case "latest":
-            return value
-        case "average" | "percentile" | "weighted_sum":
-            return before.quantity if before.events else value
-    with exact():
-        return before.quantity + value
 
 
 @dataclass(frozen=True)
@@ -266,31 +227,38 @@ async def aggregates(
 ) -> list[Aggregate]:
     """Give a record for each metric, subscription and billing period with usage: the current one, or those of a window.
 
-    ``customer`` keeps the events that named that customer, also those that the organization's subscription took (C9).
+    ``metric`` is any name of a metric. ``customer`` keeps the events that named that customer, also those that the
+    organization's subscription took (C9). The first ``most`` records, by metric and subscription.
     """
-    statement = (
-        select(usage_rollups.c.subscription_id, usage_rollups.c.metric_id, metrics.c.key)
-        .join(metrics, metrics.c.id == usage_rollups.c.metric_id)
+    pairs = (
+        select(usage_rollups.c.subscription_id, usage_rollups.c.metric_id)
         .where(usage_rollups.c.project_id == project_id)
         .distinct()
-        .order_by(metrics.c.key, usage_rollups.c.subscription_id)
-        .limit(most)
     )
     if metric is not None:
-        statement = statement.where(metrics.c.key == metric)
+        row = (await resolve_metrics(connection, project_id, [metric])).get(metric)
+        if row is None:
+            return []
+        pairs = pairs.where(usage_rollups.c.metric_id == row.id)
     if customer is not None:
-        statement = (
-            statement.join(subscriptions, subscriptions.c.id == usage_rollups.c.subscription_id)
+        pairs = (
+            pairs.join(subscriptions, subscriptions.c.id == usage_rollups.c.subscription_id)
             .join(customers, customers.c.id == subscriptions.c.customer_id)
             .where((customers.c.code == customer) | customers.c.is_organization)
         )
+    used = pairs.subquery()
+    statement = (
+        select(used.c.subscription_id, metrics)
+        .join(metrics, metrics.c.id == used.c.metric_id)
+        .order_by(metrics.c.key, metrics.c.id, used.c.subscription_id)
+        .limit(most)
+    )
     found: list[Aggregate] = []
-    for subscription_id, metric_id, key in (await connection.execute(statement)).all():
+    for row in (await connection.execute(statement)).all():
         if len(found) >= most:
             break
-        found += await _of_subscription(
-            connection, project_id, _Used(subscription_id, metric_id, key), customer=customer, window=window
-        )
+        pair = _Used(row.subscription_id, row)
+        found += await _of_subscription(connection, project_id, pair, customer=customer, window=window)
     return found[:most]
 
 
@@ -299,8 +267,7 @@ class _Used:
     """A metric that a subscription used at some time."""
 
     subscription_id: UUID
-    metric_id: UUID
-    key: str
+    metric: Row[Any]
 
 
 async def _of_subscription(
@@ -323,31 +290,13 @@ async def _of_subscription(
     for period in periods:
         usage = await _usage_of(connection, pair, period, customer if owner.code != customer else None)
         if usage.events:
-            found.append(Aggregate(pair.key, usage.quantity, usage.events, period, shown, of.row.id))
+            found.append(Aggregate(pair.metric.key, usage.quantity, usage.events, period, shown, of.row.id))
     return found
 
 
 async def _usage_of(connection: AsyncConnection, pair: _Used, period: Period, customer: str | None) -> Usage:
     """Give a metric's usage, or the part of it that one customer of the organization caused."""
-    if customer is None:
-        return (await metric_usages(connection, pair.subscription_id, [pair.metric_id], period)).get(
-            pair.metric_id, NO_USAGE
-        )
-    row = (
-        await connection.execute(
-            select(func.coalesce(func.sum(events.c.value), 0), func.count()).where(
-                events.c.status == "counted",
-                events.c.subscription_id == pair.subscription_id,
-                events.c.metric_id == pair.metric_id,
-                events.c.customer_ref == customer,
-                events.c.occurred_at >= period.start,
-                events.c.occurred_at < period.end,
-            )
-        )
-    ).one()
-    return Usage(quantity=row[0], events=row[1])
-
-
-def today(at: datetime) -> date:
-    """Give the UTC day of an instant."""
-    return at.astimezone(UTC).date()
+    if customer is not None:
+        return await usage_of_part(connection, Part(pair.subscription_id, pair.metric, period).of_customer(customer))
+    found = await metric_usages(connection, pair.subscription_id, [pair.metric.id], period)
+    return found.get(pair.metric.id, NO_USAGE)

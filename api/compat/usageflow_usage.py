@@ -11,6 +11,7 @@ from adapters.postgres import usage_report_store
 from adapters.postgres.ingest_events import TRACK
 from api.deps import CallerDep, DatabaseDep
 from api.ingest_route import ingest_router, take
+from api.pagination import LISTED
 from api.responses import reply
 from api.routes.events import already_other
 from api.routing import resource_router
@@ -26,6 +27,7 @@ tracking = ingest_router("UsageFlow")
 router = resource_router("UsageFlow")
 
 _MOST_RECORDS: Final = 1000
+_MOST_SKIPPED: Final = 10_000
 _WINDOW: Final = timedelta(days=366)
 _WIDEST: Final = timedelta(days=3660)
 
@@ -88,17 +90,24 @@ class AggregatedUsage(BaseModel):
     operation_id="usageflow_list_usage",
     summary="List aggregated usage",
     response_model=list[AggregatedUsage],
+    responses=LISTED,
 )
 async def list_usage(
     *,
+    request: Request,
     caller: CallerDep,
     database: DatabaseDep,
-    metric: Annotated[str | None, Query(max_length=255)] = None,
+    metric: Annotated[str | None, Query(max_length=255, description="By key, id or ingest key.")] = None,
     customer: Annotated[str | None, Query(alias="customerId", max_length=255)] = None,
     start: Annotated[InstantField | None, Query(alias="periodStart")] = None,
     end: Annotated[InstantField | None, Query(alias="periodEnd")] = None,
+    skip: Annotated[int, Query(ge=0, le=_MOST_SKIPPED, description="Records to leave out.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=_MOST_RECORDS, description="Most records to give.")] = _MOST_RECORDS,
 ) -> Response:
-    """Give one record for each metric, subscription and billing period with usage: the current one, or a window's."""
+    """Give one record for each metric, subscription and billing period with usage: the current one, or a window's.
+
+    In the order of metric and subscription. `X-Total-Count` comes with the last part, `Link` with every other.
+    """
     window = None
     if start is not None or end is not None:
         upto = end or datetime.now(UTC)
@@ -107,8 +116,10 @@ async def list_usage(
             raise invalid("periodStart", "must lie before periodEnd, by at most ten years")
     async with database.transaction(caller.scope) as connection:
         found = await usage_report_store.aggregates(
-            connection, caller.project_id, metric=metric, customer=customer, window=window, most=_MOST_RECORDS
+            connection, caller.project_id, metric=metric, customer=customer, window=window, most=skip + limit + 1
         )
+    following = request.url.include_query_params(skip=skip + limit, limit=limit)
+    more = {"Link": f'<{following.path}?{following.query}>; rel="next"'}
     return reply(
         [
             {
@@ -120,7 +131,7 @@ async def list_usage(
                 "customerId": each.customer,
                 "subscriptionId": shown_id("subscription", each.subscription_id),
             }
-            for each in found
+            for each in found[skip : skip + limit]
         ],
-        headers={"X-Total-Count": str(len(found))},
+        headers=more if len(found) > skip + limit else {"X-Total-Count": str(len(found))},
     )

@@ -8,14 +8,13 @@ from typing import Annotated, Any, Final
 from fastapi import Path, Query, Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
-from adapters.postgres import resolver, usage_report_store
+from adapters.postgres import estimate_store, resolver, usage_report_store
 from adapters.postgres.trend_store import Days, trend
 from adapters.postgres.usage_report_store import PeriodUsage, Subscribed
 from api.deps import CallerDep, DatabaseDep
 from api.responses import reply
 from api.routing import resource_router
 from api.shapes.boxbilling_charges import charge_model_of
-from billing.aggregating import number_of
 from billing.charges import Charge
 from billing.money import exponent
 from billing.numbers import Quantity, exact, plain, rounded_ratio
@@ -311,6 +310,9 @@ class EstimateFeesResponse(BaseModel):
     unit_amount_cents: str
     currency: str
     current_usage: str
+    skip_reason: str | None = Field(
+        description="Why such an event would not count, and so costs nothing.", examples=["property_missing"]
+    )
 
 
 @router.post(
@@ -320,7 +322,7 @@ class EstimateFeesResponse(BaseModel):
     response_model=EstimateFeesResponse,
 )
 async def estimate_event_fees(body: EstimateFees, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Price an event on top of the current usage, storing nothing."""
+    """Price an event of now on top of the current usage, by all charges on its metric, storing nothing."""
     async with database.transaction(caller.scope) as connection:
         of = await usage_report_store.subscribed(connection, caller.project_id, body.subscription_id)
         if of.row.status not in _LIVE:
@@ -328,27 +330,19 @@ async def estimate_event_fees(body: EstimateFees, caller: CallerDep, database: D
         metric = (await resolver.resolve_metrics(connection, caller.project_id, [body.code])).get(body.code)
         if metric is None:
             raise not_found("metric", body.code)
-        value = body.value
-        if metric.field_name is not None and body.properties.get(metric.field_name) is not None:
-            value = number_of(body.properties[metric.field_name])
-        estimate = await usage_report_store.estimate(
-            connection,
-            of,
-            metric,
-            Decimal(1) if value is None and metric.field_name is None else value,
-            body.properties,
-        )
+        found = await estimate_store.estimate(connection, of, metric, body.value, body.properties)
     with exact():
-        cents = estimate.amount.scaleb(exponent(estimate.currency))
-    each = rounded_ratio(Fraction(cents) / Fraction(estimate.units)) if estimate.units else Decimal(0)
+        cents = found.amount.scaleb(exponent(found.currency))
+    each = rounded_ratio(Fraction(cents) / Fraction(found.units)) if found.units else Decimal(0)
     return reply(
         {
-            "charge_model": None if estimate.charge is None else charge_model_of(estimate.charge.model)[0],
+            "charge_model": None if found.charge is None else charge_model_of(found.charge.model)[0],
             "metric_code": metric.key,
-            "units": plain(estimate.units),
+            "units": plain(found.units),
             "amount_cents": plain(cents),
             "unit_amount_cents": plain(each),
-            "currency": estimate.currency,
-            "current_usage": plain(estimate.quantity_before),
+            "currency": found.currency,
+            "current_usage": plain(found.quantity_before),
+            "skip_reason": found.skip_reason,
         }
     )

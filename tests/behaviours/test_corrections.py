@@ -112,3 +112,21 @@ async def test_a_period_in_its_grace_stays_under_the_version_it_was_served_with(
     billed = await post(client, "/v1/invoices", cutoff)
     assert [line["amount"] for line in billed["line_items"] if line["amount"]] == [4900, 9900]
     assert preview["total_amount"] == billed["total_amount"]
+
+
+async def test_past_usage_and_activity_keep_the_price_of_their_period(client: httpx.AsyncClient) -> None:
+    """January by version 1: 100,000 calls free and 100,000 at 0.0001 are 10.00, whatever is charged now."""
+    clock = await clock_at(client)
+    await stocked(client, test_clock_id=clock, **CARD)
+    subscription = await subscribed(client, start_date="2026-01-01T00:00:00Z")
+    await advance(client, clock, "2026-01-20T00:00:00Z")
+    await use(client, "january", 200_000, "2026-01-10T00:00:00Z")
+    await advance(client, clock, "2026-02-03T00:00:00Z")
+    dearer = growth_plan()
+    dearer["charges"][0]["tiers"] = [{"up_to": None, "unit_price": 1}]
+    await sent(client, "PATCH", "/v1/price-plans/plan_growth", 200, json={"charges": dearer["charges"]})
+    await post(client, f"/v1/subscriptions/{subscription['id']}/migrate", {"plan_version": 2}, 200)
+    (january,) = await get(client, "/v1/customers/cust_acme/past_usage", periods_count=3)
+    assert january["amount_cents"] == "1000"
+    (counted,) = await get(client, "/v1/activity", type="event")
+    assert counted["amount_cents"] == "1000"

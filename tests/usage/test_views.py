@@ -87,6 +87,74 @@ async def test_an_estimate_stores_nothing(shop: Shop) -> None:
     assert unknown.status_code == 404
 
 
+def per_unit(metric: str, price: str = "1") -> dict[str, Any]:
+    return {"metric_key": metric, "pricing_model": "per_unit", "unit_price": price}
+
+
+async def test_an_estimate_counts_the_event_as_ingestion_would(shop: Shop) -> None:
+    """By hand, each unit at 1.00: what each aggregation has after 4 and 2, and then one event of 9 more."""
+    kinds: dict[str, dict[str, Any]] = {
+        "credits": {"aggregation": "custom", "expression": "value * 2"},
+        "users": {"aggregation": "unique_count", "field": "user"},
+        "load": {"aggregation": "average"},
+        "peak": {"aggregation": "max"},
+        "packs": {"round_function": "ceil"},
+    }
+    for key, settings in kinds.items():
+        await shop.metric(key, **settings)
+    charges = [*(per_unit(key) for key in kinds), per_unit("peak", "0.5")]
+    await shop.made("/v1/plans", id="p", name="p", currency="usd", billing_period="monthly", charges=charges)
+    await shop.customer()
+    subscription = await shop.subscription(plan="p")
+    for value in (4, 2.5):
+        for key in kinds:
+            await shop.send(metric_key=key, value=value, properties={"user": str(value)})
+
+    async def fee(code: str, **event: Any) -> tuple[str, str, str | None]:
+        body = {"subscription_id": subscription, "code": code, **event}
+        answer = (await shop.http.post("/v1/events/estimate_fees", json=body)).json()
+        return answer["units"], answer["amount_cents"], answer["skip_reason"]
+
+    assert await fee("credits", value=9) == ("18", "1800", None)
+    assert await fee("users", properties={"user": "4"}) == ("0", "0", None)
+    assert await fee("users", properties={"user": "9"}) == ("1", "100", None)
+    assert await fee("load", value="8.5") == ("1.75", "175", None)  # 15 / 3 after 6.5 / 2
+    assert await fee("peak", value=9) == ("5", "750", None)
+    assert await fee("packs", value=0.5) == ("0", "0", None)  # 6.5 and 7 are 7 both
+    assert await fee("packs", properties={"value": 2}) == ("2", "200", None)
+    assert await fee("credits") == ("0", "0", "property_not_numeric")
+    assert await fee("users") == ("0", "0", "property_missing")
+    assert await shop.units(subscription) == "13"
+
+
+async def test_a_price_in_the_event_is_estimated_and_projected(shop: Shop) -> None:
+    await shop.metric("calls")
+    charge = {"metric_key": "calls", "charge_model": "dynamic", "properties": {}}
+    await shop.made("/v1/plans", id="p", name="p", currency="usd", billing_period="monthly", charges=[charge])
+    await shop.customer()
+    subscription = await shop.subscription(plan="p")
+    await shop.send(metric_key="calls", value=3, properties={"price": "2", "quantity": 3})
+    event = {"subscription_id": subscription, "code": "calls", "properties": {"price": "0.25", "quantity": 2}}
+    assert (await shop.http.post("/v1/events/estimate_fees", json=event)).json()["amount_cents"] == "50"
+    projected = (await shop.http.get("/v1/customers/acme/projected_usage")).json()["charges"][0]
+    # 2.00 a unit, whatever part of the period has passed.
+    assert abs(float(projected["amount_cents"]) - 200 * float(projected["units"])) <= 1
+    assert float(projected["amount_cents"]) > 600
+
+
+async def test_activity_adds_up_the_charges_of_a_metric(shop: Shop) -> None:
+    await shop.metric()
+    await shop.metric("gb")
+    charges = [per_unit("api_calls"), per_unit("api_calls", "3"), {**per_unit("gb"), "group_by": ["user"]}]
+    await shop.made("/v1/plans", id="p", name="p", currency="usd", billing_period="monthly", charges=charges)
+    await shop.customer()
+    await shop.subscription(plan="p")
+    await shop.send(value=2)
+    await shop.send(value=2, metric_key="gb")
+    entries = (await shop.http.get("/v1/activity")).json()
+    assert [(each["metric_key"], each["amount_cents"]) for each in entries] == [("gb", None), ("api_calls", "800")]
+
+
 async def test_activity_prices_each_event_and_names_the_reason(shop: Shop) -> None:
     await shop.ready()
     await shop.send(value=3)
@@ -120,6 +188,30 @@ async def test_aggregated_usage_by_metric_and_period(shop: Shop) -> None:
     ]
     assert (await shop.http.get("/api/usage?customerId=acme")).json() == records
     assert (await shop.http.get("/api/usage?metric=nope")).json() == []
+
+
+async def test_each_customers_part_is_aggregated_as_the_metric_says(shop: Shop) -> None:
+    """Two customers on the organization's subscription: x sends 5, 2 and 5, y sends 9."""
+    kinds = {"sum": 12, "count": 3, "max": 5, "min": 2, "unique_count": 2, "latest": 5, "average": 4, "percentile": 5}
+    for kind in kinds:
+        await shop.metric(kind, aggregation=kind)
+    charges = [per_unit(kind) for kind in kinds]
+    await shop.made("/v1/plans", id="p", name="p", currency="usd", billing_period="monthly", charges=charges)
+    organization = (await shop.http.get("/v1/organizations/current")).json()["id"]
+    await shop.made("/api/subscriptions", organizationId=organization, planId="p")
+    for number, (customer, amount) in enumerate((("x", 5), ("x", 2), ("x", 5), ("y", 9))):
+        for kind in kinds:
+            body = {"metric": kind, "amount": amount, "customerId": customer}
+            sent = await shop.http.post("/api/track", json=body, headers={"Idempotency-Key": f"{kind}-{number}"})
+            assert sent.json()["skipReason"] is None, sent.text
+    records = (await shop.http.get("/api/usage?customerId=x")).json()
+    assert {each["metric"]: each["total"] for each in records} == kinds
+    assert {each["events"] for each in records} == {3}
+    first = await shop.http.get("/api/usage?limit=5")
+    following = first.headers["Link"].split(";")[0].strip("<>")
+    rest = await shop.http.get(following)
+    assert sorted(each["metric"] for each in [*first.json(), *rest.json()]) == sorted(kinds)
+    assert rest.headers["X-Total-Count"] == "8"
 
 
 async def test_events_are_listed_and_filtered(shop: Shop) -> None:
