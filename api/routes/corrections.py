@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
-from adapters.postgres import backfill_store, correction_store, resolver
+from adapters.postgres import backfill_store, correction_store, event_store, resolver
 from adapters.postgres.backfill_store import Window
 from adapters.postgres.correction_store import CorrectionFilter, Replacement
 from adapters.postgres.rows import AsyncConnection
@@ -134,7 +134,7 @@ async def list_event_corrections(
     caller: CallerDep,
     database: DatabaseDep,
     page: PageDep,
-    event_id: Annotated[str | None, Query(max_length=255)] = None,
+    event_id: Annotated[str | None, Query(max_length=255, description="Its id, uuid or idempotency key.")] = None,
     subscription_id: Annotated[str | None, Query(max_length=255)] = None,
     backfill_id: Annotated[str | None, Query(max_length=255)] = None,
     pending: Annotated[bool | None, Query(description="Only those that a close has yet to look at, or not.")] = None,
@@ -146,7 +146,7 @@ async def list_event_corrections(
             wanted_row = await resolver.required(connection, caller.project_id, resolver.SUBSCRIPTION, subscription_id)
             subscription = wanted_row.id
         wanted = CorrectionFilter(
-            event_id=_own("event_id", event_id),
+            event_id=await _event(connection, caller, event_id),
             subscription_id=subscription,
             backfill_id=_own("backfill_id", backfill_id),
             pending=pending,
@@ -154,6 +154,15 @@ async def list_event_corrections(
         rows, total = await correction_store.listed(connection, caller.project_id, wanted, page)
     documents: list[Any] = [correction_document(row) for row in rows]
     return listed(page, documents, total, request, last=rows[-1].id if rows else None)
+
+
+async def _event(connection: AsyncConnection, caller: Caller, ref: str | None) -> UUID | None:
+    """Find the event that is asked for; an id may be of one whose month is detached."""
+    own = None if ref is None else parse_id(ref)
+    if ref is None or own is not None:
+        return own
+    found: UUID = (await event_store.find(connection, caller.project_id, ref)).id
+    return found
 
 
 def _own(field: str, ref: str | None) -> UUID | None:

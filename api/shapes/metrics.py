@@ -4,10 +4,11 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.postgres.resolver import Found
 from api.shapes.fields import AnyCase, ClientId, ExactNumber, JsonObject, Name, Prose, Ref, same
+from billing.aggregating import text_of
 from billing.aggregations import AGGREGATIONS, CARRYING, DEFAULT_AGGREGATION, UnknownAggregation, aggregation
 from billing.aggregations.percentile import DEFAULT_PERCENTILE
 from billing.numbers import Positive, RoundingFunction
@@ -93,7 +94,13 @@ class MetricBody(MetricChange):
     name: Name
 
 
-FilterValues = Annotated[list[Any], Field(max_length=500)]
+def _comparable(value: Any) -> Any:
+    if text_of(value) is None:
+        raise ValueError("must be a text, a number or true or false; no event's property equals anything else")
+    return value
+
+
+FilterValues = Annotated[list[Annotated[Any, AfterValidator(_comparable)]], Field(max_length=500)]
 
 
 class FilterChange(BaseModel):

@@ -228,6 +228,9 @@ async def test_filters_of_a_metric(api: httpx.AsyncClient) -> None:
     assert region["values"] == ["eu", "us"]
     tier = await made(api, "/v1/billable_metrics/api_calls/filters", {"key": "tier", "values": [1, 2.5, True]})
     await refused(api, "/v1/billable_metrics/api_calls/filters", {"key": "tier"}, 409, "metric_filter_exists")
+    for value in (None, {"a": 1}, ["eu"]):
+        never = {"key": "user", "values": ["x", value]}
+        await refused(api, "/v1/billable_metrics/api_calls/filters", never, 422, "validation_failed")
     listed = await api.get("/v1/billable_metrics/api_calls/filters")
     assert [item["key"] for item in listed.json()] == ["region", "tier"]
     assert (await api.get(f"/v1/meters/api_calls/filters/{region['uuid']}")).json() == region

@@ -43,6 +43,10 @@ async def test_an_amended_event_counts_its_new_value(shop: Shop, database: Datab
     assert await rollups(database) == [("2026-03-05", 13.5, 3, 7, 2)]
     (row, *_) = (await shop.http.get("/v1/events/corrections")).json()
     assert (row["kind"], row["old_value"], row["new_value"], row["pending"]) == ("amended", 5, 7, True)
+    for ref in ("a", amended["id"]):
+        (one,) = (await shop.http.get("/v1/events/corrections", params={"event_id": ref})).json()
+        assert one["kind"] == "amended"
+    assert (await shop.http.get("/v1/events/corrections?event_id=none")).status_code == 404
     # The same content again changes nothing.
     await post(shop.http, "/v1/events/a/amend", {"value": 7})
     assert len((await shop.http.get("/v1/events/corrections")).json()) == 2
