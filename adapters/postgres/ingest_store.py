@@ -20,7 +20,7 @@ from adapters.postgres.customer_store import lazily_created
 from adapters.postgres.database import Database, ProjectScope, driver
 from adapters.postgres.ingest_events import IngestEvent, Outcome, Stored, Submission
 from adapters.postgres.ingest_fingerprint import canonical, fingerprint_of, references_of, written
-from adapters.postgres.ingest_lookup import Held, Lookup, look_up, wall_now
+from adapters.postgres.ingest_lookup import Held, Lookup, look_up, looked_up, wall_now
 from adapters.postgres.ingest_rows import Rows, Shared
 from adapters.postgres.ingest_targets import Target, customer_of, target_of, value_of
 from models.identifiers import new_id
@@ -101,8 +101,8 @@ async def ingest(database: Database, scope: ProjectScope, submissions: Sequence[
     """
     for _ in range(_MOST_TRIES):
         try:
-            async with database.transaction(scope) as connection:
-                return await _tried(connection, scope, submissions)
+            async with looked_up(database, scope, submissions) as (connection, found):
+                return await _tried(connection, scope, submissions, found)
         except _TryAgain:
             continue
     raise unavailable("ingestion_contended", "Several requests stored the same keys at once; try again.")
@@ -112,9 +112,11 @@ class _TryAgain(Exception):
     """Postgres chose this transaction to give way."""
 
 
-async def _tried(connection: AsyncConnection, scope: ProjectScope, submissions: Sequence[Submission]) -> list[Outcome]:
+async def _tried(
+    connection: AsyncConnection, scope: ProjectScope, submissions: Sequence[Submission], found: Lookup
+) -> list[Outcome]:
     try:
-        return await ingest_within(connection, scope, submissions)
+        return await _ingested(connection, scope, submissions, found)
     except _RETRIED as error:
         raise _TryAgain from error
     except psycopg.errors.CheckViolation as error:
@@ -128,7 +130,12 @@ async def ingest_within(
     connection: AsyncConnection, scope: ProjectScope, submissions: Sequence[Submission]
 ) -> list[Outcome]:
     """Store events as ``ingest`` does, in a transaction of the caller's, which commits them with what else it did."""
-    found = await look_up(connection, scope.project_id, submissions)
+    return await _ingested(connection, scope, submissions, await look_up(connection, scope.project_id, submissions))
+
+
+async def _ingested(
+    connection: AsyncConnection, scope: ProjectScope, submissions: Sequence[Submission], found: Lookup
+) -> list[Outcome]:
     flush = _Flush(scope, found)
     resolved = [flush.resolve(submission) for submission in submissions]
     untimely = [key for each in resolved if each.untimely for key in each.untimely_keys]
