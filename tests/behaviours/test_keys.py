@@ -23,7 +23,7 @@ def header(name: str, key: str) -> dict[str, str]:
 @pytest.fixture
 async def anonymous(stack: Stack) -> Any:
     """A client that carries no key of its own."""
-    async with httpx.AsyncClient(base_url=stack.url, timeout=30) as opened:
+    async with stack.caller() as opened:
         yield opened
 
 
@@ -142,7 +142,7 @@ async def test_b19_a_secret_is_shown_once(client: httpx.AsyncClient) -> None:
 
 
 async def test_b20_the_dashboard_generates_keys(stack: Stack, client: httpx.AsyncClient) -> None:
-    async with httpx.AsyncClient(base_url=stack.url, follow_redirects=True) as browser:
+    async with stack.caller(follow_redirects=True) as browser:
         page = await browser.post("/ui/login", data={"key": key_of(client)})
         assert "Overview" in page.text
         page = await browser.get("/ui/keys")

@@ -71,7 +71,7 @@ async def test_b130_a_signed_notice_pays_once(client: httpx.AsyncClient, stack: 
     signature = hmac.new(stack.bootstrap_key.encode(), notice, hashlib.sha256).hexdigest()
     headers = {"X-Webhook-Signature": signature, "Content-Type": "application/json"}
     answers = []
-    async with httpx.AsyncClient(base_url=stack.url, timeout=60) as provider:
+    async with stack.caller() as provider:
         for _ in range(2):
             answer = await provider.post("/v1/payments/webhook/manual", content=notice, headers=headers)
             answers.append((answer.status_code, answer.json()["changed"]))

@@ -31,7 +31,7 @@ def cutoff() -> str:
 async def test_b8_a_subscription_links_the_organization_to_a_plan(stack: Stack) -> None:
     organization = await stack.new_organization("Flow")
     key = {"x-usageflow-api-key": organization["api_key"]["key"]}
-    async with httpx.AsyncClient(base_url=stack.url, headers=key, timeout=60) as client:
+    async with stack.caller(headers=key) as client:
         await post(client, "/api/metrics", {"name": "API Calls", "key": "API_CALL", "unit": "calls"})
         plan = await post(
             client, "/api/plans", {"name": "Pro", "basePrice": 100, "billingCycle": "MONTHLY", "currency": "usd"}

@@ -139,7 +139,7 @@ async def test_b8_an_organization_is_the_payer_of_its_subscription(client: httpx
 
 async def test_b9_the_key_determines_the_current_organization(stack: Stack) -> None:
     organization = await stack.new_organization("Current")
-    async with httpx.AsyncClient(base_url=stack.url, headers=bearer(organization["api_key"]["key"])) as client:
+    async with stack.caller(headers=bearer(organization["api_key"]["key"])) as client:
         current = (await client.get("/v1/organizations/current")).json()
         assert (current["id"], current["name"], current["slug"]) == (
             organization["id"],

@@ -197,7 +197,7 @@ async def test_b182_the_pipeline_of_usageflow(stack: Stack) -> None:
     organization = await stack.new_organization("CloudAI")
     headers = {"Authorization": f"Bearer {organization['api_key']['key']}"}
     async with (
-        httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=60) as client,
+        stack.caller(headers=headers) as client,
         receiving() as receiver,
     ):
         endpoint = await registered(client, receiver)

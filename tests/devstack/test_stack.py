@@ -18,6 +18,7 @@ import pytest
 
 from devstack.home import CHILDREN, MARK, Home
 from devstack.processes import free_port
+from tests.support.stack import NO_CERTIFICATES
 from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +72,7 @@ class LocalStack:
     async def healthy(self) -> bool:
         """Say whether /healthz answers 200."""
         try:
-            async with httpx.AsyncClient() as client:
+            async with httpx.AsyncClient(verify=NO_CERTIFICATES) as client:
                 return (await client.get(f"http://127.0.0.1:{self.port}/healthz", timeout=5)).status_code == 200
         except httpx.HTTPError:
             return False

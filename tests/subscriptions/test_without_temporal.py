@@ -30,8 +30,8 @@ async def lonely(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[St
 
         async def answers() -> bool:
             try:
-                async with httpx.AsyncClient(base_url=stack.url) as client:
-                    return (await client.get("/openapi.json")).status_code == 200
+                async with stack.caller() as client:
+                    return (await client.get("/livez")).status_code == 200
             except httpx.HTTPError:
                 return False
 

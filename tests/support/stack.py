@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -15,10 +16,13 @@ from typing import Any
 
 import httpx
 
-from devstack.processes import free_port
+from devstack.processes import free_port, launched, start, stop
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 90
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""What the clients of the tests verify with. They speak plain HTTP; reading the machine's certificates for each of them
+would take longer than most tests."""
 
 
 @dataclass
@@ -61,10 +65,9 @@ class Stack:
         }
 
     def _spawn(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
-        log = (self.directory / f"{name}.log").open("ab")
-        return subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=self.environment(), stdout=log, stderr=log, start_new_session=True
-        )
+        """Start a program that ends with this process, however it ends."""
+        tied = launched([sys.executable, *command], death_signal=signal.SIGKILL)
+        return start(tied, log=self.directory / f"{name}.log", cwd=ROOT, env=self.environment())
 
     def start_api(self) -> None:
         """Start the API process."""
@@ -97,7 +100,7 @@ class Stack:
                 if process.poll() is not None:
                     raise AssertionError(f"the {name} ended with {process.returncode}:\n{self.tail(name)}")
             try:
-                answer = httpx.get(f"{self.url}/healthz", timeout=5)
+                answer = httpx.get(f"{self.url}/healthz", timeout=5, verify=NO_CERTIFICATES)
                 if answer.status_code == 200:
                     return
                 last = answer.text
@@ -118,17 +121,12 @@ class Stack:
                 continue
             process.terminate()
         for process in (self.worker, self.api):
-            if process is None:
-                continue
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(timeout=10)
+            if process is not None:
+                stop(process, seconds=20)
 
     async def new_organization(self, name: str = "Test") -> dict[str, Any]:
         """Create an organization as the operator does; the answer holds ``api_key.key``."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=30) as client:
+        async with self.caller() as client:
             answer = await client.post(
                 "/v1/organizations", json={"name": name}, headers={"Authorization": f"Bearer {self.bootstrap_key}"}
             )
@@ -141,8 +139,12 @@ class Stack:
         """Give an HTTP client that carries the first key of a fresh organization."""
         organization = await self.new_organization(name)
         headers = {"Authorization": f"Bearer {organization['api_key']['key']}"}
-        async with httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60) as opened:
+        async with self.caller(headers=headers) as opened:
             yield opened
+
+    def caller(self, **options: Any) -> httpx.AsyncClient:
+        """Make an HTTP client of the API."""
+        return httpx.AsyncClient(base_url=self.url, verify=NO_CERTIFICATES, **{"timeout": 60, **options})
 
 
 @contextlib.contextmanager

@@ -1,8 +1,6 @@
 """localstripe and stripe-mock as child processes."""
 
 import contextlib
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,8 +9,9 @@ from pathlib import Path
 import httpx
 
 from devstack import stripe_mock
-from devstack.processes import free_port
+from devstack.processes import free_port, launched, start, stop
 from settings import settings
+from tests.support.stack import NO_CERTIFICATES
 
 READY_SECONDS = 30
 KEY = "sk_test_durabill"
@@ -20,28 +19,20 @@ KEY = "sk_test_durabill"
 
 @contextlib.contextmanager
 def _running(command: Sequence[str], url: str, log: Path) -> Iterator[str]:
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            list(command), stdout=output, stderr=output, start_new_session=True, env=dict(os.environ)
-        )
+    process = start(launched(command), log=log)
     try:
         deadline = time.monotonic() + READY_SECONDS
         while True:
             assert process.poll() is None, log.read_text()[-2000:]
             assert time.monotonic() < deadline, f"{command[0]} does not answer"
             try:
-                httpx.get(f"{url}/v1/balance", auth=(KEY, ""), timeout=2)
+                httpx.get(f"{url}/v1/balance", auth=(KEY, ""), timeout=2, verify=NO_CERTIFICATES)
                 break
             except httpx.HTTPError:
                 time.sleep(0.05)
         yield url
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
 @contextlib.contextmanager

@@ -121,6 +121,7 @@ def stored(database: FreshDatabase) -> tuple[dict[str, int], int, int]:
     return dict(rows), *totals
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_sigkill_loses_and_doubles_nothing(fresh_database: FreshDatabase, tmp_path: Path) -> None:
     stack = Stack(fresh_database.url, fresh_database.admin_url, "127.0.0.1:9", tmp_path, port=free_port())
@@ -129,7 +130,7 @@ async def test_sigkill_loses_and_doubles_nothing(fresh_database: FreshDatabase, 
         key = (await stack.new_organization())["api_key"]["key"]
         limits = httpx.Limits(max_connections=CLIENTS + 1)
         headers = {"Authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=30, limits=limits) as http:
+        async with stack.caller(headers=headers, limits=limits) as http:
             await Shop(http).ready()
             clients = [Client(http, killer, f"client{number}") for number in range(CLIENTS)]
             await asyncio.gather(*(client.run() for client in clients))
@@ -150,8 +151,8 @@ async def test_sigkill_loses_and_doubles_nothing(fresh_database: FreshDatabase, 
 
 
 async def _alive(stack: Stack) -> bool:
-    async with httpx.AsyncClient(timeout=5) as http:
+    async with stack.caller(timeout=5) as http:
         try:
-            return (await http.get(f"{stack.url}/livez")).status_code == 200
+            return (await http.get("/livez")).status_code == 200
         except httpx.TransportError:
             return False
