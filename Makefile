@@ -28,9 +28,9 @@ down: setup  ## stop the stack and leave nothing running
 status: setup  ## show what runs, where, and since when
 	@$(BIN)/durabill status $(ARGS)
 
-test: setup  ## the whole test suite
+test: setup  ## the whole test suite, in two processes with servers of their own
 	@$(BIN)/python -m devstack.temporal_binary
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## lint, types, import law, house rules and the money core (under a minute)
 	@$(MAKE) --no-print-directory -j2 check-types check-rules

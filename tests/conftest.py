@@ -121,6 +121,12 @@ async def client(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that hold a slow test, so that no process is left with the longest one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish() -> None:
     """Take what was imported out of the garbage collector's sight: walking it again and again costs minutes."""
     gc.collect()

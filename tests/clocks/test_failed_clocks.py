@@ -116,6 +116,7 @@ async def _start(queue: tuple[Client, str], tenant: ProjectScope, kind: str, sub
     await client.start_workflow(kind, id=workflow_id, task_queue=name)
 
 
+@pytest.mark.slow
 async def test_a_workflow_that_fails_again_and_again_fails_its_clock(
     database: Database, tenant: ProjectScope, queue: tuple[Client, str]
 ) -> None:

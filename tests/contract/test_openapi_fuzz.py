@@ -75,6 +75,7 @@ def _sent(case: Case[Any], caller: httpx.Client) -> httpx.Response:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_operation_breaks(client: httpx.AsyncClient, known: dict[str, str]) -> None:
     seen: Counter[int] = Counter()
