@@ -19,7 +19,7 @@ _ENCODER = msgspec.json.Encoder()
 def instant(value: datetime) -> str:
     """Write an instant as ``YYYY-MM-DDTHH:MM:SSZ``: UTC, whole seconds, the rest cut off."""
     assert value.tzinfo is not None, "an instant has a zone"
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def shown(value: Any) -> Any:
@@ -31,8 +31,9 @@ def shown(value: Any) -> Any:
     kind = type(value)
     if kind in _AS_THEY_ARE:
         return value
-    if kind is dict:
-        return {str(key): shown(item) for key, item in value.items()}
+    exact = _EXACTLY.get(kind)
+    if exact is not None:
+        return exact(value)
     for base, write in _WRITERS:
         if isinstance(value, base):
             return write(value)
@@ -48,7 +49,20 @@ def _list(value: Iterable[Any]) -> list[Any]:
     return [shown(item) for item in value]
 
 
+def _object(value: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): shown(item) for key, item in value.items()}
+
+
 _AS_THEY_ARE: Final = frozenset({str, int, bool, type(None), msgspec.Raw})
+#: Nearly every value is of one of these very types, so that nobody has to ask what it is derived from.
+_EXACTLY: Final[Mapping[type, Callable[[Any], Any]]] = {
+    dict: _object,
+    list: _list,
+    tuple: _list,
+    Decimal: _number,
+    datetime: instant,
+    UUID: str,
+}
 # A datetime is a date and a str enum a str, so the order matters.
 _WRITERS: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
     (list, _list),
@@ -58,7 +72,7 @@ _WRITERS: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
     (date, date.isoformat),
     (UUID, str),
     (Enum, lambda value: shown(value.value)),
-    (Mapping, lambda value: {str(key): shown(item) for key, item in value.items()}),
+    (Mapping, _object),
     (BaseModel, lambda value: shown(value.model_dump(mode="python", by_alias=True))),
     (frozenset, lambda value: _list(sorted(value))),
     (str, str),
