@@ -137,7 +137,7 @@ def detach_events(
     """Take old months out of the table of events; their idempotency keys are remembered for ever.
 
     Refused, with the reasons, while one of these months is open for billing or acceptance. Needs the owner of the
-    database (DURABILL_DATABASE_ADMIN_URL).
+    database (DURABILL_DATABASE_ADMIN_URL); without it, the local stack's is asked.
     """
     from adapters.postgres.event_archive import StillOpen, detach
 
@@ -145,9 +145,10 @@ def detach_events(
         cut = datetime.strptime(before, "%Y-%m").replace(tzinfo=UTC)
     except ValueError as error:
         raise StackError(f"{before!r} is no month; write YYYY-MM.") from error
-    owner = settings().database_admin_url or settings().database_url
+    owner = settings().database_admin_url
+    url = _database_url(user="postgres") if owner is None else owner.get_secret_value()
     try:
-        months = detach(owner.get_secret_value(), cut, now=datetime.now(UTC), close_acceptance=close_acceptance)
+        months = detach(url, cut, now=datetime.now(UTC), close_acceptance=close_acceptance)
     except StillOpen as error:
         raise StackError("\n  ".join([f"the months before {before} must stay:", *error.reasons])) from error
     for month in months:
@@ -176,8 +177,8 @@ def verify_usage(
     raise typer.Exit(1 if any(each["differences"] for each in found) else 0)
 
 
-def _database_url() -> str:
-    """Give DATABASE_URL, or else the database of the local stack, if it runs."""
+def _database_url(*, user: str = "durabill") -> str:
+    """Give DATABASE_URL, or else the database of the local stack, if it runs, for one of its users."""
     configured = settings()
     if "database_url" not in configured.model_fields_set:
         from devstack.embedded_postgres import EmbeddedPostgres
@@ -186,7 +187,7 @@ def _database_url() -> str:
         directory = EmbeddedPostgres(Home(configured.home).postgres).socket_directory
         ports = [path.name.rpartition(".")[2] for path in directory.glob(".s.PGSQL.*") if path.name[-1].isdigit()]
         if ports:
-            return f"postgresql://durabill@/durabill?host={quote(str(directory), safe='')}&port={ports[0]}"
+            return f"postgresql://{user}@/durabill?host={quote(str(directory), safe='')}&port={ports[0]}"
     return configured.database_url.get_secret_value()
 
 
@@ -343,10 +344,15 @@ def _show_status(found: dict[str, object]) -> None:
 
 def main() -> int:
     """Run the command line; what the stack cannot do is told in its own words, without a traceback."""
+    from psycopg import OperationalError
+
     try:
         app()
     except StackError as error:
         print(f"durabill: {error}", file=sys.stderr)
+        return 1
+    except OperationalError as error:
+        print(f"durabill: the database cannot be reached: {str(error).splitlines()[0]}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,8 +1,8 @@
 """Detaching old months of events, as the owner of the database: their keys stay, their rows leave `events`.
 
 A detached month is an ordinary table in the schema ``event_archive``, to be dumped, moved or dropped. Nothing that it
-held can be billed again, so a month is refused while anything of it is open: a period that is not billed, a draft, a
-project that still accepts events of that time.
+held can be billed again, so a month is refused while anything of it is open: a period that is not billed, a level that
+is carried over into later ones, a draft, a project that still accepts events of that time.
 """
 
 from collections.abc import Sequence
@@ -19,19 +19,41 @@ _MONTHS: Final = """
     WHERE i.inhparent = 'public.events'::regclass ORDER BY c.relname
 """
 
-# Usage of a charged metric that no final invoice line covers. A day is covered by the lines that touch it.
+# Usage of a charged metric that no final invoice line covers. A day is covered by the lines that touch it; the version
+# that served it says what was charged. Nothing is billed for the days of a trial.
 _UNBILLED: Final = """
     SELECT p.name, count(DISTINCT r.subscription_id), min(r.day)
     FROM usage_rollups r
     JOIN subscriptions s ON s.id = r.subscription_id JOIN projects p ON p.id = s.project_id
-    JOIN plan_charges c ON c.plan_version_id = s.plan_version_id AND c.metric_id = r.metric_id
-    WHERE r.day < %(before)s::date AND r.event_count > 0 AND NOT EXISTS (
+    WHERE r.day < %(before)s::date AND r.event_count > 0
+      AND (s.trial_ends_at IS NULL OR s.trial_ends_at < (r.day + 1)::timestamp AT TIME ZONE 'UTC')
+      AND EXISTS (
+        SELECT FROM plan_charges c WHERE c.metric_id = r.metric_id AND c.plan_version_id = coalesce((
+            SELECT v.plan_version_id FROM served_versions v
+            WHERE v.subscription_id = s.id AND v.until > r.day::timestamp AT TIME ZONE 'UTC'
+            ORDER BY v.until LIMIT 1), s.plan_version_id)
+    ) AND NOT EXISTS (
         SELECT FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id
-        WHERE l.subscription_id = r.subscription_id AND l.charge_id = c.id AND i.status NOT IN ('draft', 'voided')
+        WHERE l.subscription_id = r.subscription_id AND l.metric_id = r.metric_id
+          AND i.status NOT IN ('draft', 'voided')
           AND l.period_start < (r.day + 1)::timestamp AT TIME ZONE 'UTC'
           AND l.period_end > r.day::timestamp AT TIME ZONE 'UTC'
     )
     GROUP BY p.id, p.name ORDER BY p.name
+"""
+
+# What carries over is folded from the first event on, by each close of a live subscription; only counts and maxima of
+# a whole metric are read from rollups, which stay.
+_CARRIED: Final = """
+    SELECT p.name, m.key, count(DISTINCT r.subscription_id)
+    FROM usage_rollups r JOIN metrics m ON m.id = r.metric_id
+    JOIN subscriptions s ON s.id = r.subscription_id JOIN projects p ON p.id = s.project_id
+    WHERE r.day < %(before)s::date AND r.event_count > 0 AND m.recurring
+      AND s.status NOT IN ('canceled', 'terminated')
+      AND (m.aggregation NOT IN ('count', 'max')
+           OR EXISTS (SELECT FROM plan_charges c WHERE c.plan_version_id = s.plan_version_id AND c.metric_id = m.id
+                      AND (c.filters <> '[]' OR c.group_by <> '{}')))
+    GROUP BY p.id, p.name, m.key ORDER BY p.name, m.key
 """
 
 _OPEN_PERIODS: Final = """
@@ -138,6 +160,10 @@ def _reasons(
     reasons += [
         f"project {name!r}: {count} subscriptions have usage since {day} that no final invoice holds"
         for name, count, day in connection.execute(_UNBILLED, cut).fetchall()
+    ]
+    reasons += [
+        f"project {name!r}: the metric {key!r} carries over what came before; {count} live subscriptions need it"
+        for name, key, count in connection.execute(_CARRIED, cut).fetchall()
     ]
     reasons += [
         f"project {name!r}: {count} drafts of that time are not finalized"

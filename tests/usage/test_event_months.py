@@ -15,6 +15,7 @@ from adapters.postgres.ingest_store import ingest
 from models.identifiers import new_id
 from models.tables import event_keys, events
 from tests.conftest import FreshDatabase
+from tests.usage.conftest import Shop
 
 NOW = datetime(2026, 11, 15, tzinfo=UTC)
 
@@ -132,3 +133,29 @@ async def test_a_projects_window_keeps_its_months(
         connection.execute("UPDATE projects SET settings = jsonb_build_object('event_past_seconds', 86400 * 30)")
     detached = detach(fresh_database.admin_url, datetime(2026, 9, 1, tzinfo=UTC), now=NOW)
     assert [month.name for month in detached] == ["y2026m08"]
+
+
+async def test_what_is_still_read_keeps_its_months(shop: Shop, fresh_database: FreshDatabase) -> None:
+    """A carried level and a period that nobody billed keep theirs; the days of a trial and a carried count do not."""
+    old, cut = "2026-08-01T00:00:00Z", datetime(2026, 9, 1, tzinfo=UTC)
+    await shop.metric("storage", aggregation="weighted_sum", carry_over=True)
+    await shop.metric("seats", aggregation="count", carry_over=True)
+    for metric in ("storage", "seats"):
+        await shop.plan(f"plan_{metric}", metric=metric)
+        await shop.customer(metric)
+        await shop.subscription(metric, f"plan_{metric}", trial_ends_at="2026-11-10T00:00:00Z")
+        await shop.send(customer_id=metric, metric_key=metric, timestamp=old)
+    await shop.ready()
+    await shop.send(timestamp=old)
+    with psycopg.connect(fresh_database.admin_url) as connection:
+        connection.execute("UPDATE subscriptions SET current_period_start = '2026-11-10'")
+    with pytest.raises(StillOpen) as refused:
+        detach(fresh_database.admin_url, cut, now=NOW, close_acceptance=True)
+    carried, unbilled = sorted(refused.value.reasons, key=lambda reason: "no final invoice" in reason)
+    assert "'storage' carries over what came before; 1 live subscriptions" in carried
+    assert "1 subscriptions have usage since 2026-08-01" in unbilled
+    with psycopg.connect(fresh_database.admin_url) as connection:
+        connection.execute("DELETE FROM usage_rollups WHERE metric_id IN (SELECT id FROM metrics WHERE key <> 'seats')")
+    assert [month.name for month in detach(fresh_database.admin_url, cut, now=NOW, close_acceptance=True)] == [
+        "y2026m08"
+    ]
