@@ -72,6 +72,11 @@ def asked_with_usage(state: SubscriptionState) -> SubscriptionState:
     return state.model_copy(update={"watching": after})
 
 
+def has_heard_of_more(state: SubscriptionState, watermark: int | None) -> bool:
+    """Tell whether usage has been told that is newer than a watermark; False without one."""
+    return watermark is not None and state.usage_watermark > watermark
+
+
 def asked_again(state: SubscriptionState) -> SubscriptionState:
     """Give the state that looks once more, if it watches anything: before its clock moves, and when it is unparked."""
     return state if state.watching is None else asked(state)

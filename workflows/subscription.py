@@ -337,7 +337,8 @@ class SubscriptionWorkflow(Commanded):
     def alerts_changed(self, message: AlertsChanged) -> None:
         """Look at the alerts and thresholds in the record next: they, or a wallet, were changed (B145)."""
         self._signals += 1
-        self._state = (watching.asked_with_usage if message.next_usage else watching.asked)(self._state)
+        waits = message.next_usage and not watching.has_heard_of_more(self._state, message.usage_known)
+        self._state = (watching.asked_with_usage if waits else watching.asked)(self._state)
 
     @workflow.signal
     async def clock_deleted(self, _: ClockDeleted) -> None:

@@ -1,15 +1,15 @@
 """Telling subscriptions' workflows that alerts, thresholds or wallets changed, in the transaction of the change."""
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, cast, func, insert, literal, select
+from sqlalchemy import ColumnElement, ScalarSelect, cast, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.outbox_store import WORKFLOW_SIGNAL, enqueue_subscription_signal
 from models.messages.alerting import AlertsChanged
-from models.tables import outbox, subscriptions, usage_alerts
+from models.tables import outbox, subscriptions, usage_alerts, usage_marks
 
 ALERTS_CHANGED: Final = "alerts_changed"
 _ENDED: Final = ("canceled", "terminated")
@@ -20,14 +20,15 @@ async def tell(
 ) -> None:
     """Let a subscription's workflow look at its alerts and thresholds, when this transaction has committed.
 
-    `next_usage` lets it wait for the next usage.
+    `next_usage` lets it wait for usage that is not known yet.
     """
+    known = await connection.scalar(select(_known(literal(subscription_id)))) if next_usage else None
     await enqueue_subscription_signal(
         connection,
         project_id=project_id,
         subscription_id=subscription_id,
         signal=ALERTS_CHANGED,
-        message=AlertsChanged(next_usage=next_usage),
+        message=AlertsChanged(next_usage=next_usage, usage_known=known),
     )
 
 
@@ -46,10 +47,18 @@ async def tell_holders(connection: AsyncConnection, customer_id: UUID) -> int:
     return await _tell_all(connection, (subscriptions.c.customer_id == customer_id) & of_wallet.exists())
 
 
+def _known(subscription_id: ColumnElement[UUID]) -> ScalarSelect[int]:
+    """Select the watermark of a subscription's usage as this transaction sees it; 0 before the first event."""
+    version = select(usage_marks.c.version).where(usage_marks.c.subscription_id == subscription_id)
+    return select(func.coalesce(version.scalar_subquery(), 0)).scalar_subquery()
+
+
 async def _tell_all(connection: AsyncConnection, wanted: ColumnElement[bool], *, next_usage: bool = False) -> int:
     # As models.identifiers.subscription_workflow_id names it.
     name = func.concat("subscription/", subscriptions.c.project_id, "/", subscriptions.c.id)
-    message = cast(AlertsChanged(next_usage=next_usage).model_dump(mode="json"), JSONB)
+    message: ColumnElement[Any] = cast(AlertsChanged(next_usage=next_usage).model_dump(mode="json"), JSONB)
+    if next_usage:
+        message = message.op("||")(func.jsonb_build_object("usage_known", _known(subscriptions.c.id)))
     payload = func.jsonb_build_object("workflow_id", name, "signal", ALERTS_CHANGED, "message", message, type_=JSONB)
     told = select(subscriptions.c.project_id, literal(WORKFLOW_SIGNAL), name, payload)
     columns = ["project_id", "topic", "ordering_key", "payload"]

@@ -11,10 +11,12 @@ class AlertsChanged(Message):
     """An alert, a threshold or a wallet that a subscription watches was made, changed or removed (signal).
 
     It says only that: the workflow reads the record, so that lost order and duplicates do no harm. ``next_usage`` lets
-    it look when it hears of usage next, which is when a new threshold is evaluated first (C29).
+    it look when it hears of usage next, which is when a new threshold is evaluated first (C29); ``usage_known`` is the
+    watermark of the usage that was there by then. A workflow that has heard of newer usage already looks at once.
     """
 
     next_usage: bool = False
+    usage_known: int | None = None
 
 
 class EvaluateAlerts(Message):

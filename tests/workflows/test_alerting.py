@@ -11,10 +11,10 @@ from adapters.postgres.database import SYSTEM
 from billing.subscription import SubscriptionState
 from billing.watching import asked
 from models.messages.alerting import EvaluateAlerts
-from models.messages.subscription import RetryParked
+from models.messages.subscription import RetryParked, UsageRecorded
 from models.messages.subscription_steps import look_of, progressive_close
 from models.tables import invoices, subscriptions, usage_alert_triggers, usage_threshold_crossings
-from tests.support.subscribing import ref_of
+from tests.support.subscribing import ref_of, workflow_id_of
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
 from tests.workflows.test_durability import break_plan, use
@@ -66,6 +66,20 @@ async def test_a_line_and_a_threshold_are_reached_once_and_told(office: Office) 
     async with office.working():
         await watched_and_billed(office)
         assert len(await office.catalogue.rows(usage_threshold_crossings)) == 1
+
+
+async def test_b153_usage_whose_signal_overtakes_that_of_a_new_threshold_crosses_it(office: Office) -> None:
+    async with office.working(relay=False):
+        _, state = await in_clock(office)
+        scope = office.catalogue.scope
+        async with office.database.transaction(scope) as connection:
+            threshold = {"plan_id": state.plan_id, "amount_cents": 100, "currency": "usd"}
+            await threshold_store.create(connection, scope, _ME, threshold)
+        await use(office, state, 120, START, number=1)
+        told = UsageRecorded(watermark=1, period_start=START, totals=())
+        await office.handle(state).signal("usage_recorded", told)
+        await office.commands.deliver(workflow_id_of(state))
+        await eventually(lambda: bills(office, state), until=lambda found: found == [("progressive", "paid", 120)])
 
 
 async def test_a_look_that_ran_before_its_worker_died_finds_what_it_did(office: Office) -> None:
