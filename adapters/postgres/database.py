@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -130,6 +130,24 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await asyncio.shield(self.engine.dispose())
+
+
+@asynccontextmanager
+async def with_commit(connection: AsyncConnection) -> "AsyncIterator[psycopg.AsyncConnection[Any]]":
+    """Give the driver of a transaction for its last statements, which travel with the commit; for the hot paths.
+
+    Their errors show at the end of the block, and then nothing is committed.
+    """
+    raw = await driver(connection)
+    try:
+        async with raw.pipeline():
+            yield raw
+            await connection.commit()
+    except BaseException:
+        # For SQLAlchemy the transaction ended with the commit that it sent.
+        with suppress(psycopg.Error):
+            await raw.rollback()
+        raise
 
 
 def is_connection_loss(error: BaseException) -> bool:

@@ -13,10 +13,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import limit_standing
-from adapters.postgres.database import Database, ProjectScope, driver
+from adapters.postgres.database import Database, ProjectScope, with_commit
 from adapters.postgres.ingest_events import IngestEvent, Presented, Submission
 from adapters.postgres.ingest_lookup import Held as Subscription
 from adapters.postgres.ingest_lookup import Lookup, Metric, looked_up, wall_now
@@ -98,7 +99,8 @@ async def reserve(database: Database, scope: ProjectScope, asks: Sequence[Ask]) 
         answers = [_admit(each, counters) if isinstance(each, _Wanted) else each for each in wanted]
         made = [answer for answer in answers if isinstance(answer, Reserved)]
         if made:
-            await _store(connection, scope, made)
+            async with with_commit(connection) as raw:
+                await _store(raw, scope, made)
         return answers
 
 
@@ -213,8 +215,7 @@ def _refusal(limit: Limit, counter: Counter, wanted: _Wanted) -> Problem:
     return Problem(402 if limit.metric_id is None else 409, "limit_reached", detail, extra={"limit": state})
 
 
-async def _store(connection: AsyncConnection, scope: ProjectScope, made: Sequence[Reserved]) -> None:
-    raw = await driver(connection)
+async def _store(raw: "psycopg.AsyncConnection[Any]", scope: ProjectScope, made: Sequence[Reserved]) -> None:
     parameters = {
         "project": scope.project_id,
         "ids": [each.id for each in made],
