@@ -13,7 +13,8 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
-from adapters.postgres.usage_store import metric_usages, window_of
+from adapters.postgres.usage_store import metric_usages
+from adapters.postgres.usage_window import window_of
 from billing.aggregations import round_quantity
 from billing.period import Period
 from billing.usage import Usage

@@ -22,7 +22,7 @@ from adapters.postgres.ingest_events import IngestEvent, Submission
 from adapters.postgres.ingest_lookup import Metric, look_up, wall_now
 from adapters.postgres.ingest_targets import value_of
 from adapters.postgres.paging import Page, paged
-from adapters.postgres.rollup_store import Place
+from adapters.postgres.rollup_store import Content, Place
 from billing.aggregations import Expression
 from billing.numbers import plain
 from models.identifiers import new_id, shown_id
@@ -102,7 +102,7 @@ async def amend(
     if changes:
         await _set(connection, stored, value=value, properties=properties)
         change = Correction("amended", stored._mapping, value, properties, reason, actor)
-        await _note(connection, scope, stored, change, new=value, count=0)
+        await _note(connection, scope, stored, change, new=Content(value, properties))
         await _audit(connection, scope, actor, stored, action="amended", changes=changes, reason=reason)
     return await event_store.find(connection, scope.project_id, str(stored.id))
 
@@ -119,7 +119,7 @@ async def void(
         raise conflict("event_voided", "The event is voided already.", event_id=_shown(stored))
     await _set(connection, stored, status=VOIDED)
     change = Correction("voided", stored._mapping, None, stored.properties, reason, actor)
-    await _note(connection, scope, stored, change, new=None, count=-1)
+    await _note(connection, scope, stored, change, new=None)
     changes = {"status": {"old": stored.status, "new": VOIDED}}
     await _audit(connection, scope, actor, stored, action="voided", changes=changes, reason=reason)
     return await event_store.find(connection, scope.project_id, str(stored.id))
@@ -178,16 +178,16 @@ async def _note(
     stored: Row[Any],
     change: Correction,
     *,
-    new: Decimal | None,
-    count: int,
+    new: Content | None,
 ) -> None:
-    """Write the correction, and bring rollup, mark and values up to date if the event counted."""
+    """Write the correction, and bring rollups, mark and values up to date if the event counted; None if it is gone."""
     counted = stored.status == event_store.COUNTED
     if counted:
         place = Place(scope.project_id, stored.subscription_id, stored.metric_id, stored.occurred_at)
-        await rollup_store.shift(connection, place, old=stored.value, new=new, count=count)
+        await rollup_store.shift(connection, place, old=Content(stored.value, stored.properties), new=new)
         await rollup_store.mark(connection, scope.project_id, [stored.subscription_id])
-        versions = [stored._mapping, {**stored._mapping, "value": new, "properties": change.new_properties}]
+        content = {"value": change.new_value, "properties": change.new_properties}
+        versions = [stored._mapping, {**stored._mapping, **content}]
         await unique_value_store.refresh(connection, scope.project_id, stored.metric_id, versions)
     await connection.execute(insert(usage_corrections).values(change.row(settled_at=None if counted else wall_now())))
 

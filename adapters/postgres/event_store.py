@@ -29,7 +29,7 @@ SKIPPED: Final = "skipped"
 
 _FOLD_ONE: Final = f"""
 WITH inserted AS (
-    SELECT subscription_id, metric_id, occurred_at, value, status FROM events
+    SELECT subscription_id, metric_id, occurred_at, value, properties, status FROM events
     WHERE project_id = %(project)s AND id = %(id)s
 ), {FOLD}
 SELECT count(*) FROM inserted
@@ -202,7 +202,8 @@ async def reprocess(connection: AsyncConnection, scope: ProjectScope, actor: Act
     await connection.execute(update(events).where(same).values(changed))
     if reason is None:
         raw = await driver(connection)
-        await raw.execute(_FOLD_ONE, {"project": scope.project_id, "id": stored.id})
+        names = {"project": scope.project_id, "id": stored.id, "metric_ids": [changed["metric_id"]]}
+        await raw.execute(_FOLD_ONE, names)
         counted = {**stored._mapping, **changed}
         await unique_value_store.refresh(connection, scope.project_id, counted["metric_id"], [counted])
         await record(

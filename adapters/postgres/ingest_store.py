@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres import event_months, unique_value_store
 from adapters.postgres.customer_store import lazily_created
 from adapters.postgres.database import Database, ProjectScope, driver
+from adapters.postgres.event_scope import filter_bucket, filters_of
 from adapters.postgres.ingest_events import IngestEvent, Outcome, Stored, Submission
 from adapters.postgres.ingest_fingerprint import canonical, fingerprint_of, references_of, written
 from adapters.postgres.ingest_lookup import Held, Lookup, look_up, looked_up, wall_now
@@ -54,19 +55,26 @@ WITH sent AS MATERIALIZED (
          WITH ORDINALITY AS s (metric_ref, customer_ref, subscription_ref, item_ref, source, metric_id, customer_id,
                                subscription_id, reason, number)
          ON s.number = e.shared + 1
-    RETURNING subscription_id, metric_id, occurred_at, value, status
+    RETURNING subscription_id, metric_id, occurred_at, value, properties, status
 ), {fold}
 SELECT count(*) FROM inserted
 """
 
-FOLD: Final = """
-rolled AS (
-    INSERT INTO usage_rollups AS r
-        (subscription_id, metric_id, day, project_id, value_sum, event_count, value_max, value_min)
-    SELECT subscription_id, metric_id, (occurred_at AT TIME ZONE 'UTC')::date, %(project)s,
-           coalesce(sum(value), 0), count(*), max(value), min(value)
-    FROM inserted WHERE status = 'counted' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-    ON CONFLICT (subscription_id, metric_id, day) DO UPDATE SET
+# Version and filters of the metrics are those of the statement's own snapshot: a row always says truly by which filters
+# its events were told apart.
+FOLD: Final = f"""
+filters AS ({filters_of("m.id = ANY(%(metric_ids)s::uuid[])")}), rolled AS (
+    INSERT INTO usage_rollups AS r (subscription_id, metric_id, day, filters_version, bucket, project_id,
+                                    value_sum, event_count, value_max, value_min)
+    SELECT subscription_id, metric_id, day, m.filters_version, bucket, %(project)s, total, number, largest, smallest
+    FROM (
+        SELECT subscription_id, metric_id, (occurred_at AT TIME ZONE 'UTC')::date AS day,
+               {filter_bucket("i")} AS bucket,
+               coalesce(sum(value), 0) AS total, count(*) AS number, max(value) AS largest, min(value) AS smallest
+        FROM inserted i WHERE status = 'counted' GROUP BY 1, 2, 3, 4
+    ) folded JOIN metrics m ON m.id = metric_id
+    ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (subscription_id, metric_id, day, filters_version, bucket) DO UPDATE SET
         value_sum = r.value_sum + excluded.value_sum, event_count = r.event_count + excluded.event_count,
         value_max = greatest(r.value_max, excluded.value_max), value_min = least(r.value_min, excluded.value_min)
     RETURNING subscription_id
@@ -74,7 +82,7 @@ rolled AS (
     INSERT INTO usage_marks AS m (subscription_id, project_id)
     SELECT DISTINCT subscription_id, %(project)s::uuid FROM rolled ORDER BY 1
     ON CONFLICT (subscription_id) DO UPDATE SET version = m.version + 1, marked_at = clock_timestamp()
-)"""
+)"""  # noqa: S608 - put together from constants
 
 _ALREADY: Final = """
     SELECT e.*, q.place, k.event_id AS key_event, k.occurred_at AS key_time, k.occurred_at_given AS key_given,
@@ -85,7 +93,8 @@ _ALREADY: Final = """
     WHERE k.event_id <> q.id
 """
 
-_STATEMENT: Final = _STORE.format(fold=FOLD)
+# The driver remembers only short statements in its converted form.
+_STATEMENT: Final = " ".join(_STORE.format(fold=FOLD).split())
 _MOST_TRIES: Final = 4
 _RETRIED: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 #: The low bits of the first id of a flush are cleared, so that counting up cannot leave its millisecond.

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
+from adapters.postgres.event_scope import told_apart
 from adapters.postgres.paging import Page, paged
 from billing.aggregating import text_of
 from models.identifiers import new_id, parse_id, shown_id
@@ -158,6 +159,7 @@ async def create_filter(
 
     Raises `Problem` 409 `metric_filter_exists` if the metric has a filter on that property.
     """
+    await connection.execute(select(metrics.c.id).where(metrics.c.id == metric.id).with_for_update())
     statement = (
         insert(metric_filters)
         .values(id=new_id(), project_id=scope.project_id, metric_id=metric.id, key=key, values=values)
@@ -167,8 +169,16 @@ async def create_filter(
     row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("metric_filter_exists", f"This metric has a filter on the property {key!r} already.")
+    await _tell_apart_anew(connection, metric.id)
     await _note(connection, scope, actor, metric, "filter_created", data={"key": key, "values": values})
     return row
+
+
+async def _tell_apart_anew(connection: AsyncConnection, metric_id: UUID) -> None:
+    """Have events rolled up by the present filters from now on; rollups of before keep their version."""
+    filters = {row.key: row.values for row in await filters_of(connection, metric_id)}
+    changed = {"told_apart": told_apart(filters), "filters_version": metrics.c.filters_version + 1}
+    await connection.execute(update(metrics).where(metrics.c.id == metric_id).values(changed))
 
 
 async def filters_of(connection: AsyncConnection, metric_id: UUID) -> Sequence[Row[Any]]:
@@ -209,6 +219,7 @@ async def change_filter(
     statement = update(metric_filters).where(metric_filters.c.id == row.id)
     statement = statement.values(values=values, updated_at=func.clock_timestamp())
     changed: Row[Any] = (await connection.execute(statement.returning(metric_filters))).one()
+    await _tell_apart_anew(connection, metric.id)
     await _note(connection, scope, actor, metric, "filter_updated", changes=changes, data={"key": row.key})
     return changed
 
@@ -243,6 +254,7 @@ async def delete_filter(
     if (await connection.execute(_pricing_by(metric.id, row.id).limit(1))).first() is not None:
         raise conflict("metric_filter_in_use", "A plan prices by this filter; remove it from the plans first.")
     await connection.execute(metric_filters.delete().where(metric_filters.c.id == row.id))
+    await _tell_apart_anew(connection, metric.id)
     await _note(connection, scope, actor, metric, "filter_deleted", data={"key": row.key})
 
 

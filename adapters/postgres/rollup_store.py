@@ -1,74 +1,104 @@
 """Changing rollups when stored events change: by the difference where that is enough, else from the day's events.
 
 The locks are taken in the order of ingestion (events, rollups by key, marks by subscription), so that neither waits for
-the other in a circle. Events that are being ingested meanwhile add themselves after the lock is let go.
+the other in a circle. Events that are being ingested meanwhile add themselves after the lock is let go. Sums and counts
+are only ever changed by differences that one snapshot of events and rollups gave, so that a row which ingestion is just
+making loses nothing; largest and smallest values are looked up once the rows are locked. The metric is locked too,
+before its rollups, so that its filters stay the same meanwhile.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
-from billing.numbers import exact
+from adapters.postgres.event_scope import filter_bucket, filters_of
 
-_LOCK: Final = """
-    SELECT value_max, value_min FROM usage_rollups
-    WHERE subscription_id = %(subscription)s AND metric_id = %(metric)s AND day = %(day)s FOR UPDATE
+_JSON: Final = msgspec.json.Encoder(decimal_format="number")
+
+_KEEP_FILTERS: Final = "SELECT 1 FROM metrics WHERE id = %(metric)s FOR SHARE"
+
+_FILTERS: Final = f"filters AS MATERIALIZED ({filters_of('m.id = %(metric)s')})"
+
+_ADDED: Final = """
+    ON CONFLICT (subscription_id, metric_id, day, filters_version, bucket) DO UPDATE SET
+        value_sum = r.value_sum + excluded.value_sum, event_count = r.event_count + excluded.event_count,
+        value_max = greatest(r.value_max, excluded.value_max), value_min = least(r.value_min, excluded.value_min)
 """
 
-_SHIFT: Final = """
-    UPDATE usage_rollups SET value_sum = value_sum + %(sum)s, event_count = event_count + %(count)s,
-        value_max = greatest(value_max, %(new)s::numeric), value_min = least(value_min, %(new)s::numeric)
-    WHERE subscription_id = %(subscription)s AND metric_id = %(metric)s AND day = %(day)s
-"""
-
-_EXTREMES: Final = """
-    UPDATE usage_rollups r SET value_max = e.largest, value_min = e.smallest
-    FROM (
-        SELECT max(value) AS largest, min(value) AS smallest FROM events
-        WHERE status = 'counted' AND subscription_id = %(subscription)s AND metric_id = %(metric)s
-          AND occurred_at >= %(start)s AND occurred_at < %(end)s
-    ) e
-    WHERE r.subscription_id = %(subscription)s AND r.metric_id = %(metric)s AND r.day = %(day)s
-"""
-
-_FORGET_EMPTY: Final = """
-    DELETE FROM usage_rollups
-    WHERE subscription_id = %(subscription)s AND metric_id = %(metric)s AND day = %(day)s AND event_count = 0
-"""
-
-_LOCK_DAYS: Final = """
-    SELECT 1 FROM usage_rollups
-    WHERE metric_id = %(metric)s AND subscription_id = ANY(%(subscriptions)s) AND day >= %(first)s AND day <= %(last)s
-    ORDER BY subscription_id, metric_id, day FOR UPDATE
-"""
-
-_RECOMPUTE: Final = """
-    WITH fresh AS (
-        SELECT subscription_id, (occurred_at AT TIME ZONE 'UTC')::date AS day, coalesce(sum(value), 0) AS total,
-               count(*) AS events, max(value) AS largest, min(value) AS smallest
-        FROM events
-        WHERE status = 'counted' AND metric_id = %(metric)s AND subscription_id = ANY(%(subscriptions)s)
-          AND occurred_at >= %(start)s AND occurred_at < %(end)s
-        GROUP BY 1, 2
-    ), gone AS (
-        DELETE FROM usage_rollups r
-        WHERE r.metric_id = %(metric)s AND r.subscription_id = ANY(%(subscriptions)s)
-          AND r.day >= %(first)s AND r.day <= %(last)s
-          AND NOT EXISTS (SELECT FROM fresh f WHERE f.subscription_id = r.subscription_id AND f.day = r.day)
+# Nothing, if events of the day were told apart by other filters: which row the event is in cannot be known then.
+_SHIFT: Final = f"""
+    WITH {_FILTERS}, moved AS (
+        SELECT bucket, sum(value) AS total, sum(number) AS number, max(extreme) AS largest, min(extreme) AS smallest
+        FROM (
+            SELECT {filter_bucket("e")} AS bucket, e.* FROM (VALUES
+                (%(metric)s::uuid, %(old_properties)s::jsonb, -coalesce(%(old)s::numeric, 0), -1, NULL),
+                (%(metric)s, %(new_properties)s::jsonb, coalesce(%(new)s::numeric, 0), 1, %(new)s::numeric)
+            ) e (metric_id, properties, value, number, extreme) WHERE number < 0 OR NOT %(gone)s
+        ) told GROUP BY bucket
     )
-    INSERT INTO usage_rollups AS r
-        (subscription_id, metric_id, day, project_id, value_sum, event_count, value_max, value_min)
-    SELECT subscription_id, %(metric)s, day, %(project)s, total, events, largest, smallest FROM fresh ORDER BY 1, 3
-    ON CONFLICT (subscription_id, metric_id, day) DO UPDATE SET
-        value_sum = excluded.value_sum, event_count = excluded.event_count,
-        value_max = excluded.value_max, value_min = excluded.value_min
+    INSERT INTO usage_rollups AS r (subscription_id, metric_id, day, filters_version, bucket, project_id,
+                                    value_sum, event_count, value_max, value_min)
+    SELECT %(subscription)s, m.id, %(day)s, m.filters_version, bucket, %(project)s, total, number, largest, smallest
+    FROM moved JOIN metrics m ON m.id = %(metric)s
+    WHERE NOT EXISTS (
+        SELECT FROM usage_rollups o WHERE o.subscription_id = %(subscription)s AND o.metric_id = m.id
+          AND o.day = %(day)s AND o.filters_version <> m.filters_version
+    )
+    ORDER BY bucket {_ADDED} RETURNING bucket, value_max, value_min
+"""  # noqa: S608 - put together from constants
+
+_FRESH: Final = f"""
+    SELECT subscription_id, metric_id, (occurred_at AT TIME ZONE 'UTC')::date AS day, {filter_bucket("e")} AS bucket,
+           coalesce(sum(value), 0) AS total, count(*) AS number, max(value) AS largest, min(value) AS smallest
+    FROM events e
+    WHERE status = 'counted' AND metric_id = %(metric)s AND subscription_id = ANY(%(subscriptions)s)
+      AND occurred_at >= %(start)s AND occurred_at < %(end)s
+    GROUP BY 1, 2, 3, 4
+"""  # noqa: S608
+
+_OF_DAYS: Final = """
+    r.metric_id = %(metric)s AND r.subscription_id = ANY(%(subscriptions)s) AND r.day >= %(first)s AND r.day <= %(last)s
 """
+
+_LOCK_DAYS: Final = f"""
+    SELECT 1 FROM usage_rollups r WHERE {_OF_DAYS}
+    ORDER BY subscription_id, metric_id, day, filters_version, bucket FOR UPDATE
+"""  # noqa: S608
+
+# Rows of which only the largest or smallest value differs are touched too, so that they are locked.
+_RECOMPUTE: Final = f"""
+    WITH {_FILTERS}, fresh AS (
+        SELECT f.*, m.filters_version FROM ({_FRESH}) f JOIN metrics m ON m.id = f.metric_id
+    ), kept AS (
+        SELECT * FROM usage_rollups r WHERE {_OF_DAYS}
+    )
+    INSERT INTO usage_rollups AS r (subscription_id, metric_id, day, filters_version, bucket, project_id,
+                                    value_sum, event_count)
+    SELECT subscription_id, metric_id, day, filters_version, bucket, %(project)s,
+           coalesce(f.total, 0) - coalesce(k.value_sum, 0), coalesce(f.number, 0) - coalesce(k.event_count, 0)
+    FROM fresh f FULL JOIN kept k USING (subscription_id, metric_id, day, filters_version, bucket)
+    WHERE (f.total, f.number, f.largest, f.smallest)
+          IS DISTINCT FROM (k.value_sum, k.event_count, k.value_max, k.value_min)
+    ORDER BY 1, 2, 3, 4, 5 {_ADDED} RETURNING subscription_id, day, bucket
+"""  # noqa: S608
+
+_EXTREMES: Final = f"""
+    WITH {_FILTERS}, fresh AS MATERIALIZED ({_FRESH})
+    UPDATE usage_rollups r SET value_max = f.largest, value_min = f.smallest
+    FROM unnest(%(touched)s::uuid[], %(days)s::date[], %(buckets)s::text[]) AS t (subscription_id, day, bucket)
+    LEFT JOIN fresh f ON f.subscription_id = t.subscription_id AND f.day = t.day AND f.bucket = t.bucket
+    WHERE r.metric_id = %(metric)s AND r.subscription_id = t.subscription_id AND r.day = t.day AND r.bucket = t.bucket
+      AND r.filters_version = (SELECT filters_version FROM metrics WHERE id = %(metric)s)
+"""  # noqa: S608
+
+_FORGET_EMPTY: Final = f"DELETE FROM usage_rollups r WHERE {_OF_DAYS} AND r.event_count = 0"  # noqa: S608
 
 _MARK: Final = """
     INSERT INTO usage_marks AS m (subscription_id, project_id)
@@ -92,34 +122,43 @@ class Place:
         return self.occurred_at.astimezone(UTC).date()
 
 
-async def shift(
-    connection: AsyncConnection, place: Place, *, old: Decimal | None, new: Decimal | None, count: int
-) -> None:
-    """Replace one event's value in its rollup, after the event's row was changed; `count` is -1 for one that is gone.
+@dataclass(frozen=True)
+class Content:
+    """What a counted event says: the value that it adds, and the properties that tell where."""
 
-    Sum and count move by the difference. A largest or smallest value that went away is looked up among the day's
-    events.
+    value: Decimal | None
+    properties: Any
+
+
+async def shift(connection: AsyncConnection, place: Place, *, old: Content, new: Content | None) -> None:
+    """Replace one event's content in its rollups, after the event's row was changed; `new` is None if it is gone.
+
+    Sum and count move by the difference, from one filter bucket to another where the properties say so. A largest or
+    smallest value that went away is looked up among the day's events.
     """
     raw = await driver(connection)
-    start = datetime.combine(place.day, datetime.min.time(), tzinfo=UTC)
-    with exact():
-        added = (new or Decimal(0)) - (old or Decimal(0))
-    names = {
+    end = place.occurred_at + timedelta(microseconds=1)
+    days = Days(place.project_id, place.metric_id, [place.subscription_id], place.occurred_at, end)
+    names = days.names() | {
         "subscription": place.subscription_id,
-        "metric": place.metric_id,
         "day": place.day,
-        "start": start,
-        "end": start + timedelta(days=1),
-        "sum": added,
-        "count": count,
-        "new": new,
+        "gone": new is None,
+        "old": old.value,
+        "old_properties": _written(old.properties),
+        "new": None if new is None else new.value,
+        "new_properties": None if new is None else _written(new.properties),
     }
-    extremes = await (await raw.execute(_LOCK, names)).fetchone()
-    await raw.execute(_SHIFT, names)
-    if extremes is None or old is None or old in extremes:
-        await raw.execute(_EXTREMES, names)
-    if count < 0:
-        await raw.execute(_FORGET_EMPTY, names)
+    await raw.execute(_KEEP_FILTERS, names)
+    shifted = await (await raw.execute(_SHIFT, names)).fetchall()
+    if not shifted:
+        await recompute(connection, days)
+        return
+    lost = [bucket for bucket, *extremes in shifted if old.value is not None and old.value in extremes]
+    await _settle(connection, days, [(place.subscription_id, place.day, bucket) for bucket in lost])
+
+
+def _written(properties: Any) -> str | None:
+    return None if properties is None else _JSON.encode(properties).decode()
 
 
 @dataclass(frozen=True)
@@ -149,13 +188,29 @@ class Days:
 
 
 async def lock(connection: AsyncConnection, days: Days) -> None:
-    """Keep ingestion from changing these rollups until the transaction ends."""
-    await (await driver(connection)).execute(_LOCK_DAYS, days.names())
+    """Keep ingestion from changing these rollups, and others the metric's filters, until the transaction ends."""
+    raw = await driver(connection)
+    await raw.execute(_KEEP_FILTERS, days.names())
+    await raw.execute(_LOCK_DAYS, days.names())
 
 
 async def recompute(connection: AsyncConnection, days: Days) -> None:
-    """Make locked rollups say what the events say."""
-    await (await driver(connection)).execute(_RECOMPUTE, days.names())
+    """Make rollups say what the events say, apart by the metric's present filters; its filters must be locked."""
+    touched = await (await (await driver(connection)).execute(_RECOMPUTE, days.names())).fetchall()
+    await _settle(connection, days, touched)
+
+
+async def _settle(connection: AsyncConnection, days: Days, touched: Sequence[tuple[UUID, date, str]]) -> None:
+    """Look up the largest and smallest values of rows that this transaction changed, and remove what is empty."""
+    raw = await driver(connection)
+    if touched:
+        arrays = {
+            "touched": [subscription for subscription, _, _ in touched],
+            "days": [day for _, day, _ in touched],
+            "buckets": [bucket for _, _, bucket in touched],
+        }
+        await raw.execute(_EXTREMES, {**days.names(), **arrays})
+    await raw.execute(_FORGET_EMPTY, days.names())
 
 
 async def mark(connection: AsyncConnection, project_id: UUID, subscription_ids: Sequence[UUID]) -> None:

@@ -16,12 +16,13 @@ from billing.aggregations import Aggregation, aggregation
 from billing.numbers import exact
 
 _ROLLED: Final = text("""
-    SELECT r.metric_id, r.day, r.event_count,
-           CASE m.aggregation WHEN 'count' THEN r.event_count WHEN 'max' THEN r.value_max
-                WHEN 'min' THEN r.value_min ELSE r.value_sum END AS value
+    SELECT r.metric_id, r.day, sum(r.event_count) AS event_count,
+           CASE m.aggregation WHEN 'count' THEN sum(r.event_count) WHEN 'max' THEN max(r.value_max)
+                WHEN 'min' THEN min(r.value_min) ELSE sum(r.value_sum) END AS value
     FROM usage_rollups r JOIN metrics m ON m.id = r.metric_id
     WHERE r.subscription_id = :subscription AND r.day >= :first AND r.day <= :last
       AND (CAST(:metric AS uuid) IS NULL OR r.metric_id = :metric)
+    GROUP BY r.metric_id, r.day, m.aggregation
 """)
 _METRICS: Final = text("""
     SELECT m.id, m.aggregation, m.field_name, m.expression, m.percentile,

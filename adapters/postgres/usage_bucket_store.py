@@ -1,12 +1,12 @@
 """The quantity of charges that count only some of their metric's events, or count them by group (B51).
 
-Rollups do not keep properties apart, so these fold the indexed events of the period. All filters of one charge, and all
-of its groups, come out of one statement that gives each event exactly one bucket and one group.
+Charges with filters read the rollups where what they count adds up (rolled_bucket_store.py). All others fold the
+indexed events of the period. All filters of one charge, and all of its groups, come out of one statement that gives
+each event exactly one bucket and one group.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.event_charges import NOT_PRICED, priced_events
 from adapters.postgres.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
+from adapters.postgres.rolled_bucket_store import Buckets, quantities
+from adapters.postgres.usage_window import BEGINNING
 from billing.aggregations import Aggregation, round_quantity
 from billing.charges import Charge, ChargeModel, Dynamic, Percentage
 from billing.invoice import TooManyGroups
@@ -23,9 +25,6 @@ from billing.numbers import RoundingFunction
 from billing.period import Period
 from billing.scope import MOST_GROUPS, Combination
 from billing.usage import GroupUsage, Usage
-
-#: Earlier than every event: where an aggregation that carries over begins to read.
-BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 _NUMBER_GRAMMAR: Final = "^[+-]?[0-9]{1,20}([.][0-9]{1,18})?$"
 
@@ -43,6 +42,7 @@ _SPLIT: Final = """
     FROM costed GROUP BY {sets}
     ORDER BY whole DESC, bucket{order} LIMIT :most
 """
+_NOTHING: Final = (Decimal(0), 0)
 _CHARGED: Final = "is_charged AND occurred_at >= :counted_from"
 
 
@@ -118,12 +118,26 @@ async def split_usages(
     found: dict[UUID, Usage] = {}
     for family, members in families.items():
         measure = measures[family[0]]
+        if _is_rolled_up(family, measure.folding):
+            wanted = Buckets(subscription_id, family[0], family[1], measure.folding)
+            parts = await quantities(connection, wanted, period)
+            found |= {charge.id: measure.usage(*parts.get(_bucket(charge), _NOTHING)) for charge in members}
+            continue
         rows = await _rows(connection, subscription_id, family, measure.folding, period)
         for charge in members:
-            bucket = None if charge.scope is None else charge.scope.bucket
-            own = [row for row in rows if row.bucket == (DEFAULT_BUCKET if bucket is None else bucket)]
-            found[charge.id] = _usage(measure, charge, own)
+            found[charge.id] = _usage(measure, charge, [row for row in rows if row.bucket == _bucket(charge)])
     return found
+
+
+def _is_rolled_up(family: _Family, folding: Aggregation) -> bool:
+    """Tell whether rollups hold the parts of a charge: they add up, are no groups, and price no single events."""
+    _, buckets, group_by, eventwise = family
+    return bool(buckets) and not group_by and eventwise is None and folding.additive
+
+
+def _bucket(charge: Charge) -> int:
+    bucket = None if charge.scope is None else charge.scope.bucket
+    return DEFAULT_BUCKET if bucket is None else bucket
 
 
 def _usage(measure: Measure, charge: Charge, rows: Sequence[Row[Any]]) -> Usage:

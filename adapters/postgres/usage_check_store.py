@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres import notification_store
 from adapters.postgres.audit_store import SYSTEM_ACTOR, record
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
+from adapters.postgres.event_scope import filter_bucket, filters_of
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.unique_value_store import KEY_SQL
 from billing.aggregations.unique_count import identity_sql
@@ -30,30 +31,46 @@ _SUBSCRIPTIONS_AT_ONCE: Final = 100
 _FIRST: Final = """
     SELECT (SELECT count(*) FROM compared) AS checked, (SELECT count(*) FROM compared WHERE differs) AS differences,
            c.* FROM (SELECT 1) one LEFT JOIN (
-               SELECT * FROM compared WHERE differs ORDER BY subscription_id, metric_id, day LIMIT :most
+               SELECT * FROM compared WHERE differs ORDER BY subscription_id, metric_id, day, bucket LIMIT :most
            ) c ON true
 """
 
-# One statement, so that events and rollups are of the same instant. Months that were detached cannot be checked.
+# One statement, so that events and rollups are of the same instant. Months that were detached cannot be checked. Days
+# with events that were told apart by filters of before are compared as a whole.
 _COMPARE: Final = text(f"""
-    WITH fresh AS (
-        SELECT subscription_id, metric_id, (occurred_at AT TIME ZONE 'UTC')::date AS day,
-               coalesce(sum(value), 0) AS total, count(*) AS events, max(value) AS largest, min(value) AS smallest
-        FROM events WHERE status = 'counted' AND subscription_id = ANY(:subscriptions)
-        GROUP BY 1, 2, 3
-    ), kept AS (
-        SELECT subscription_id, metric_id, day, value_sum AS total, event_count AS events,
-               value_max AS largest, value_min AS smallest
-        FROM usage_rollups
+    WITH own AS MATERIALIZED (
+        SELECT r.*, r.filters_version = m.filters_version AS is_present
+        FROM usage_rollups r JOIN metrics m ON m.id = r.metric_id
         WHERE subscription_id = ANY(:subscriptions) AND day >= (event_floor() AT TIME ZONE 'UTC')::date
+    ), whole AS MATERIALIZED (
+        SELECT subscription_id, metric_id, day FROM own GROUP BY 1, 2, 3 HAVING NOT bool_and(is_present)
+    ), filters AS MATERIALIZED ({filters_of("m.id IN (SELECT metric_id FROM own)")}), fresh AS (
+        SELECT subscription_id, metric_id, day, CASE WHEN w.day IS NULL THEN bucket ELSE '' END AS bucket,
+               sum(total) AS total, sum(number) AS events, max(largest) AS largest, min(smallest) AS smallest
+        FROM (
+            SELECT subscription_id, metric_id, (occurred_at AT TIME ZONE 'UTC')::date AS day,
+                   {filter_bucket("e")} AS bucket,
+                   coalesce(sum(value), 0) AS total, count(*) AS number, max(value) AS largest, min(value) AS smallest
+            FROM events e WHERE status = 'counted' AND subscription_id = ANY(:subscriptions)
+            GROUP BY 1, 2, 3, 4
+        ) parts LEFT JOIN whole w USING (subscription_id, metric_id, day)
+        GROUP BY 1, 2, 3, 4
+    ), kept AS (
+        SELECT subscription_id, metric_id, day, CASE WHEN w.day IS NULL THEN bucket ELSE '' END AS bucket,
+               sum(value_sum) AS total, sum(event_count) AS events,
+               max(value_max) AS largest, min(value_min) AS smallest
+        FROM own LEFT JOIN whole w USING (subscription_id, metric_id, day)
+        GROUP BY 1, 2, 3, 4
     ), compared AS MATERIALIZED (
         SELECT coalesce(f.subscription_id, k.subscription_id) AS subscription_id,
                coalesce(f.metric_id, k.metric_id) AS metric_id, coalesce(f.day, k.day) AS day,
+               coalesce(f.bucket, k.bucket) AS bucket,
                f.total AS events_total, f.events AS events_count, k.total AS rollup_total, k.events AS rollup_count,
                (f.total, f.events, f.largest, f.smallest) IS DISTINCT FROM (k.total, k.events, k.largest, k.smallest)
                    AS differs
         FROM fresh f FULL JOIN kept k
           ON k.subscription_id = f.subscription_id AND k.metric_id = f.metric_id AND k.day = f.day
+         AND k.bucket = f.bucket
     )
     {_FIRST}
 """)  # noqa: S608 - put together from constants
@@ -86,7 +103,7 @@ _COMPARE_VALUES: Final = text(f"""
             WHERE d.subscription_id = ANY(:subscriptions)
         ) t USING (subscription_id, metric_id, day, previous_day)
     ), compared AS MATERIALIZED (
-        SELECT subscription_id, metric_id, day, bool_or(differs) AS differs, sum(found) AS events_count,
+        SELECT subscription_id, metric_id, day, '' AS bucket, bool_or(differs) AS differs, sum(found) AS events_count,
                sum(kept) AS rollup_count, NULL AS events_total, NULL AS rollup_total
         FROM (
             SELECT * FROM by_value UNION ALL SELECT subscription_id, metric_id, day, 0, 0, differs FROM by_day
@@ -188,6 +205,7 @@ def _detail(row: Row[Any], kind: str) -> dict[str, Any]:
         "subscription_id": shown_id("subscription", row.subscription_id),
         "metric_id": shown_id("metric", row.metric_id),
         "day": row.day.isoformat(),
+        "bucket": row.bucket,
         "events_sum": shown(row.events_total),
         "rollup_sum": shown(row.rollup_total),
         "events_count": int(row.events_count or 0),

@@ -15,7 +15,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
-from adapters.postgres.usage_bucket_store import BEGINNING
+from adapters.postgres.usage_window import BEGINNING
 from billing.aggregations import Aggregation, aggregation, round_quantity
 from billing.charges import Charge
 from billing.period import Period

@@ -7,7 +7,7 @@ other aggregation runs its own SQL over the indexed events.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -17,13 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
 from adapters.postgres.unique_count_store import Values, unique_count
-from adapters.postgres.usage_bucket_store import BEGINNING, Measure, is_split, split_usages
+from adapters.postgres.usage_bucket_store import Measure, is_split, split_usages
+from adapters.postgres.usage_window import BEGINNING, window_of
 from billing.aggregations import AGGREGATIONS, Aggregation, aggregation
 from billing.charges import Charge
 from billing.period import Period
 from billing.usage import NO_USAGE, Usage
-
-_DAY: Final = timedelta(days=1)
 
 _QUANTITY: Final = " ".join(
     ["CASE m.aggregation"]
@@ -60,32 +59,6 @@ _EVENTS_OF_PERIOD: Final = """
     WHERE status = 'counted' AND subscription_id = :subscription AND metric_id = :metric
       AND occurred_at >= :from AND occurred_at < :until
 """
-
-
-@dataclass(frozen=True)
-class Window:
-    """The part of a period that is counted: whole UTC days ``[first_day, end_day)`` and up to two partial days."""
-
-    start: datetime
-    end: datetime
-    first_day: date
-    end_day: date
-    edges: tuple[tuple[datetime, datetime], ...]
-
-
-def window_of(start: datetime, end: datetime) -> Window:
-    """Cut ``[start, end)`` into whole UTC days, which the rollups hold, and the partial days at its edges."""
-    start, end = start.astimezone(UTC), end.astimezone(UTC)
-    head = _midnight(start) if start == _midnight(start) else _midnight(start) + _DAY
-    tail = _midnight(end)
-    if head > tail:
-        return Window(start, end, head.date(), head.date(), ((start, end),) if start < end else ())
-    edges = tuple((a, b) for a, b in ((start, head), (tail, end)) if a < b)
-    return Window(start, end, head.date(), tail.date(), edges)
-
-
-def _midnight(instant: datetime) -> datetime:
-    return instant.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 async def usages(

@@ -121,6 +121,7 @@ class UsageDifference(BaseModel):
     subscription_id: str
     metric_id: str
     day: str = Field(examples=["2026-04-03"])
+    bucket: str = Field("", description="Of a metric with filters, which values: JSON of properties and their values.")
     events_sum: str | None
     rollup_sum: str | None
     events_count: int

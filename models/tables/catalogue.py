@@ -39,6 +39,10 @@ metrics = Table(
     Column("product_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'::uuid[]")),
     # False once aggregation or field changed: what ingestion kept of an unique_count is not used any more.
     Column("values_kept", Boolean, nullable=False, server_default=text("true")),
+    # By which texts of which properties rollups tell events apart: what the metric's filters list. The version grows
+    # with every change of them; rollups say theirs.
+    Column("told_apart", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("filters_version", Integer, nullable=False, server_default=text("0")),
     Column("status", Text, nullable=False, server_default="active"),
     Column("deleted_at", INSTANT),
     created(),

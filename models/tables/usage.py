@@ -1,6 +1,19 @@
 """Raw events by month, their keys, their rollups, and the marks that say which subscriptions have new usage."""
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Date, Index, Numeric, Table, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Index,
+    Integer,
+    Numeric,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from models.tables.base import DECIMAL, INSTANT, metadata, project
@@ -63,6 +76,8 @@ events = Table(
     postgresql_partition_by="RANGE (occurred_at)",
 )
 
+# What the counted events of a UTC day add up to, apart by filter bucket: the rows of a day are parts of it, no event is
+# in two, and together they are the day. Metrics without filters have one row for each day.
 usage_rollups = Table(
     "usage_rollups",
     metadata,
@@ -70,6 +85,12 @@ usage_rollups = Table(
     Column("metric_id", Uuid, primary_key=True),
     # A UTC day
     Column("day", Date, primary_key=True),
+    # By which filters the events were told apart: metrics.filters_version when they were folded. Only rows of the
+    # metric's present version can be priced apart; days with others are folded from their events again.
+    Column("filters_version", Integer, primary_key=True, server_default=text("0")),
+    # Of each of the metric's filters the value, as JSON; what a filter does not list is left out, and '' has nothing
+    # that any of them lists (event_scope.filter_bucket).
+    Column("bucket", Text(collation="C"), primary_key=True, server_default=text("''")),
     project(),
     # Unbounded: the sum of many storable values may need more digits than one of them has.
     Column("value_sum", Numeric, nullable=False, server_default=text("0")),

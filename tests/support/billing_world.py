@@ -121,7 +121,7 @@ class World:
             )
             await connection.execute(
                 row.on_conflict_do_update(
-                    index_elements=["subscription_id", "metric_id", "day"],
+                    constraint=usage_rollups.primary_key,
                     set_={
                         "value_sum": usage_rollups.c.value_sum + row.excluded.value_sum,
                         "event_count": usage_rollups.c.event_count + 1,

@@ -25,6 +25,7 @@ from adapters.postgres.audit_store import SYSTEM_ACTOR
 from adapters.postgres.correction_store import Replacement
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.ingest_events import IngestEvent
+from adapters.postgres.usage_window import window_of
 from billing.aggregations import aggregation
 from billing.period import Period
 from models.identifiers import new_id
@@ -147,7 +148,7 @@ class Story:
         ]
         async with self.meters.database.transaction(self.meters.scope) as connection:
             for period in periods:
-                window = usage_store.window_of(period.start, period.end)
+                window = window_of(period.start, period.end)
                 values = unique_count_store.Values(
                     self.subscription, self.metric, FIELD, window.first_day, window.end_day, window.edges
                 )

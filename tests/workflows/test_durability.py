@@ -87,7 +87,7 @@ async def use(office: Office, state: SubscriptionState, quantity: int, at: datet
         )
         await connection.execute(
             rollup.on_conflict_do_update(
-                index_elements=["subscription_id", "metric_id", "day"],
+                constraint=usage_rollups.primary_key,
                 set_={
                     "value_sum": usage_rollups.c.value_sum + rollup.excluded.value_sum,
                     "event_count": usage_rollups.c.event_count + 1,
