@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, and_, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import unique_value_store
@@ -44,6 +44,7 @@ class EventFilter:
     metric: str | None = None
     subscription: str | None = None
     status: str | None = None
+    key: str | None = None
     start: datetime | None = None
     end: datetime | None = None
 
@@ -84,11 +85,19 @@ async def _conditions(connection: AsyncConnection, project_id: UUID, wanted: Eve
         found.append(or_(counts, and_(events.c.status != COUNTED, or_(column == row.id, sent == ref))))
     if wanted.status is not None:
         found.append(events.c.status == wanted.status)
+    if wanted.key is not None:
+        found.append(events.c.id == _keyed(project_id, wanted.key))
     if wanted.start is not None:
         found.append(events.c.occurred_at >= wanted.start)
     if wanted.end is not None:
         found.append(events.c.occurred_at < wanted.end)
     return found
+
+
+def _keyed(project_id: UUID, key: str) -> ScalarSelect[UUID]:
+    """Select the id of the event that has an idempotency key."""
+    same = event_keys.c.project_id == project_id, event_keys.c.idempotency_key == key
+    return select(event_keys.c.event_id).where(*same).scalar_subquery()
 
 
 async def _subscriptions_of(connection: AsyncConnection, project_id: UUID, customer_id: UUID) -> list[UUID]:
@@ -112,7 +121,7 @@ async def listed(
         "transaction_id": events.c.idempotency_key,
     }
     statement = paged(_read().where(condition), page, events.c.id, orderable)
-    if wanted.customer or wanted.metric or wanted.subscription or wanted.start or wanted.end:
+    if wanted != EventFilter(status=wanted.status):
         total = await connection.scalar(select(func.count()).select_from(events).where(condition))
     else:
         total = await event_counts(connection, project_id, EventKinds(wanted.status))
@@ -122,10 +131,7 @@ async def listed(
 async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
     """Find an event by its shown id, uuid or idempotency key. Raises ``Problem`` 404 ``event_not_found``."""
     own = parse_id(ref)
-    keyed = select(event_keys.c.event_id).where(
-        event_keys.c.project_id == project_id, event_keys.c.idempotency_key == ref
-    )
-    same_key = events.c.id == keyed.scalar_subquery()
+    same_key = events.c.id == _keyed(project_id, ref)
     condition = same_key if own is None else or_(events.c.id == own, same_key)
     statement = _read().where(events.c.project_id == project_id, condition)
     if own is not None:

@@ -125,15 +125,21 @@ async def list_events(
     code: _Text = None,
     metric_key: _Text = None,
     status: Annotated[Literal["counted", "skipped", "voided"] | None, Query()] = None,
+    idempotency_key: Annotated[str | None, Query(max_length=600, description="The event with this key.")] = None,
+    transaction_id: Annotated[str | None, Query(max_length=600, description="A synonym of it.")] = None,
     from_timestamp: _Time = None,
     to_timestamp: _Time = None,
 ) -> Response:
-    """Give the events of the project, the last received first; `to_timestamp` is exclusive."""
+    """Give the events of the project, the last received first; `to_timestamp` is exclusive.
+
+    A key that does not fit into a path, such as one with a slash, finds its event by `idempotency_key`.
+    """
     wanted = EventFilter(
         customer=external_customer_id or customer_id,
         metric=code or metric_key,
         subscription=subscription_id,
         status=status,
+        key=idempotency_key or transaction_id,
         start=from_timestamp,
         end=to_timestamp,
     )
