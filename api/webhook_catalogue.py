@@ -145,6 +145,9 @@ EVENT_TYPES: Final = (
         "A step of its billing could not be done and was set aside.",
         {**_SUBSCRIPTION, "needs_attention": "ValueError: the plan has no price in usd"},
     ),
+    EventType(
+        "subscription.attention_resolved", "What was set aside was taken up again, or skipped by hand.", _SUBSCRIPTION
+    ),
     EventType("usage_alert.triggered", "Usage, spend or a balance reached the line of an alert.", _ALERT),
     EventType("usage_threshold.reached", "Spending reached a threshold; an invoice follows at once.", _THRESHOLD),
     EventType("wallet.created", "It was made.", _changed("wallet", "wal_01jz")),
@@ -164,6 +167,8 @@ EVENT_TYPES: Final = (
     EventType("applied_coupon.deleted", "It was taken away.", _changed("applied_coupon", "acpn_01jz")),
     EventType("webhook_endpoint.disabled", "An endpoint that accepted nothing for days was given up.", _DISABLED),
 )
+
+TYPE_NAMES: Final = tuple(kind.name for kind in EVENT_TYPES)
 
 _HEADERS: Final = {
     "webhook-id": "What `id` says: the same on every attempt and at every endpoint.",

@@ -55,6 +55,7 @@ _WEBHOOKS: Final[dict[LifecycleAction, str]] = {
     "plan_change_requested": "subscription.plan_change_scheduled",
     "plan_changed": "subscription.plan_changed",
     "parked": "subscription.needs_attention",
+    "unparked": "subscription.attention_resolved",
 }
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query, Request, Response
 
-from adapters.postgres import limit_store, reservation_settle_store
+from adapters.postgres import alert_store, limit_store, reservation_settle_store
 from adapters.postgres.database import Connection
 from adapters.postgres.reservation_settle_store import Settle
 from adapters.postgres.reservation_store import Ask
@@ -63,9 +63,9 @@ async def _subscription(connection: Connection, caller: Caller, ref: str) -> Fou
 async def create_limit(
     subscription_id: SubscriptionId, body: LimitBody, caller: CallerDep, database: DatabaseDep
 ) -> Response:
-    """Cap a metric or the spend; 409 if that is capped already, 404 for an unknown metric."""
+    """Cap a metric or the spend; 409 if it is capped or the subscription has ended, 404 for an unknown metric."""
     async with database.transaction(caller.scope) as connection:
-        subscription = await _subscription(connection, caller, subscription_id)
+        subscription = (await alert_store.watched(connection, caller.project_id, subscription_id)).row
         metric = None
         if body.metric_key is not None:
             metric = await required(connection, caller.project_id, METRIC, body.metric_key)

@@ -2,13 +2,24 @@
 
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Any, Final, Literal
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
 from adapters.webhooks.guard import LONGEST_URL
 from api.shapes.fields import AnyCase
+from api.webhook_catalogue import TYPE_NAMES
 from models.identifiers import parse_id
 
 Status = Literal["active", "disabled"]
@@ -16,7 +27,18 @@ DeliveryStatus = Literal["pending", "succeeded", "failed"]
 _Url = Annotated[
     str, StringConstraints(min_length=1, max_length=LONGEST_URL), Field(examples=["https://acme.io/hooks"])
 ]
-_EventType = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9_]+(\.[a-z0-9_]+)+)$", max_length=100)]
+
+
+def _known_type(name: str) -> str:
+    """Refuse a type that nothing is ever told by; a misspelled one would be waited for in vain."""
+    if name == "*" or name in TYPE_NAMES:
+        return name
+    close = get_close_matches(name, TYPE_NAMES, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(f"{name!r} is no type of webhook{meant} GET /openapi.json lists them under webhooks")
+
+
+_EventType = Annotated[str, StringConstraints(max_length=100), AfterValidator(_known_type)]
 _Events = Annotated[
     list[_EventType],
     Field(max_length=100, description="Types to send; every type if it is empty, left out or holds `*`."),
@@ -98,6 +120,12 @@ class ReplayRequest(BaseModel):
         description="`failed`: what failed, tried again by now or not. `all`: what succeeded as well, and what was "
         "said before the endpoint was there.",
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.until is not None and self.until <= self.since:
+            raise ValueError("until must be after since")
+        return self
 
 
 class ReplayResponse(BaseModel):

@@ -22,6 +22,13 @@ async def _standing(client: httpx.AsyncClient, subscription: str) -> list[Any]:
     return [limit[name] for name in ("used", "reserved", "left")]
 
 
+async def test_an_ended_subscription_takes_no_new_cap(client: httpx.AsyncClient) -> None:
+    path = f"/v1/subscriptions/{await _subscribed(client)}"
+    assert (await client.delete(path)).status_code == 204
+    refused = await client.post(f"{path}/limits", json={"metric_key": "api_calls", "cap": 1})
+    assert (refused.status_code, refused.json()["code"]) == (409, "subscription_ended")
+
+
 async def test_a_cap_of_50_calls_as_the_document_tells_it(client: httpx.AsyncClient) -> None:
     subscription = await _subscribed(client)
     reservations = f"/v1/subscriptions/{subscription}/reservations"

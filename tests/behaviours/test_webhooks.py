@@ -183,6 +183,7 @@ async def test_an_endpoint_is_shown_changed_and_deleted_and_its_secret_shown_onc
         {"url": "http://127.0.0.1/" + "a" * 2048},
         {"url": "http://127.0.0.1/", "events": ["invoice created"]},
         {"url": "http://127.0.0.1/", "events": "invoice.created"},
+        {"url": "http://127.0.0.1/", "events": ["invoice.creatd"]},
         {"url": "http://127.0.0.1/", "signature_algo": "jwt"},
         {"url": "http://127.0.0.1/", "status": "sleeping"},
     ],
@@ -276,6 +277,8 @@ async def test_b164_what_an_endpoint_missed_is_sent_again_with_rotated_secrets(c
         assert (refused.status_code, refused.json()["code"]) == (409, "webhook_endpoint_disabled")
         assert (await client.get(f"/v1/webhook_endpoints/hooks/{failed['id']}")).json()["next_retry_at"] is None
         await client.patch(path, json={"status": "active", "url": receiver.url})
+        backwards = {"since": "2026-03-02T00:00:00Z", "until": "2026-03-01T00:00:00Z"}
+        assert (await client.post(f"{path}/replay", json=backwards)).status_code == 422
         rotated = await quickstart.made(client, f"{path}/rotate_secret", {"overlap_hours": 1})
         assert rotated["secret"] not in (endpoint["secret"], None)
         again = await client.post(f"{path}/replay", json={"since": since.isoformat(), "types": ["customer.created"]})

@@ -143,6 +143,11 @@ async def test_a_bill_that_cannot_be_made_is_set_aside_and_everything_else_goes_
         await eventually(lambda: bills(office, state), until=lambda rows: rows == [("period", "paid", 4900)] * 2)
         row = await office.catalogue.row(subscriptions, state.subscription_id)
         assert row.needs_attention is None
+        told = await office.catalogue.rows(outbox, outbox.c.ordering_key == f"subscription:{state.subscription_id}")
+        assert [message.payload["type"].partition(".")[2] for message in told] == [
+            "needs_attention",
+            "attention_resolved",
+        ]
 
 
 async def break_plan(office: Office, *, broken: bool) -> None:
