@@ -59,6 +59,7 @@ _UNREACHABLE: Final = (
     RPCStatusCode.INTERNAL,
 )
 _HEALTH_SECONDS: Final = 2.0
+_PAUSE_SECONDS: Final = 0.05
 
 
 class Commands:
@@ -187,7 +188,7 @@ class Commands:
         """Wait for an answer as long as the settings allow, and say in the API's words why there is none."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await ask()
+                return await _asked_until_taken(ask)
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
             raise _no_answer("No worker answered in time.") from error
         except WorkflowUpdateFailedError as error:
@@ -221,6 +222,21 @@ class Commands:
                 await self._delivery.deliver_now(workflow_id)
         except (RPCError, TimeoutError, RuntimeError, Problem) as error:
             _LOG.warning("the relay will deliver to %s: %s", workflow_id, error)
+
+
+async def _asked_until_taken(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Ask, and ask again when the server drops the question with the workflow task that was to answer it.
+
+    It does so when the task would end the workflow while something else has come for it. A command's request id makes
+    asking again safe.
+    """
+    while True:
+        try:
+            return await ask()
+        except RPCError as error:
+            if error.status != RPCStatusCode.FAILED_PRECONDITION:
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _no_answer(why: str) -> Problem:
