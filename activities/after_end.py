@@ -4,12 +4,12 @@ from datetime import datetime
 
 from temporalio import activity
 
-from activities.closing import bills_or_parks, close
+from activities.closing import billed_once, close
 from activities.lifecycle import scope_of
 from adapters.postgres import clock_store, invoice_follow_store, invoice_store, subscription_store
 from adapters.postgres.database import Database
-from adapters.postgres.invoice_write_store import AlreadyBilled
 from adapters.postgres.rows import AsyncConnection
+from billing.collection import OpenInvoice
 from models.identifiers import request_billing_key
 from models.messages.after_end import BillAfterEnd
 from models.messages.closing import ClosePeriods, InvoiceClosed
@@ -29,15 +29,7 @@ class AfterEndActivities:
         `close_periods`.
         """
         scope = scope_of(message.subscription)
-        with bills_or_parks():
-            try:
-                async with self._database.transaction(scope) as connection:
-                    return await _bill(connection, message)
-            except AlreadyBilled:
-                async with self._database.transaction(scope) as connection:
-                    known = await invoice_store.by_billing_key(connection, _key(message))
-                assert known is not None, "the key that was taken belongs to an invoice"
-                return known
+        return await billed_once(self._database, scope, _key(message), lambda begun: _bill(begun, message))
 
 
 def _key(message: BillAfterEnd) -> str:
@@ -55,7 +47,14 @@ async def _bill(connection: AsyncConnection, message: BillAfterEnd) -> InvoiceCl
     closed = await close(connection, _close_of(message, ended_at=row.ended_at, starts_at=row.starts_at, at=at))
     if closed.invoice_id is not None and closed.status == "issued":
         frozen = at if row.test_clock_id is not None else None
-        await invoice_follow_store.follow(connection, scope_of(message.subscription), closed, at=at, frozen_at=frozen)
+        invoice = OpenInvoice(
+            invoice_id=closed.invoice_id,
+            number=closed.number,
+            total_minor=closed.total_minor,
+            currency=closed.currency,
+            next_attempt_at=at if closed.collect else None,
+        )
+        await invoice_follow_store.follow(connection, scope_of(message.subscription), invoice, frozen_at=frozen)
     return closed
 
 

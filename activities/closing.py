@@ -1,6 +1,6 @@
 """Closing: everything unbilled of a subscription becomes one invoice, in one transaction (C5, C8, design section 4)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -47,19 +47,32 @@ class ClosingActivities:
         type says which, so that the workflow parks the close with it (C10).
         """
         scope = ProjectScope(message.subscription.organization_id, message.subscription.project_id)
-        with bills_or_parks():
-            try:
-                async with self._database.transaction(scope) as connection:
-                    return await close(connection, message)
-            except AlreadyBilled:
-                async with self._database.transaction(scope) as connection:
-                    known = await invoice_store.by_billing_key(connection, message.billing_key)
-                assert known is not None, "the key that was taken belongs to an invoice"
-                return known
+        return await billed_once(self._database, scope, message.billing_key, lambda begun: close(begun, message))
+
+
+async def billed_once(
+    database: Database,
+    scope: ProjectScope,
+    billing_key: str,
+    bill: Callable[[AsyncConnection], Awaitable[InvoiceClosed]],
+) -> InvoiceClosed:
+    """Bill in one transaction, or answer the invoice that another run has written under the key meanwhile (C8).
+
+    What no retry can cure is a non-retryable ApplicationError (C10).
+    """
+    with _bills_or_parks():
+        try:
+            async with database.transaction(scope) as connection:
+                return await bill(connection)
+        except AlreadyBilled:
+            async with database.transaction(scope) as connection:
+                known = await invoice_store.by_billing_key(connection, billing_key)
+            assert known is not None, "the key that was taken belongs to an invoice"
+            return known
 
 
 @contextmanager
-def bills_or_parks() -> Iterator[None]:
+def _bills_or_parks() -> Iterator[None]:
     """Turn what no retry can cure into the ApplicationError that the workflow parks a close with (C10)."""
     try:
         yield

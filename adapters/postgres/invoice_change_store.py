@@ -18,6 +18,7 @@ from adapters.postgres import (
     correction_store,
     credit_store,
     extra_store,
+    invoice_follow_store,
     outbox_store,
     payment_store,
     wallet_move_store,
@@ -28,12 +29,10 @@ from adapters.postgres.invoice_write_store import DRAWN, number_prefix, webhook_
 from billing.collection import OpenInvoice
 from billing.invoice import IllegalTransition, InvoiceEvent, InvoiceStatus, transition
 from models.identifiers import (
-    INVOICE_WORKFLOW,
     invoice_workflow_id,
     shown_id,
     subscription_workflow_id,
 )
-from models.messages.collecting import FollowInvoice
 from models.messages.subscription import InvoiceStatusChanged
 from models.problems import conflict
 from models.tables import customers, invoice_lines, invoices
@@ -127,31 +126,15 @@ async def _follow(
 ) -> str:
     """Have a workflow of its own care for an issued invoice that has no subscription."""
     at: datetime = row.customer_now
-    workflow_id = invoice_workflow_id(row.id)
-    message = FollowInvoice(
-        organization_id=scope.organization_id,
-        project_id=scope.project_id,
-        invoice=OpenInvoice(
-            invoice_id=row.id,
-            number=number,
-            total_minor=row.total_minor,
-            currency=row.currency,
-            next_attempt_at=at if collect else None,
-        ),
-        frozen_at=at if row.test_clock_id is not None else None,
+    invoice = OpenInvoice(
+        invoice_id=row.id,
+        number=number,
+        total_minor=row.total_minor,
+        currency=row.currency,
+        next_attempt_at=at if collect else None,
     )
-    await outbox_store.enqueue(
-        connection,
-        project_id=scope.project_id,
-        topic=outbox_store.WORKFLOW_START,
-        ordering_key=workflow_id,
-        payload={
-            "workflow": INVOICE_WORKFLOW,
-            "workflow_id": workflow_id,
-            "message": message.model_dump(mode="json"),
-        },
-    )
-    return workflow_id
+    frozen_at = at if row.test_clock_id is not None else None
+    return await invoice_follow_store.follow(connection, scope, invoice, frozen_at=frozen_at)
 
 
 async def notify(connection: AsyncConnection, scope: ProjectScope, row: Row[Any], status: str) -> str:
@@ -167,16 +150,12 @@ async def notify(connection: AsyncConnection, scope: ProjectScope, row: Row[Any]
         )
         return subscription_workflow_id(scope.project_id, row.subscription_id)
     workflow_id = invoice_workflow_id(row.id)
-    await outbox_store.enqueue(
+    await outbox_store.enqueue_signal(
         connection,
         project_id=scope.project_id,
-        topic=outbox_store.WORKFLOW_SIGNAL,
-        ordering_key=workflow_id,
-        payload={
-            "workflow_id": workflow_id,
-            "signal": INVOICE_STATUS_CHANGED,
-            "message": message.model_dump(mode="json"),
-        },
+        workflow_id=workflow_id,
+        signal=INVOICE_STATUS_CHANGED,
+        message=message,
     )
     return workflow_id
 

@@ -8,46 +8,23 @@ from adapters.postgres import outbox_store
 from adapters.postgres.database import ProjectScope
 from billing.collection import OpenInvoice
 from models.identifiers import INVOICE_WORKFLOW, invoice_workflow_id
-from models.messages.closing import InvoiceClosed
 from models.messages.collecting import FollowInvoice
 
 
 async def follow(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    closed: InvoiceClosed,
-    *,
-    at: datetime,
-    frozen_at: datetime | None,
+    connection: AsyncConnection, scope: ProjectScope, invoice: OpenInvoice, *, frozen_at: datetime | None
 ) -> str:
-    """Write the row that starts the workflow of an issued invoice; answers the workflow's id.
+    """Have a workflow of its own care for an issued invoice; answers the workflow's id.
 
-    `at` is the customer's now, when its first attempt is due if it is collected by itself; `frozen_at` that of the
-    customer's test clock.
+    `frozen_at` is the time of the customer's test clock; None means the wall clock.
     """
-    assert closed.invoice_id is not None, "only an invoice can be followed"
-    workflow_id = invoice_workflow_id(closed.invoice_id)
     message = FollowInvoice(
-        organization_id=scope.organization_id,
-        project_id=scope.project_id,
-        invoice=OpenInvoice(
-            invoice_id=closed.invoice_id,
-            number=closed.number,
-            total_minor=closed.total_minor,
-            currency=closed.currency,
-            next_attempt_at=at if closed.collect else None,
-        ),
-        frozen_at=frozen_at,
+        organization_id=scope.organization_id, project_id=scope.project_id, invoice=invoice, frozen_at=frozen_at
     )
-    await outbox_store.enqueue(
+    return await outbox_store.enqueue_start(
         connection,
         project_id=scope.project_id,
-        topic=outbox_store.WORKFLOW_START,
-        ordering_key=workflow_id,
-        payload={
-            "workflow": INVOICE_WORKFLOW,
-            "workflow_id": workflow_id,
-            "message": message.model_dump(mode="json"),
-        },
+        workflow=INVOICE_WORKFLOW,
+        workflow_id=invoice_workflow_id(invoice.invoice_id),
+        message=message,
     )
-    return workflow_id

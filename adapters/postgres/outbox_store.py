@@ -40,31 +40,24 @@ async def enqueue(
     return int((await connection.execute(_ENQUEUE, values)).scalar_one())
 
 
-async def enqueue_subscription_start(connection: AsyncConnection, state: SubscriptionState) -> str:
-    """Write the row that starts a new subscription's workflow, beside the subscription's own row.
-
-    ``state`` is ``billing.lifecycle.created(...)``; answers the workflow's id, for ``Commands.start_subscription``.
-    """
-    workflow_id = subscription_workflow_id(state.project_id, state.subscription_id)
+async def enqueue_start(
+    connection: AsyncConnection, *, project_id: UUID, workflow: str, workflow_id: str, message: Message
+) -> str:
+    """Write the row that starts a workflow by its registered name; answers the workflow's id."""
     await enqueue(
         connection,
-        project_id=state.project_id,
+        project_id=project_id,
         topic=WORKFLOW_START,
         ordering_key=workflow_id,
-        payload={
-            "workflow": SUBSCRIPTION_WORKFLOW,
-            "workflow_id": workflow_id,
-            "message": SubscriptionStart(state=state).model_dump(mode="json"),
-        },
+        payload={"workflow": workflow, "workflow_id": workflow_id, "message": message.model_dump(mode="json")},
     )
     return workflow_id
 
 
-async def enqueue_subscription_signal(
-    connection: AsyncConnection, *, project_id: UUID, subscription_id: UUID, signal: str, message: Message
+async def enqueue_signal(
+    connection: AsyncConnection, *, project_id: UUID, workflow_id: str, signal: str, message: Message
 ) -> None:
-    """Write the row that signals a subscription's workflow, in the transaction of the fact it tells."""
-    workflow_id = subscription_workflow_id(project_id, subscription_id)
+    """Write the row that signals a workflow."""
     await enqueue(
         connection,
         project_id=project_id,
@@ -72,3 +65,25 @@ async def enqueue_subscription_signal(
         ordering_key=workflow_id,
         payload={"workflow_id": workflow_id, "signal": signal, "message": message.model_dump(mode="json")},
     )
+
+
+async def enqueue_subscription_start(connection: AsyncConnection, state: SubscriptionState) -> str:
+    """Write the row that starts a new subscription's workflow, beside the subscription's own row.
+
+    ``state`` is ``billing.lifecycle.created(...)``; answers the workflow's id, for ``Commands.start_subscription``.
+    """
+    return await enqueue_start(
+        connection,
+        project_id=state.project_id,
+        workflow=SUBSCRIPTION_WORKFLOW,
+        workflow_id=subscription_workflow_id(state.project_id, state.subscription_id),
+        message=SubscriptionStart(state=state),
+    )
+
+
+async def enqueue_subscription_signal(
+    connection: AsyncConnection, *, project_id: UUID, subscription_id: UUID, signal: str, message: Message
+) -> None:
+    """Write the row that signals a subscription's workflow, in the transaction of the fact it tells."""
+    workflow_id = subscription_workflow_id(project_id, subscription_id)
+    await enqueue_signal(connection, project_id=project_id, workflow_id=workflow_id, signal=signal, message=message)

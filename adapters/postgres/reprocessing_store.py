@@ -50,16 +50,12 @@ async def begin(connection: AsyncConnection, scope: ProjectScope, actor: Actor, 
     await connection.execute(insert(event_reprocessings).values(values))
     workflow_id = reprocess_workflow_id(scope.project_id, identity)
     message = Reprocess(organization_id=scope.organization_id, project_id=scope.project_id, reprocessing_id=identity)
-    await outbox_store.enqueue(
+    await outbox_store.enqueue_start(
         connection,
         project_id=scope.project_id,
-        topic=outbox_store.WORKFLOW_START,
-        ordering_key=workflow_id,
-        payload={
-            "workflow": REPROCESS_WORKFLOW,
-            "workflow_id": workflow_id,
-            "message": message.model_dump(mode="json"),
-        },
+        workflow=REPROCESS_WORKFLOW,
+        workflow_id=workflow_id,
+        message=message,
     )
     await record(
         connection,

@@ -250,32 +250,22 @@ async def _start_workflow(connection: AsyncConnection, delivery: DueDelivery, st
         message_type=delivery.message_type,
         standing=standing,
     )
-    workflow_id = webhook_workflow_id(delivery.id)
-    await outbox_store.enqueue(
+    await outbox_store.enqueue_start(
         connection,
         project_id=delivery.project_id,
-        topic=outbox_store.WORKFLOW_START,
-        ordering_key=workflow_id,
-        payload={
-            "workflow": WEBHOOK_WORKFLOW,
-            "workflow_id": workflow_id,
-            "message": message.model_dump(mode="json"),
-        },
+        workflow=WEBHOOK_WORKFLOW,
+        workflow_id=webhook_workflow_id(delivery.id),
+        message=message,
     )
 
 
 async def _tell_settled(connection: AsyncConnection, delivery: DueDelivery, standing: WebhookStanding) -> None:
-    workflow_id = webhook_workflow_id(delivery.id)
-    await outbox_store.enqueue(
+    await outbox_store.enqueue_signal(
         connection,
         project_id=delivery.project_id,
-        topic=outbox_store.WORKFLOW_SIGNAL,
-        ordering_key=workflow_id,
-        payload={
-            "workflow_id": workflow_id,
-            "signal": "standing_changed",
-            "message": standing.model_dump(mode="json"),
-        },
+        workflow_id=webhook_workflow_id(delivery.id),
+        signal="standing_changed",
+        message=standing,
     )
 
 
