@@ -31,7 +31,14 @@ MOST_SKIPPED: Final = 100_000
 _MOST_LATER: Final = 20_000
 _ATTRIBUTABLE: Final = ("sum", "count", "custom")
 
-_PAGE: Final = """
+_WANTED_ENTRIES: Final = """
+      (%(type)s::text IS NULL OR %(type)s = CASE WHEN a.action LIKE 'charge%%' OR a.action = 'paid'
+                                            THEN 'charge' ELSE 'rating' END)
+      AND (%(subscription)s::uuid IS NULL OR EXISTS (
+          SELECT FROM invoices i WHERE i.id = a.resource_id AND i.subscription_id = %(subscription)s))
+"""
+
+_PAGE: Final = f"""
 WITH event_page AS (
     SELECT e.id, 'event' AS type, e.received_at AS at FROM events e
     LEFT JOIN metrics m ON m.id = e.metric_id
@@ -44,14 +51,12 @@ WITH event_page AS (
     SELECT a.id, CASE WHEN a.action LIKE 'charge%%' OR a.action = 'paid' THEN 'charge' ELSE 'rating' END AS type,
            a.recorded_at AS at
     FROM audit_log a
-    WHERE a.project_id = %(project)s AND a.resource_type = 'invoice' AND %(with_entries)s
-      AND (%(type)s::text IS NULL OR %(type)s = CASE WHEN a.action LIKE 'charge%%' OR a.action = 'paid'
-                                                THEN 'charge' ELSE 'rating' END)
+    WHERE a.project_id = %(project)s AND a.resource_type = 'invoice' AND %(with_entries)s AND {_WANTED_ENTRIES}
     ORDER BY a.sequence DESC LIMIT %(most)s
 )
 SELECT id, type FROM (SELECT * FROM event_page UNION ALL SELECT * FROM entry_page) both_pages
 ORDER BY at DESC, id DESC OFFSET %(skip)s LIMIT %(limit)s
-"""
+"""  # noqa: S608
 
 _EVENTS: Final = """
     SELECT e.*, m.key AS metric_key, m.aggregation, s.external_id
@@ -60,8 +65,8 @@ _EVENTS: Final = """
 """
 
 _ENTRIES: Final = """
-    SELECT a.*, i.subscription_id, i.total_minor, i.currency, i.number
-    FROM audit_log a LEFT JOIN invoices i ON i.id = a.resource_id
+    SELECT a.*, i.subscription_id, i.total_minor, i.currency, i.number, c.code AS customer_code
+    FROM audit_log a LEFT JOIN invoices i ON i.id = a.resource_id LEFT JOIN customers c ON c.id = i.customer_id
     WHERE a.project_id = %(project)s AND a.id = ANY(%(ids)s)
 """
 
@@ -86,7 +91,7 @@ class ActivityFilter:
     @property
     def only_events(self) -> bool:
         """Whether something is asked for that only events have."""
-        return self.status is not None or self.metric is not None or self.subscription_id is not None
+        return self.status is not None or self.metric is not None
 
 
 @dataclass(frozen=True)
@@ -136,12 +141,10 @@ async def recent(
     ]
 
 
-_COUNT_ENTRIES: Final = """
+_COUNT_ENTRIES: Final = f"""
     SELECT count(*) FROM audit_log a
-    WHERE a.project_id = %(project)s AND a.resource_type = 'invoice'
-      AND (%(type)s::text IS NULL OR %(type)s = CASE WHEN a.action LIKE 'charge%%' OR a.action = 'paid'
-                                                THEN 'charge' ELSE 'rating' END)
-"""
+    WHERE a.project_id = %(project)s AND a.resource_type = 'invoice' AND {_WANTED_ENTRIES}
+"""  # noqa: S608
 
 
 async def counted(connection: AsyncConnection, project_id: UUID, wanted: ActivityFilter) -> int:
@@ -155,7 +158,8 @@ async def counted(connection: AsyncConnection, project_id: UUID, wanted: Activit
         )
     if wanted.type in (None, "rating", "charge") and not wanted.only_events:
         raw = await driver(connection)
-        row = await (await raw.execute(_COUNT_ENTRIES, {"project": project_id, "type": wanted.type})).fetchone()
+        names = {"project": project_id, "type": wanted.type, "subscription": wanted.subscription_id}
+        row = await (await raw.execute(_COUNT_ENTRIES, names)).fetchone()
         total += 0 if row is None else int(row[0])
     return total
 

@@ -188,7 +188,7 @@ def _invoice_entry(row: Mapping[str, Any]) -> dict[str, Any]:
         "status": row["action"],
         "title": row["title"] or f"Invoice {row['action'].replace('_', ' ')}",
         "subscription_id": None if row["subscription_id"] is None else shown_id("subscription", row["subscription_id"]),
-        "customer_id": None,
+        "customer_id": row["customer_code"],
         "meter_id": None,
         "metric_key": None,
         "quantity": None,

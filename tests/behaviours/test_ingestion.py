@@ -244,6 +244,10 @@ async def test_b71_activity_shows_quantity_and_rated_amount(client: httpx.AsyncC
     kinds = (await client.get("/api/v1/activity")).json()
     assert {"event", "rating"} <= {each["type"] for each in kinds}
     assert invoice["id"] in {each["invoice_id"] for each in kinds}
+    rated = next(each for each in kinds if each["type"] == "rating")
+    assert rated["customer_id"] == "cust_acme"
+    own = await client.get("/v1/activity", params={"subscription_id": rated["subscription_id"]})
+    assert (own.json(), own.headers["X-Total-Count"]) == (kinds, str(len(kinds)))
     await made(client, f"/v1/invoices/{invoice['id']}/charge", {})
     (charge,) = (await client.get("/api/v1/activity", params={"type": "charge"})).json()
     assert (charge["invoice_id"], charge["amount"]) == (invoice["id"], 64)
