@@ -5,7 +5,6 @@ one of them leads. SIGTERM and SIGINT let running steps finish first.
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -29,6 +28,7 @@ from activities.lifecycle import LifecycleActivities
 from activities.upkeep import UpkeepActivities
 from activities.webhooks import AT_ONCE as WEBHOOKS_AT_ONCE
 from activities.webhooks import WebhookActivities
+from adapters.collector import spare_the_collector
 from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
 from adapters.temporal import client as temporal
@@ -60,7 +60,6 @@ _LONGEST_PAUSE_SECONDS: Final = 10.0
 #: look at what is due and the one writer of outcomes. Pruning, once an hour, may wait for one.
 _RELAY_CONNECTIONS: Final = 5
 _TASKS_PER_PROCESSOR: Final = 8
-#: Allocations between looks at the youngest objects, then how many of these between looks at the older and the oldest.
 _COLLECTOR_THRESHOLDS: Final = (20_000, 20, 50)
 _T = TypeVar("_T")
 
@@ -132,7 +131,7 @@ async def main(configuration: Settings) -> None:
 
 async def _work(client: Client, database: Database, configuration: Settings, stopping: asyncio.Event) -> None:
     async with build_worker(client, database, configuration):
-        spare_the_collector()
+        spare_the_collector(_COLLECTOR_THRESHOLDS)
         relay = asyncio.create_task(Relay(client, database, configuration).run())
         await ensure_schedules(client, configuration.temporal_task_queue)
         _LOG.info("worker polls %s at %s", configuration.temporal_task_queue, configuration.temporal_address)
@@ -141,16 +140,6 @@ async def _work(client: Client, database: Database, configuration: Settings, sto
         relay.cancel()
         # What it was delivering is delivered again by the next leader, so nobody has to wait for it longer.
         await asyncio.wait({relay}, timeout=_GRACE.total_seconds())
-
-
-def spare_the_collector() -> None:
-    """Keep what was loaded out of the collector's sight, and let it look at the rest less often.
-
-    A worker holds thousands of workflows in memory, and the collector would go through all of them again and again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
 async def _connected(database: Database, configuration: Settings, runtime: Any) -> Client:

@@ -5,7 +5,6 @@ Run it with ``uvicorn api.main:create_app --factory``.
 
 import asyncio
 import contextlib
-import gc
 import logging
 from collections.abc import AsyncIterator
 
@@ -13,6 +12,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from adapters.collector import spare_the_collector
 from adapters.payments.registry import payment_providers
 from adapters.postgres import idempotency_store, reservation_settle_store
 from adapters.postgres.database import SYSTEM, Database
@@ -48,7 +48,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     app.state.commands = await Commands.connect(database, configuration)
     cleaning = asyncio.create_task(_forget_old_answers(database))
-    _spare_the_collector()
+    spare_the_collector(_COLLECTOR_THRESHOLDS)
     try:
         yield
     finally:
@@ -56,17 +56,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await cleaning
         await database.close()
-
-
-def _spare_the_collector() -> None:
-    """Take what lives as long as the process out of the garbage collector's sight, once.
-
-    Walking routes, schemas and modules again and again cost a quarter of the time of a busy ingesting process.
-    """
-    if gc.get_freeze_count() == 0:
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
 async def _forget_old_answers(database: Database) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.audit_store import Actor, record
 from adapters.postgres.changing import Resource, note
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import Kind
 from models.identifiers import new_id, shown_id
 from models.problems import conflict
@@ -50,9 +50,7 @@ async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
 async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of the project's add-ons, newest first, and their number."""
     wanted = [add_ons.c.project_id == project_id, _LIVING]
-    total = await connection.scalar(select(func.count()).select_from(add_ons).where(*wanted))
-    statement = paged(select(add_ons).where(*wanted), page, add_ons.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, add_ons, page, *wanted, orderable=ORDERABLE)
 
 
 async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
@@ -129,10 +127,8 @@ async def applications_of(connection: AsyncConnection, add_on_id: UUID, page: Pa
 async def _applications(
     connection: AsyncConnection, wanted: ColumnElement[bool], page: Page
 ) -> tuple[Sequence[Row[Any]], int]:
-    total = await connection.scalar(select(func.count()).select_from(applied_add_ons).where(wanted))
     orderable = {"amount_cents": applied_add_ons.c.amount_cents}
-    statement = paged(_applied().where(wanted), page, applied_add_ons.c.id, orderable)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, applied_add_ons, page, wanted, rows=_applied(), orderable=orderable)
 
 
 async def application_counts(connection: AsyncConnection, project_id: UUID) -> dict[str, int]:

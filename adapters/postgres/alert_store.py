@@ -15,7 +15,7 @@ from adapters.postgres import alert_signal_store, clock_store, usage_report_stor
 from adapters.postgres.alert_measure_store import measure
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import SUBSCRIPTION, required
 from adapters.postgres.rows import AsyncConnection, Row
 from billing.alerts import MOST_ALERTS
@@ -134,9 +134,7 @@ async def listed(
     wanted: list[ColumnElement[bool]] = [usage_alerts.c.project_id == project_id, usage_alerts.c.deleted_at.is_(None)]
     if subscription_id is not None:
         wanted.append(usage_alerts.c.subscription_id == subscription_id)
-    total = await connection.scalar(select(func.count()).select_from(usage_alerts).where(*wanted))
-    statement = paged(_viewed().where(*wanted), page, usage_alerts.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, usage_alerts, page, *wanted, rows=_viewed(), orderable=ORDERABLE)
 
 
 async def change(
@@ -165,9 +163,7 @@ async def remove(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
 async def triggers(connection: AsyncConnection, alert_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of an alert's triggers, newest first, and their number; the values are those at firing (B147)."""
     of_alert = usage_alert_triggers.c.usage_alert_id == alert_id
-    total = await connection.scalar(select(func.count()).select_from(usage_alert_triggers).where(of_alert))
-    statement = paged(select(usage_alert_triggers).where(of_alert), page, usage_alert_triggers.c.id)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, usage_alert_triggers, page, of_alert)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, insert, select
+from sqlalchemy import ColumnElement, Row, func, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import change_webhooks
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from billing.numbers import plain
 from models.identifiers import new_id
 from models.tables import audit_log
@@ -189,7 +189,5 @@ class AuditFilter:
 async def entries(connection: AsyncConnection, wanted: AuditFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of the matching entries that the transaction's scope may see, newest first, and their number."""
     conditions = wanted.conditions()
-    total = await connection.scalar(select(func.count()).select_from(audit_log).where(*conditions))
     orderable = {"resource_type": audit_log.c.resource_type, "action": audit_log.c.action}
-    statement = paged(select(audit_log).where(*conditions), page, audit_log.c.id, orderable)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, audit_log, page, *conditions, orderable=orderable)

@@ -9,15 +9,17 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.audit_store import Actor, changes_between, record
+from adapters.postgres.audit_store import Actor, changes_between
+from adapters.postgres.changing import Resource, note
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.failures import violated_constraint
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import BILLING_ENTITY, required
 from models.identifiers import new_id, shown_id
 from models.problems import Problem, conflict, invalid, not_found
 from models.tables import billing_entities, customers, invoices
 
+RESOURCE: Final = Resource(billing_entities, "billing_entity", "Billing entity")
 ORDERABLE: Final = {
     "name": billing_entities.c.name,
     "code": billing_entities.c.code,
@@ -47,7 +49,7 @@ async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
     if row is None:
         raise conflict("billing_entity_exists", f"This project has a billing entity {values['code']!r} already.")
     await _refuse_taken_numbers(connection, row)
-    await _note(connection, scope, actor, row, "created")
+    await note(connection, scope, actor, RESOURCE, row=row, action="created")
     return row
 
 
@@ -78,9 +80,7 @@ async def _refuse_taken_numbers(connection: AsyncConnection, row: Row[Any]) -> N
 async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of the project's billing entities, newest first, and their number."""
     wanted = [billing_entities.c.project_id == project_id, _LIVING]
-    total = await connection.scalar(select(func.count()).select_from(billing_entities).where(*wanted))
-    statement = paged(select(billing_entities).where(*wanted), page, billing_entities.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, billing_entities, page, *wanted, orderable=ORDERABLE)
 
 
 async def customer_counts(connection: AsyncConnection, project_id: UUID) -> dict[str, int]:
@@ -95,18 +95,6 @@ async def customer_counts(connection: AsyncConnection, project_id: UUID) -> dict
     )
     rows = (await connection.execute(statement)).all()
     return {shown_id("billing_entity", entity): int(number) for entity, number in rows}
-
-
-async def locked(connection: AsyncConnection, row: Row[Any]) -> Row[Any]:
-    """Read a billing entity again and keep others from changing, choosing or numbering with it.
-
-    Raises `Problem` 404 if it was deleted meanwhile.
-    """
-    statement = select(billing_entities).where(billing_entities.c.id == row.id, _LIVING).with_for_update()
-    found = (await connection.execute(statement)).one_or_none()
-    if found is None:
-        raise not_found("billing_entity", row.code)
-    return found
 
 
 async def named(connection: AsyncConnection, project_id: UUID, refs: Mapping[str, str | None]) -> UUID | None:
@@ -168,7 +156,7 @@ async def change(
         raise _taken(error) from error
     if changes.keys() & {"invoice_prefix", "next_invoice_number"}:
         await _refuse_taken_numbers(connection, changed)
-    await _note(connection, scope, actor, row, "updated", changes=changes)
+    await note(connection, scope, actor, RESOURCE, row=row, action="updated", changes=changes)
     return changed
 
 
@@ -187,25 +175,4 @@ async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
         )
     hidden = update(billing_entities).where(billing_entities.c.id == row.id).values(deleted_at=func.clock_timestamp())
     await connection.execute(hidden)
-    await _note(connection, scope, actor, row, "deleted")
-
-
-async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
-    row: Row[Any],
-    action: str,
-    *,
-    changes: Mapping[str, Any] | None = None,
-) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
-        resource_type="billing_entity",
-        resource_id=row.id,
-        action=action,
-        title=f"Billing entity {row.code} {action}",
-        changes=changes,
-    )
+    await note(connection, scope, actor, RESOURCE, row=row, action="deleted")

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.audit_store import Actor, record
 from adapters.postgres.changing import Resource, note
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import Kind
 from billing.discounts import uses_of
 from models.identifiers import new_id, parse_id
@@ -89,9 +89,7 @@ async def listed(
     wanted = [coupons.c.project_id == project_id]
     if status is not None:
         wanted.append(coupons.c.status == status)
-    total = await connection.scalar(select(func.count()).select_from(coupons).where(*wanted))
-    statement = paged(select(coupons).where(*wanted), page, coupons.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, coupons, page, *wanted, orderable=ORDERABLE)
 
 
 @dataclass(frozen=True)
@@ -170,11 +168,14 @@ async def view_applied(connection: AsyncConnection, project_id: UUID, ref: str) 
 async def applied_to(connection: AsyncConnection, customer_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of a customer's applications, newest first, and their number; terminated ones included."""
     wanted = applied_coupons.c.customer_id == customer_id
-    total = await connection.scalar(select(func.count()).select_from(applied_coupons).where(wanted))
-    statement = paged(
-        _applied().where(wanted), page, applied_coupons.c.id, {"updated_at": applied_coupons.c.updated_at}
+    return await page_of(
+        connection,
+        applied_coupons,
+        page,
+        wanted,
+        rows=_applied(),
+        orderable={"updated_at": applied_coupons.c.updated_at},
     )
-    return (await connection.execute(statement)).all(), int(total or 0)
 
 
 async def remove(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:

@@ -15,7 +15,7 @@ from adapters.postgres import billing_entity_store
 from adapters.postgres.audit_store import SYSTEM_ACTOR, Actor
 from adapters.postgres.changing import Resource, note
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from billing.money import to_major
 from billing.numbers import exact
 from models.identifiers import new_id, parse_id, shown_id
@@ -118,9 +118,7 @@ async def listed(
         customers.c.is_organization.is_(False),
     ]
     wanted += [FILTERS[name] == value for name, value in conditions.items()]
-    total = await connection.scalar(select(func.count()).select_from(customers).where(*wanted))
-    statement = paged(select(customers).where(*wanted), page, customers.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, customers, page, *wanted, orderable=ORDERABLE)
 
 
 async def by_id(connection: AsyncConnection, customer_id: UUID) -> Row[Any] | None:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.changing import Resource, note
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from billing.entitlements import FeatureType
 from models.identifiers import new_id, shown_id
 from models.problems import conflict, not_found
@@ -88,9 +88,7 @@ async def listed(
     """Give one part of the project's features, newest first, and their number; `conditions` are equalities."""
     wanted: list[ColumnElement[bool]] = [features.c.project_id == project_id, _LIVING]
     wanted += [features.c[column] == value for column, value in conditions.items()]
-    total = await connection.scalar(select(func.count()).select_from(features).where(*wanted))
-    statement = paged(select(features).where(*wanted), page, features.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, features, page, *wanted, orderable=ORDERABLE)
 
 
 async def plan_counts(connection: AsyncConnection, project_id: UUID) -> dict[str, int]:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.audit_store import Actor, record
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of, paged
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
 from models.tables import (
@@ -58,9 +58,7 @@ def _taken(provider: str) -> Exception:
 
 async def listing(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of the project's integrations, newest first, and their number."""
-    total = await connection.scalar(select(func.count()).select_from(integrations).where(_alive))
-    statement = paged(select(integrations).where(_alive), page, integrations.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, integrations, page, _alive, orderable=ORDERABLE)
 
 
 async def get(connection: AsyncConnection, reference: str, *, lock: bool = False) -> Row[Any]:
@@ -165,9 +163,7 @@ async def _listed(
 ) -> tuple[Sequence[Row[Any]], int]:
     wanted = [table.c.integration_id == integration_id]
     wanted += [table.c[name] == value for name, value in (fields or {}).items()]
-    total = await connection.scalar(select(func.count()).select_from(table).where(*wanted))
-    statement = paged(select(table).where(*wanted), page, table.c.id)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, table, page, *wanted)
 
 
 async def note_sync(connection: AsyncConnection, scope: ProjectScope, values: Mapping[str, Any]) -> Row[Any]:

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of, paged
 from adapters.postgres.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from models.identifiers import parse_id
 from models.messages.closing import InvoiceClosed
@@ -118,9 +118,7 @@ async def listed(
 ) -> tuple[Sequence[Row[Any]], int]:
     """List invoices, newest first or as the page asks, and count all that the filter matches."""
     conditions = [invoices.c.project_id == project_id, *wanted.conditions()]
-    total = await connection.scalar(select(func.count()).select_from(invoices).where(*conditions))
-    statement = paged(_viewed().where(*conditions), page, invoices.c.id, _ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, invoices, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
 
 
 async def lines_of(connection: AsyncConnection, invoice_ids: Sequence[UUID]) -> Mapping[UUID, list[Row[Any]]]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.organization_store import named
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id
 from models.problems import not_found
 from models.tables import api_keys, organizations, projects
@@ -159,10 +159,8 @@ async def listing(
     conditions = [api_keys.c.organization_id == organization_id, _not_revoked]
     if within:
         conditions += [api_keys.c.project_ids.contained_by(list(within)), func.cardinality(api_keys.c.project_ids) > 0]
-    total = await connection.scalar(select(func.count()).select_from(api_keys).where(*conditions))
     orderable = {"name": api_keys.c.name, "last_used_at": api_keys.c.last_used_at}
-    statement = paged(select(api_keys).where(*conditions), page, api_keys.c.id, orderable)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, api_keys, page, *conditions, orderable=orderable)
 
 
 async def revoke(connection: AsyncConnection, key_id: UUID, *, after_seconds: int = 0) -> None:

@@ -13,7 +13,7 @@ from adapters.postgres import audit_store, limit_standing
 from adapters.postgres.audit_store import Actor, changes_between
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.limit_standing import Counter, Limit
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
 from models.tables import metrics, usage_limits
@@ -68,9 +68,7 @@ async def _one(connection: AsyncConnection, subscription_id: UUID, ref: str, sta
 async def listed(connection: AsyncConnection, subscription_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """List a subscription's limits, newest first, and count them."""
     mine = _table.subscription_id == subscription_id
-    total = await connection.scalar(select(func.count()).select_from(usage_limits).where(mine))
-    rows = await connection.execute(paged(_viewed().where(mine), page, _table.id, {"cap": _table.cap}))
-    return rows.all(), int(total or 0)
+    return await page_of(connection, usage_limits, page, mine, rows=_viewed(), orderable={"cap": _table.cap})
 
 
 async def standings(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> dict[UUID, tuple[Limit, Counter]]:

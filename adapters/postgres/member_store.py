@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import organization_store
 from adapters.postgres.audit_store import Actor, record_for_organization
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id
 from models.problems import conflict
 from models.tables import members
@@ -83,10 +83,8 @@ def _of(organization_id: UUID) -> list[ColumnElement[bool]]:
 async def listing(connection: AsyncConnection, organization_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of the organization's members and invitations, newest first, and their number."""
     wanted = _of(organization_id)
-    total = await connection.scalar(select(func.count()).select_from(members).where(*wanted))
     orderable = {"email": members.c.email, "role": members.c.role, "status": members.c.status}
-    statement = paged(select(members).where(*wanted), page, members.c.id, orderable)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, members, page, *wanted, orderable=orderable)
 
 
 async def _note(connection: AsyncConnection, actor: Actor, row: Row[Any], action: str) -> None:

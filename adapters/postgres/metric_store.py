@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.event_scope import told_apart
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from billing.aggregating import text_of
 from models.identifiers import new_id, parse_id, shown_id
 from models.problems import conflict, not_found
@@ -60,9 +60,7 @@ async def listed(
     """Give one part of the project's metrics, newest first, and their number; `conditions` are equalities."""
     wanted: list[ColumnElement[bool]] = [metrics.c.project_id == project_id, metrics.c.deleted_at.is_(None)]
     wanted += [metrics.c[column] == value for column, value in conditions.items()]
-    total = await connection.scalar(select(func.count()).select_from(metrics).where(*wanted))
-    statement = paged(select(metrics).where(*wanted), page, metrics.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, metrics, page, *wanted, orderable=ORDERABLE)
 
 
 async def locked(connection: AsyncConnection, row: Row[Any]) -> Row[Any]:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id, parse_id
 from models.problems import not_found
 from models.tables import notifications
@@ -81,9 +81,7 @@ async def listing(
 ) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of the project's notifications, newest first, and their number."""
     conditions = wanted.conditions()
-    total = await connection.scalar(select(func.count()).select_from(notifications).where(*conditions))
-    statement = paged(select(notifications).where(*conditions), page, notifications.c.id, _ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, notifications, page, *conditions, orderable=_ORDERABLE)
 
 
 async def unread_count(connection: AsyncConnection) -> int:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres import customer_store
 from adapters.postgres.audit_store import Actor, changes_between, record_for_organization
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id
 from models.problems import conflict, not_found
 from models.tables import api_keys, organizations, projects
@@ -81,10 +81,8 @@ def _locked(statement: Select[Any], lock: bool) -> Select[Any]:
 async def listing(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of the organizations that the transaction's scope may see, newest first, and their number."""
     alive = organizations.c.deleted_at.is_(None)
-    total = await connection.scalar(select(func.count()).select_from(organizations).where(alive))
     orderable = {"name": organizations.c.name, "slug": organizations.c.slug}
-    statement = paged(select(organizations).where(alive), page, organizations.c.id, orderable)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, organizations, page, alive, orderable=orderable)
 
 
 async def change(

@@ -1,11 +1,12 @@
 """Which part of a list is wanted: by offset, or by a cursor that is stable under inserts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select
+from sqlalchemy import ColumnElement, Row, Select, Table, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from models.problems import Problem, invalid
 
@@ -18,6 +19,24 @@ class Page:
     limit: int = 100
     after: UUID | None = None
     order_by: str | None = None
+
+
+async def page_of(
+    connection: AsyncConnection,
+    table: Table,
+    page: Page,
+    *wanted: ColumnElement[bool],
+    rows: Select[Any] | None = None,
+    orderable: Mapping[str, ColumnElement[Any]] | None = None,
+) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of a table's rows that meet all conditions, ordered as `paged` says, and the number of all of them.
+
+    ``rows`` selects what is shown of each row, and neither adds rows nor leaves some out; None shows all columns.
+    """
+    total = await connection.scalar(select(func.count()).select_from(table).where(*wanted))
+    shown = select(table) if rows is None else rows
+    statement = paged(shown.where(*wanted), page, table.c.id, orderable)
+    return (await connection.execute(statement)).all(), int(total or 0)
 
 
 def paged(

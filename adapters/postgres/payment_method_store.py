@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.audit_store import record as audit
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
 from models.tables import customers, payment_methods
@@ -61,9 +61,7 @@ async def listed(
     conditions: list[ColumnElement[bool]] = [payment_methods.c.project_id == project_id]
     if customer_id is not None:
         conditions.append(payment_methods.c.customer_id == customer_id)
-    total = await connection.scalar(select(func.count()).select_from(payment_methods).where(*conditions))
-    statement = paged(_viewed().where(*conditions), page, payment_methods.c.id, _ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, payment_methods, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
 
 
 async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import entitlement_store
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from billing.charges import CHARGE_MODEL, Charge
 from billing.entitlements import EntitlementValue
 from billing.scope import Combination, EventScope, PropertyMatch
@@ -112,9 +112,9 @@ async def listed(
             plan_versions.c.id.in_(charging), plan_versions.c.plan_id == plans.c.id, _CURRENT
         )
         wanted.append(plans.c.id.in_(current.correlate(plans)))
-    total = await connection.scalar(select(func.count()).select_from(plans).where(*wanted))
-    statement = paged(_detailed().where(_CURRENT, *wanted), page, plans.c.id, ORDERABLE)
-    return await with_charges(connection, (await connection.execute(statement)).all()), int(total or 0)
+    shown = _detailed().where(_CURRENT)
+    rows, total = await page_of(connection, plans, page, *wanted, rows=shown, orderable=ORDERABLE)
+    return await with_charges(connection, rows), total
 
 
 async def with_charges(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[PlanDetail]:

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, Row
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.audit_store import Actor, record
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id
 from models.problems import conflict
 from models.tables import products
@@ -51,6 +51,4 @@ async def listed(
     wanted: list[ColumnElement[bool]] = [products.c.project_id == project_id, products.c.deleted_at.is_(None)]
     if code is not None:
         wanted.append(products.c.code == code)
-    total = await connection.scalar(select(func.count()).select_from(products).where(*wanted))
-    statement = paged(select(products).where(*wanted), page, products.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, products, page, *wanted, orderable=ORDERABLE)

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres import clock_store, customer_store, plan_store
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.failures import violated_constraint
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import CUSTOMER, PLAN, SUBSCRIPTION, Kind, required, resolve_many
 from billing.period import Interval
 from models.problems import conflict, not_found
@@ -105,9 +105,7 @@ async def listed(
 ) -> tuple[Sequence[View], int]:
     """List subscriptions, newest first or as the page asks, and count all that the filter matches."""
     conditions = [subscriptions.c.project_id == project_id, *wanted.conditions()]
-    total = await connection.scalar(select(func.count()).select_from(subscriptions).where(*conditions))
-    statement = paged(_viewed().where(*conditions), page, subscriptions.c.id, _ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, subscriptions, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
 
 
 async def wanted_id(connection: AsyncConnection, project_id: UUID, kind: Kind, ref: str | None) -> UUID | None:

@@ -15,7 +15,7 @@ from adapters.postgres import notification_store
 from adapters.postgres.audit_store import SYSTEM_ACTOR, record
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.event_scope import filter_bucket, filters_of
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from adapters.postgres.unique_value_store import KEY_SQL
 from billing.aggregations.unique_count import identity_sql
 from billing.numbers import plain
@@ -243,9 +243,7 @@ async def _finish(
 async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of a project's checks, the newest first, and their number."""
     own = usage_checks.c.project_id == project_id
-    total = await connection.scalar(select(func.count()).select_from(usage_checks).where(own))
-    statement = paged(select(usage_checks).where(own), page, usage_checks.c.id, {"status": usage_checks.c.status})
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, usage_checks, page, own, orderable={"status": usage_checks.c.status})
 
 
 async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres import alert_signal_store, audit_store
 from adapters.postgres.audit_store import Actor, changes_between
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
 from adapters.postgres.wallet_move_store import Move, locked, move
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
@@ -77,9 +77,7 @@ async def listed(
 ) -> tuple[Sequence[Row[Any]], int]:
     """List wallets, newest first, and count all that the filter matches."""
     conditions = [wallets.c.project_id == project_id, *wanted.conditions()]
-    total = await connection.scalar(select(func.count()).select_from(wallets).where(*conditions))
-    statement = paged(_viewed().where(*conditions), page, wallets.c.id, _ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, wallets, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
 
 
 async def create(
@@ -167,9 +165,7 @@ async def _note(
 async def transactions(connection: AsyncConnection, wallet_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """List what went in and out of a wallet, newest first, and count it all."""
     mine = wallet_transactions.c.wallet_id == wallet_id
-    total = await connection.scalar(select(func.count()).select_from(wallet_transactions).where(mine))
-    statement = paged(select(wallet_transactions).where(mine), page, wallet_transactions.c.id)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, wallet_transactions, page, mine)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.audit_store import Actor, changes_between, record
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of, paged
 from adapters.postgres.webhook_health_store import end_retries
 from models.identifiers import new_id, parse_id
 from models.problems import not_found
@@ -61,9 +61,7 @@ async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
 async def listing(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of the project's endpoints, newest first, and their number."""
     alive = webhook_endpoints.c.deleted_at.is_(None)
-    total = await connection.scalar(select(func.count()).select_from(webhook_endpoints).where(alive))
-    statement = paged(select(webhook_endpoints).where(alive), page, webhook_endpoints.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return await page_of(connection, webhook_endpoints, page, alive, orderable=ORDERABLE)
 
 
 async def get(connection: AsyncConnection, reference: str, *, lock: bool = False) -> Row[Any]:

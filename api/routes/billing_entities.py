@@ -2,7 +2,7 @@
 
 from fastapi import Request, Response
 
-from adapters.postgres import billing_entity_store, customer_store
+from adapters.postgres import billing_entity_store, changing, customer_store
 from adapters.postgres.resolver import BILLING_ENTITY, required
 from api.deps import CallerDep, DatabaseDep
 from api.pagination import LISTED, PageDep, listed
@@ -98,7 +98,7 @@ async def update_billing_entity(
     """Change what is sent; the code is stable (422). 409 for invoice numbers that would be given twice."""
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, BILLING_ENTITY, code)
-        row = await billing_entity_store.locked(connection, found)
+        row = await changing.locked(connection, billing_entity_store.RESOURCE, found)
         columns = changed_entity_columns(body, row)
         changed = await billing_entity_store.change(connection, caller.scope, caller.actor, row, columns)
         timezone = await customer_store.default_timezone(connection, caller.project_id)
@@ -115,6 +115,6 @@ async def delete_billing_entity(code: Ref, caller: CallerDep, database: Database
     """Delete a billing entity; 409 with customers or invoices."""
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, BILLING_ENTITY, code)
-        row = await billing_entity_store.locked(connection, found)
+        row = await changing.locked(connection, billing_entity_store.RESOURCE, found)
         await billing_entity_store.delete(connection, caller.scope, caller.actor, row)
     return no_content()
