@@ -344,18 +344,20 @@ def _show_status(found: dict[str, object]) -> None:
 
 def main() -> int:
     """Run the command line; what the stack cannot do is told in its own words, without a traceback."""
-    from psycopg import OperationalError
-
     try:
         app()
     except StackError as error:
         print(f"durabill: {error}", file=sys.stderr)
         return 1
-    except OperationalError as error:
-        print(f"durabill: the database cannot be reached: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        from adapters.postgres.failures import is_unreachable
+
+        if not is_unreachable(error):
+            raise
+        print(f"durabill: the database cannot be reached: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -14,6 +14,11 @@ def is_unstorable(error: BaseException) -> bool:
     return isinstance(error, UnicodeEncodeError)
 
 
+def is_unreachable(error: BaseException) -> bool:
+    """Tell a database that does not answer, or no longer, from other errors of a bare connection."""
+    return isinstance(error, psycopg.OperationalError)
+
+
 def violated_constraint(error: IntegrityError) -> str | None:
     """Name the constraint or unique index that an insert or update broke."""
     original = error.orig
