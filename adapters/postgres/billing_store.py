@@ -5,7 +5,7 @@ The close and the preview of an invoice run the same functions; only the close w
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -273,7 +273,8 @@ async def bill(
         assert version.currency.upper() == current.currency.upper(), "an invoice has one currency"
         active = period if ended_at is None or ended_at >= period.end else Period(start=period.start, end=ended_at)
         through = until if until < active.end else None
-        used = await _usages(connection, terms.subscription_id, version.charges, active, through)
+        counted = active if active.end == period.end else _with_its_last_instant(active)
+        used = await _usages(connection, terms.subscription_id, version.charges, counted, through)
         full = terms.cycle.full_period_containing(period.start)
         proposed += rate(version.charges, used, period=active, full_period=full, currency=version.currency)
     lines = assemble(before.lines, proposed, closed_until=before.closed_until)
@@ -283,6 +284,14 @@ async def bill(
         period=_covered(lines, before, start=max(start, terms.billing_begins_at), end=until),
         last_invoice_id=before.last_invoice_id,
     )
+
+
+def _with_its_last_instant(active: Period) -> Period:
+    """Give what is counted of a period that its subscription's end cuts: what was accepted at that very instant too.
+
+    In a test clock, which stands still, usage and the command that ends a subscription have the same time.
+    """
+    return Period(start=active.start, end=active.end + timedelta(microseconds=1))
 
 
 def _covered(lines: Sequence[InvoiceLine], before: Billed, *, start: datetime, end: datetime) -> Period:

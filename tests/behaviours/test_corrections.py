@@ -130,3 +130,19 @@ async def test_past_usage_and_activity_keep_the_price_of_their_period(client: ht
     assert january["amount_cents"] == "1000"
     (counted,) = await get(client, "/v1/activity", type="event")
     assert counted["amount_cents"] == "1000"
+
+
+async def test_b106_what_was_used_at_the_instant_of_the_end_is_billed(client: httpx.AsyncClient) -> None:
+    """A clock that stands still: usage, an invoice, more usage and the end have one time; all of it is billed once."""
+    clock = await clock_at(client)
+    await stocked(client, test_clock_id=clock, **CARD)
+    subscription = await subscribed(client, start_date="2026-01-01T00:00:00Z")
+    at = "2026-01-10T00:00:00Z"
+    await advance(client, clock, at)
+    await use(client, "first", 200_000, at)
+    await post(client, "/v1/invoices", {"subscription_id": subscription["id"]})
+    await use(client, "second", 100_000, at)
+    await sent(client, "DELETE", f"/v1/subscriptions/{subscription['id']}", 204)
+    billed = [await lines_of(client, invoice) for invoice in await invoices(client, subscription["id"])]
+    usage = [amount for lines in billed for reason, amount in lines if amount in (1000, -1000)]
+    assert usage == [1000, 1000], billed
