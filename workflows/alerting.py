@@ -31,7 +31,7 @@ async def look(state: SubscriptionState, *, at: datetime, closing: bool = False)
         return await _parked(state, lambda now: watching.looked(now, state, error=found), at=message.at)
     closed = await _invoiced(state, message, found)
     told = (*found.told, *_told(found, closed))
-    error = closed if isinstance(closed, str) else stuck
+    error = closed if isinstance(closed, str) else stuck or found.error
     invoice = None if closed is None or isinstance(closed, str) else steps.opened(closed, at=message.at)
 
     def change(now: SubscriptionState) -> SubscriptionState:

@@ -65,11 +65,12 @@ _WHOLE: Final = 100
 async def look(connection: AsyncConnection, scope: ProjectScope, message: EvaluateAlerts) -> AlertsEvaluated:
     """Fire the alerts that a period's usage has reached, and say which thresholds are crossed and when to look again.
 
-    The alerts stay locked until the commit, so that a change of one is seen before or after, never in the middle.
+    The alerts stay locked until the commit, so that a change of one is seen before or after, never in the middle. Usage
+    that cannot be priced keeps only what watches the spend from firing; the answer says why.
     """
     subscription_id = message.subscription.subscription_id
     alerts = await _alerts(connection, subscription_id)
-    measured = await measure(connection, message, alerts)
+    measured = await measure(connection, message, alerts, without_spend=True)
     if not alerts and not measured.has_thresholds:
         await _draw_lines(connection, scope, message, [])
         return AlertsEvaluated(nothing=True)
@@ -98,6 +99,7 @@ async def look(connection: AsyncConnection, scope: ProjectScope, message: Evalua
         currency=measured.currency,
         lines=kept,
         each_signal=each_signal,
+        error=measured.unpriced,
         look_at=await _look_at(connection, alerts, fired_before, message, measured.currency),
     )
 

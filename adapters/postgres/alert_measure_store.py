@@ -32,7 +32,7 @@ class Measured:
 
     `quantities` are units of the metric, for money minor units of `currency`. `crossed_before` are thresholds that were
     crossed on this occasion by another look; `thresholds` is empty while the subscription is not billed, and
-    `has_thresholds` says that there are some all the same.
+    `has_thresholds` says that there are some all the same. `unpriced` says why the spend cannot be told.
     """
 
     quantities: Mapping[UUID, Decimal]
@@ -41,27 +41,40 @@ class Measured:
     crossed_before: frozenset[UUID] = frozenset()
     spend_minor: int = 0
     currency: str = ""
+    unpriced: str | None = None
 
 
-async def measure(connection: AsyncConnection, message: EvaluateAlerts, alerts: Sequence[Any]) -> Measured:
-    """Read everything that a look compares; what nothing asks for costs no statement."""
+async def measure(
+    connection: AsyncConnection, message: EvaluateAlerts, alerts: Sequence[Any], *, without_spend: bool = False
+) -> Measured:
+    """Read everything that a look compares; what nothing asks for costs no statement.
+
+    Usage that cannot be priced raises `ValueError` or `ArithmeticError`; `without_spend` measures the rest all the
+    same.
+    """
     subscription_id = message.subscription.subscription_id
     period = Period(start=message.period_start, end=message.period_end)
     every, before = await _thresholds(connection, message)
     thresholds = every if message.billable and not message.closing else []
     quantities = await quantities_of(connection, subscription_id, alerts, period, at=message.at)
     kinds = {row.kind for row in alerts}
-    currency, spend_minor = "", 0
+    currency, spend_minor, unpriced = "", 0, None
     # In a trial and in a pause nothing is spent, and a threshold that was crossed asks for nothing.
     if message.billable and ("spend" in kinds or any(each.id not in before for each in thresholds)):
-        spend = await spend_of(connection, subscription_id, period, plan_version_id=message.plan_version_id)
-        currency, spend_minor = spend.currency, spend.amount_minor
-        quantities |= {row.id: Decimal(spend_minor) for row in alerts if row.kind == "spend"}
+        try:
+            spend = await spend_of(connection, subscription_id, period, plan_version_id=message.plan_version_id)
+            currency, spend_minor = spend.currency, spend.amount_minor
+        except (ValueError, ArithmeticError) as error:
+            if not without_spend:
+                raise
+            unpriced = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        else:
+            quantities |= {row.id: Decimal(spend_minor) for row in alerts if row.kind == "spend"}
     if "wallet_balance" in kinds:
         currency = currency or await _currency(connection, message.plan_version_id)
         balance = await wallet_balance(connection, subscription_id, currency, at=message.at)
         quantities |= {row.id: balance for row in alerts if row.kind == "wallet_balance"}
-    return Measured(quantities, bool(every), thresholds, before, spend_minor, currency)
+    return Measured(quantities, bool(every), thresholds, before, spend_minor, currency, unpriced)
 
 
 async def quantities_of(

@@ -42,7 +42,7 @@ class AlertsEvaluated(Message):
 
     ``crossed`` are thresholds to be invoiced now, ``spend_minor`` the spend of the period in minor units of
     ``currency``. ``lines``, ``each_signal`` and ``look_at`` say when to look again, ``nothing`` that there is nothing
-    to watch.
+    to watch. ``error`` says why the spend could not be told; what does not need it has fired.
     """
 
     told: tuple[str, ...] = ()
@@ -53,3 +53,4 @@ class AlertsEvaluated(Message):
     each_signal: bool = False
     look_at: datetime | None = None
     nothing: bool = False
+    error: str | None = None

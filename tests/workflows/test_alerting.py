@@ -13,7 +13,7 @@ from billing.watching import asked
 from models.messages.alerting import EvaluateAlerts
 from models.messages.subscription import RetryParked, UsageRecorded
 from models.messages.subscription_steps import look_of, progressive_close
-from models.tables import invoices, subscriptions, usage_alert_triggers, usage_threshold_crossings
+from models.tables import audit_log, invoices, subscriptions, usage_alert_triggers, usage_threshold_crossings
 from tests.support.subscribing import ref_of, workflow_id_of
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
@@ -143,6 +143,24 @@ async def test_a_threshold_that_cannot_be_invoiced_waits_for_an_operator(office:
         await office.commands.retry_parked(ref_of(state), RetryParked(request_id="retry"))
         await eventually(lambda: bills(office, state), until=lambda found: found == [("progressive", "paid", 120)])
         assert await _attention(office, state) is None
+
+
+async def test_usage_that_cannot_be_priced_keeps_no_other_alert_from_firing(office: Office) -> None:
+    async with office.working():
+        _, state = await in_clock(office)
+        await break_plan(office, broken=True)
+        await watch(office, state, cents=100)
+        scope = office.catalogue.scope
+        async with office.database.transaction(scope) as connection:
+            watched = await alert_store.watched(connection, scope.project_id, str(state.subscription_id))
+            await alert_store.create(connection, scope, _ME, watched, {"kind": "spend", "threshold_value": 10})
+        await use(office, state, 60, START + timedelta(days=1), number=1)
+        await eventually(lambda: levels(office), until=lambda found: found == [(50, 60)])
+        await use(office, state, 60, START + timedelta(days=2), number=2)
+        await eventually(lambda: levels(office), until=lambda found: found == [(50, 60), (100, 120)])
+        assert "forty-nine" in str(await _attention(office, state))
+        log = await office.catalogue.rows(audit_log, audit_log.c.resource_id == state.subscription_id)
+        assert [entry.action for entry in log] == ["parked"]
 
 
 async def _attention(office: Office, state: SubscriptionState) -> str | None:
