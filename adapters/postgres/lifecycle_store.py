@@ -218,7 +218,7 @@ def _audited(step: RecordLifecycle) -> dict[str, Any] | None:
     match step.action:
         case "plan_change_requested":
             return {"requested_plan_version": step.requested_plan_version}
-        case "suspended":
+        case "suspended" if step.reason is not None:
             return {"reason": step.reason}
     return None
 

@@ -151,7 +151,7 @@ def _not_usable(subscription: Subscription) -> Problem | None:
         return conflict("subscription_not_active", f"The subscription {what}, so that nothing can be used on it.")
     if subscription.status == "suspended":
         detail = "The subscription is suspended: its service is withheld until it is reinstated."
-        return conflict("subscription_suspended", detail, status="suspended")
+        return conflict("subscription_suspended", detail)
     return None
 
 

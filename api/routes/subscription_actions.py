@@ -177,9 +177,11 @@ def check(command: Command, row: View) -> None:
     try:
         rules.transition(row.status, command)
     except IllegalTransition as error:
-        raise conflict("illegal_transition", str(error)[:1].upper() + str(error)[1:] + ".", status=status) from None
+        raise conflict(
+            "illegal_transition", str(error)[:1].upper() + str(error)[1:] + ".", subscription_status=status
+        ) from None
     if again:
-        raise conflict("illegal_transition", "The subscription is canceled already.", status=status)
+        raise conflict("illegal_transition", "The subscription is canceled already.", subscription_status=status)
 
 
 async def carry_out(command: Command, row: View, desk: Desk, *, on_termination: str, reason: str | None = None) -> None:

@@ -34,6 +34,7 @@ async def test_b161_a_suspension_is_told_and_withholds_the_service(client: httpx
         path = f"/v1/subscriptions/{made['id']}"
         refused = await post(client, f"{path}/reinstate", {}, 409)
         assert refused["code"] == "illegal_transition"
+        assert (refused["status"], refused["subscription_status"]) == (409, "active")
         assert refused["detail"].endswith("it can pause, suspend, cancel, terminate.")
         await post(client, f"{path}/suspend", {"reason": "x" * 501}, 422)
         held = await post(client, f"{path}/suspend", {"reason": "Chargeback under review"}, 200)
@@ -51,6 +52,10 @@ async def test_b161_a_suspension_is_told_and_withholds_the_service(client: httpx
         assert (await sent(client, "PATCH", path, 200, json={"action": "suspend"}))["status"] == "suspended"
         assert (await client.post(f"{path}/reinstate")).json()["status"] == "active"
         lived = (await get(client, f"{path}/lifecycle"))["events"]
+    assert [one["metadata"].get("reason") for one in lived if one["status"] == "suspended"] == [
+        "Chargeback under review",
+        None,
+    ]
     statuses = [one["status"] for one in lived if one["status"] in ("suspended", "active")]
     assert statuses[-4:] == ["suspended", "active"] * 2
 
