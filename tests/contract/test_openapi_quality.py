@@ -2,12 +2,15 @@
 
 from typing import Any
 
-from api.main import create_app
-from tests.api.conftest import settings_for
+import pytest
+
+from tests.api.conftest import application
 
 
-def _document() -> dict[str, Any]:
-    return create_app(settings_for("postgresql://nobody@127.0.0.1:9/nothing")).openapi()
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The document that the application serves."""
+    return application(None).openapi()
 
 
 def _operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -28,14 +31,22 @@ def _has_example(document: dict[str, Any], schema: dict[str, Any]) -> bool:
     return any(_has_example(document, part) for part in parts)
 
 
-def test_every_operation_is_named_tagged_and_summarized() -> None:
-    operations = _operations(_document())
-    assert len({operation["operationId"] for _, operation in operations}) == len(operations)
+def test_every_operation_is_named_tagged_and_summarized(document: dict[str, Any]) -> None:
+    operations = _operations(document)
+    ids = [operation["operationId"] for _, operation in operations]
+    assert len(set(ids)) == len(operations)
+    assert [name for name in ids if "{" in name] == [], "these have no operation id of their own"
     assert [name for name, operation in operations if not (operation.get("tags") and operation.get("summary"))] == []
 
 
-def test_every_body_has_an_example() -> None:
-    document = _document()
+def test_problems_and_idempotent_requests_are_documented_and_aliases_are_not(document: dict[str, Any]) -> None:
+    assert document["components"]["schemas"]["ProblemDocument"]
+    assert [path for path in document["paths"] if path.startswith("/api/v1")] == []
+    parameters = document["paths"]["/v1/projects"]["post"]["parameters"]
+    assert "Idempotency-Key" in [parameter["name"] for parameter in parameters]
+
+
+def test_every_body_has_an_example(document: dict[str, Any]) -> None:
     without = [
         name
         for name, operation in _operations(document)

@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 from adapters.postgres.change_webhooks import TOLD
-from api.main import create_app
 from api.webhook_catalogue import EVENT_TYPES
-from tests.api.conftest import settings_for
+from tests.api.conftest import application
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {kind.name for kind in EVENT_TYPES}
@@ -26,7 +25,7 @@ def test_every_type_that_the_code_sends_is_in_the_catalogue() -> None:
 
 
 def test_openapi_and_the_manual_show_every_type() -> None:
-    webhooks = create_app(settings_for("postgresql://nobody@127.0.0.1:9/nothing")).openapi()["webhooks"]
+    webhooks = application(None).openapi()["webhooks"]
     assert set(webhooks) == NAMES
     for name, methods in webhooks.items():
         content = methods["post"]["requestBody"]["content"]["application/json"]
