@@ -6,19 +6,20 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from temporalio import workflow
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
 from adapters.postgres import clock_store, lifecycle_store
 from adapters.postgres.database import Database, ProjectScope
 from adapters.temporal.clock_watch import ClockWatch
+from adapters.temporal.sandbox import runner
 from devstack.temporal_server import TemporalServer
 from models.identifiers import shown_id, subscription_workflow_id
 from models.messages.base import SubscriptionRef
 from models.messages.lifecycle import LifecycleAction, RecordLifecycle
 from models.tables import outbox, plan_versions, subscriptions
 from tests.clocks.test_clock_store import FEBRUARY, JANUARY, advance, arrive, make_clock, make_subscriptions, read
+from tests.support.clock_workflows import Broken, Idle
 from tests.waiting import eventually
 
 
@@ -83,30 +84,12 @@ async def test_a_failed_clock_can_be_sent_on(database: Database, tenant: Project
     assert (await read(database, tenant, clock_id)).status == "advancing"
 
 
-@workflow.defn(name="BrokenSubscription")
-class _Broken:
-    @workflow.run
-    async def run(self) -> None:
-        raise RuntimeError("a step that this build does not know")
-
-
-@workflow.defn(name="IdleSubscription")
-class _Idle:
-    def __init__(self) -> None:
-        self._over = False
-
-    @workflow.run
-    async def run(self) -> None:
-        await workflow.wait_condition(lambda: self._over)
-
-
 @pytest.fixture
 async def queue(temporal_server: TemporalServer) -> AsyncIterator[tuple[Client, str]]:
-    """A worker of the two workflows above."""
+    """A worker of two workflows that get nowhere, in the sandbox of every workflow."""
     client = await Client.connect(temporal_server.address)
     name = f"clocks-{uuid4().hex[:8]}"
-    runner = UnsandboxedWorkflowRunner()
-    async with Worker(client, task_queue=name, workflows=[_Broken, _Idle], workflow_runner=runner):
+    async with Worker(client, task_queue=name, workflows=[Broken, Idle], workflow_runner=runner()):
         yield client, name
 
 
