@@ -8,6 +8,9 @@ from typing import Any, Final
 #: A key that was sent in place of an id must not appear in answers and logs.
 _API_KEY: Final = re.compile(r"\b((?:sk|uf)_(?:live|test)_|whsec_)\S+")
 
+#: What every problem document says; an `extra` of the same name would be lost.
+_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "code", "errors"})
+
 
 @dataclass(frozen=True)
 class FieldError:
@@ -32,6 +35,8 @@ class Problem(Exception):
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
+        taken = _MEMBERS.intersection(extra or ())
+        assert not taken, f"a problem document says {', '.join(taken)} itself"
         self.status = status
         self.code = code
         self.detail = detail

@@ -69,7 +69,7 @@ def next_status(row: Row[Any], event: InvoiceEvent) -> InvoiceStatus:
     try:
         return transition(row.status, event)
     except IllegalTransition as error:
-        raise conflict("illegal_transition", f"{str(error).capitalize()}.", status=row.status) from None
+        raise conflict("illegal_transition", f"{str(error).capitalize()}.", invoice_status=row.status) from None
 
 
 async def finalize(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str | None:
@@ -187,7 +187,9 @@ async def delete_draft(connection: AsyncConnection, scope: ProjectScope, actor: 
     Raises `Problem` 409 `invoice_is_final`: an issued invoice is a permanent record (B101).
     """
     if row.status != "draft":
-        raise conflict("invoice_is_final", "Only drafts can be deleted; void an issued invoice.", status=row.status)
+        raise conflict(
+            "invoice_is_final", "Only drafts can be deleted; void an issued invoice.", invoice_status=row.status
+        )
     await extra_store.give_back(connection, row.id)
     await correction_store.unsettle(connection, row.id)
     await connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
@@ -200,7 +202,9 @@ async def set_due_date(
 ) -> None:
     """Move the due date of a draft or an open invoice. Raises `Problem` 409 `invoice_is_final` for a settled one."""
     if row.status in ("paid", "voided"):
-        raise conflict("invoice_is_final", f"The invoice is {row.status}; nothing of it changes.", status=row.status)
+        raise conflict(
+            "invoice_is_final", f"The invoice is {row.status}; nothing of it changes.", invoice_status=row.status
+        )
     await _set(connection, row.id, due_at=due_at)
     await audit(connection, scope, actor, row, "updated", changes={"due_date": {"old": row.due_at, "new": due_at}})
 

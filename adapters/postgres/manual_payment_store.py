@@ -70,7 +70,9 @@ async def record(
 
 async def _must_be_open(connection: AsyncConnection, row: Row[Any]) -> None:
     if row.status not in invoice_store.OPEN_STATUSES:
-        raise conflict("invoice_not_open", f"The invoice is {row.status}; it takes no payment.", status=row.status)
+        raise conflict(
+            "invoice_not_open", f"The invoice is {row.status}; it takes no payment.", invoice_status=row.status
+        )
     await no_open_attempt(connection, row.id, OPEN)
 
 

@@ -355,5 +355,7 @@ def _payment_required(code: str, collected: InvoiceCollected, shown: str) -> Pro
 
 def _not_chargeable(status: str) -> Problem:
     if status == "paid":
-        return conflict("invoice_already_paid", "The invoice is paid; nothing was charged.", status=status)
-    return conflict("invoice_not_open", f"The invoice is {status}; only an issued one can be charged.", status=status)
+        return conflict("invoice_already_paid", "The invoice is paid; nothing was charged.", invoice_status=status)
+    return conflict(
+        "invoice_not_open", f"The invoice is {status}; only an issued one can be charged.", invoice_status=status
+    )
