@@ -353,7 +353,11 @@ def main() -> int:
         return 130
     except Exception as error:
         from adapters.postgres.failures import is_unreachable
+        from models.problems import Problem
 
+        if isinstance(error, Problem):
+            print(f"durabill: {error.detail}", file=sys.stderr)
+            return 1
         if not is_unreachable(error):
             raise
         print(f"durabill: the database cannot be reached: {str(error).splitlines()[0]}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -89,3 +90,19 @@ async def test_the_values_that_are_kept_are_checked_too(shop: Shop, database: Da
         ("unique_values", "2026-03-03", 1, 1),
         ("unique_values", "2026-03-04", 1, 1),
     ]
+
+
+@pytest.mark.parametrize("command", [("verify", "usage"), ("events", "detach", "--before", "2025-01")])
+def test_without_a_database_a_command_says_so_in_one_line(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://durabill@127.0.0.1:9/none")
+    monkeypatch.setattr(sys, "argv", ["durabill", *command])
+    settings.cache_clear()
+    try:
+        assert cli.main() == 1
+    finally:
+        settings.cache_clear()
+    told = capsys.readouterr()
+    assert (told.out, len(told.err.splitlines())) == ("", 1)
+    assert told.err.startswith("durabill: ")
