@@ -1,69 +1,86 @@
-"""The first thing every `make` target does."""
+"""The first thing every `make` target does, run as make does: as a program of a checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from devstack import bootstrap
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@dataclass(frozen=True)
+class Checkout:
     """A checkout with a lock file and an environment that looks made."""
+
+    path: Path
+
+    @property
+    def calls(self) -> list[str]:
+        """How `uv` was called."""
+        found = self.path / "calls"
+        return found.read_text().splitlines() if found.exists() else []
+
+    def uv(self, script: str) -> None:
+        """Have this script for `uv`; the real one would install hundreds of packages."""
+        program = self.path / "programs" / "uv"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    def bootstrap(self) -> "subprocess.CompletedProcess[str]":
+        """Run the first step of every target."""
+        return subprocess.run(
+            [sys.executable, self.path / "devstack" / "bootstrap.py"],
+            env={**os.environ, "PATH": f"{self.path / 'programs'}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A checkout whose `uv` only writes down how it was called."""
     for name in ("uv.lock", "pyproject.toml"):
         (tmp_path / name).write_text(name)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
-    monkeypatch.setattr(bootstrap, "VENV", tmp_path / ".venv")
-    monkeypatch.setattr(bootstrap, "TOOLS", tmp_path / ".durabill-tools")
-    monkeypatch.setattr(bootstrap, "STAMP", tmp_path / ".venv" / "durabill-stamp")
-    return tmp_path
+    (tmp_path / "devstack").mkdir()
+    shutil.copy(ROOT / "devstack" / "bootstrap.py", tmp_path / "devstack")
+    made = Checkout(tmp_path)
+    made.uv(f'echo "$@ $UV_PYTHON" >> {tmp_path / "calls"}')
+    return made
 
 
-def fake_uv(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a `uv` on PATH that only writes down how it was called."""
-    calls = directory / "calls"
-    programs = directory / "programs"
-    programs.mkdir()
-    (programs / "uv").write_text(f'#!/bin/sh\necho "$@ $UV_PYTHON" >> {calls}\n')
-    (programs / "uv").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    return calls
+def test_syncs_once_and_again_only_when_the_lock_changes(checkout: Checkout) -> None:
+    for _ in range(2):
+        done = checkout.bootstrap()
+        assert done.returncode == 0, done.stderr
+    assert checkout.calls == [f"sync --frozen --quiet {sys.executable}"]
+    (checkout.path / "uv.lock").write_text("changed")
+    assert checkout.bootstrap().returncode == 0
+    assert len(checkout.calls) == 2
 
 
-def test_syncs_once_and_again_only_when_the_lock_changes(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = fake_uv(checkout, monkeypatch)
-    bootstrap.main()
-    bootstrap.main()
-    assert calls.read_text().splitlines() == [f"sync --frozen --quiet {sys.executable}"]
-    (checkout / "uv.lock").write_text("changed")
-    bootstrap.main()
-    assert len(calls.read_text().splitlines()) == 2
-
-
-def test_the_shim_runs_the_command_line(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_uv(checkout, monkeypatch)
-    (checkout / "cli.py").write_text("import sys\ndef main():\n    print('hello', *sys.argv[1:])\n    return 3\n")
-    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
-    bootstrap.main()
-    shim = checkout / ".venv" / "bin" / "durabill"
+def test_the_shim_runs_the_command_line(checkout: Checkout) -> None:
+    (checkout.path / "cli.py").write_text("import sys\ndef main():\n    print('hello', *sys.argv[1:])\n    return 3\n")
+    (checkout.path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    assert checkout.bootstrap().returncode == 0
+    shim = checkout.path / ".venv" / "bin" / "durabill"
     done = subprocess.run([shim, "there"], capture_output=True, text=True, cwd="/", timeout=30, check=False)
     assert (done.stdout, done.returncode) == ("hello there\n", 3)
 
 
-def test_an_interrupted_setup_is_done_again(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (checkout / "bad").mkdir()
-    (checkout / "bad" / "uv").write_text("#!/bin/sh\nexit 1\n")
-    (checkout / "bad" / "uv").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{checkout / 'bad'}:{os.environ['PATH']}")
-    with pytest.raises(SystemExit, match="could not be installed"):
-        bootstrap.main()
-    assert not (checkout / ".venv" / "durabill-stamp").exists()
+def test_an_interrupted_setup_is_done_again(checkout: Checkout) -> None:
+    checkout.uv("exit 1")
+    done = checkout.bootstrap()
+    assert done.returncode == 1
+    assert "could not be installed" in done.stderr
+    assert not (checkout.path / ".venv" / "durabill-stamp").exists()
 
 
 def test_ci_runs_the_tests_and_nothing_else() -> None:
