@@ -3,7 +3,8 @@
 Run alone it takes 5 million, as one of all benchmarks 2 million, to be done sooner.
 
 The events are made inside Postgres, and rolled up as ingestion does it. Additive aggregations read the rollups of whole
-days, unique_count what is kept of their different values. The periods of two more subscriptions begin in the middle of
+days, those of a charge with filters the parts of these days, unique_count what is kept of their different values. The
+periods of two more subscriptions begin in the middle of
 a day, so that a part of its first day has to be read from the events too: for unique_count at the rate of 5 million in
 a month, and with so many values that some came on that day alone.
 """
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import psycopg
 
+from adapters.postgres.event_scope import filter_bucket, filters_of
 from adapters.postgres.unique_value_store import KEY_SQL
 from bench.http_load import Load, send
 from bench.ingestion import DATABASE, Shop, shop
@@ -33,7 +35,11 @@ _MAKE = """
     INSERT INTO events (project_id, idempotency_key, id, metric_ref, customer_ref, value, properties, occurred_at,
                         source, metric_id, customer_id, subscription_id, status)
     SELECT m.project_id, 'made_' || n, gen_random_uuid(), m.key, 'reader', n %% 100,
-           CASE WHEN m.aggregation = 'unique_count' THEN jsonb_build_object('user', 'u' || n %% %(users)s) END,
+           CASE WHEN m.aggregation = 'unique_count' THEN jsonb_build_object('user', 'u' || n %% %(users)s)
+                WHEN m.key = 'placed_calls' THEN jsonb_build_object(
+                    'region', (ARRAY['eu', 'us', 'uk', 'jp'])[1 + n %% 4],
+                    'tier', (ARRAY['gold', 'iron', 'clay'])[1 + n %% 3])
+           END,
            %(start)s::timestamptz + random() * (%(end)s::timestamptz - %(start)s::timestamptz),
            'events', m.id, s.customer_id, s.id, 'counted'
     FROM generate_series(1, %(events)s::bigint) AS n, metrics m, subscriptions s
@@ -44,12 +50,18 @@ _MAKE = """
 _INDEX = "CREATE INDEX ix_events_usage ON events (subscription_id, metric_id, occurred_at) WHERE status = 'counted'"
 
 _ROLL_UP = """
-    INSERT INTO usage_rollups
-        (subscription_id, metric_id, day, project_id, value_sum, event_count, value_max, value_min)
-    SELECT subscription_id, metric_id, (occurred_at AT TIME ZONE 'UTC')::date, project_id, sum(value), count(*),
-           max(value), min(value)
-    FROM events WHERE idempotency_key LIKE 'made%' GROUP BY 1, 2, 3, 4
+    WITH filters AS MATERIALIZED ({filters})
+    INSERT INTO usage_rollups (subscription_id, metric_id, day, project_id, filters_version, bucket, value_sum,
+                               event_count, value_max, value_min)
+    SELECT subscription_id, metric_id, (occurred_at AT TIME ZONE 'UTC')::date, e.project_id, m.filters_version,
+           {bucket}, sum(value), count(*), max(value), min(value)
+    FROM events e JOIN metrics m ON m.id = e.metric_id
+    WHERE idempotency_key LIKE 'made%' AND {which} GROUP BY 1, 2, 3, 4, 5, 6
 """
+_OF_PLACED = _ROLL_UP.format(
+    filters=filters_of("m.key = 'placed_calls'"), bucket=filter_bucket("e"), which="m.key = 'placed_calls'"
+)
+_OF_OTHERS = _ROLL_UP.format(filters="SELECT 1", bucket="''", which="m.key <> 'placed_calls'")
 
 _KEEP_VALUES = f"""
     INSERT INTO usage_uniques (subscription_id, metric_id, day, project_id, value_key)
@@ -68,8 +80,19 @@ _CHAIN_VALUES = """
     ) chained GROUP BY 1, 2, 3, 4, 5
 """
 
+#: How calls are priced by where they were made, and by what kind of user
+_PARTS = [
+    {"match": {"region": ["eu", "uk"]}, "unit_price": 0.002},
+    {"match": {"region": "eu", "tier": "gold"}, "unit_price": 0.003},
+]
+
 #: What comes after the rows, each part beside the others.
-_FINISH = ([_INDEX, "ANALYZE events"], [_ROLL_UP], [_KEEP_VALUES, _CHAIN_VALUES, "ANALYZE usage_uniques"])
+_FINISH = (
+    [_INDEX, "ANALYZE events"],
+    [_OF_PLACED],
+    [_OF_OTHERS],
+    [_KEEP_VALUES, _CHAIN_VALUES, "ANALYZE usage_uniques"],
+)
 
 
 async def run(quick: bool = False, events: int = EVENTS, users: int = USERS) -> list[Row]:
@@ -84,7 +107,11 @@ async def run(quick: bool = False, events: int = EVENTS, users: int = USERS) -> 
             http.headers["Authorization"] = f"Bearer {running.key}"
             metric = {"key": "users", "name": "Users", "aggregation": "unique_count", "field_name": "user"}
             await _made(http, "/v1/metrics", metric)
+            await _made(http, "/v1/metrics", {"key": "placed_calls", "name": "Calls", "aggregation": "sum"})
+            for key, values in (("region", ["eu", "us", "uk"]), ("tier", ["gold", "iron"])):
+                await _made(http, "/v1/metrics/placed_calls/filters", {"key": key, "values": values})
             await _sell(http, "aligned", "api_calls", "calendar", month)
+            await _sell(http, "filtered", "placed_calls", "calendar", month)
             await _sell(http, "unaligned", "api_calls", "anniversary", noon)
             await _sell(http, "unique", "users", "calendar", month)
             await _sell(http, "odd_unique", "users", "anniversary", noon)
@@ -92,6 +119,7 @@ async def run(quick: bool = False, events: int = EVENTS, users: int = USERS) -> 
         odd = events // 12
         made = (
             ("aligned", "api_calls", month, events, users),
+            ("filtered", "placed_calls", month, events, users),
             ("unique", "users", month, events, users),
             ("unaligned", "api_calls", noon, events // 30, users),
             # Some before the period, so that its first day is not a whole one
@@ -101,6 +129,7 @@ async def run(quick: bool = False, events: int = EVENTS, users: int = USERS) -> 
         await asyncio.gather(*(asyncio.to_thread(_make, running, *each, now) for each in made))
         await asyncio.gather(*(asyncio.to_thread(_execute, running, each) for each in _FINISH))
         aligned = await _read(running, "aligned", READS)
+        filtered = await _read(running, "filtered", READS)
         unaligned = await _read(running, "unaligned", READS)
         unique = await _read(running, "unique", READS)
         odd_unique = await _read(running, "odd_unique", READS // 10)
@@ -108,6 +137,13 @@ async def run(quick: bool = False, events: int = EVENTS, users: int = USERS) -> 
     return [
         Row(f"current usage (sum), {shown}, p99", "ms", (aligned.percentile(99) * 1000,), aim="< 20 ms"),
         Row("the same, p50", "ms", (aligned.percentile(50) * 1000,)),
+        Row(
+            f"current usage (sum, a charge with 2 filters), {shown}, p99",
+            "ms",
+            (filtered.percentile(99) * 1000,),
+            aim="< 20 ms",
+        ),
+        Row("the same, p50", "ms", (filtered.percentile(50) * 1000,)),
         Row(
             f"current usage (sum), {events // 30:,} events, period from 12:30, p50",
             "ms",
@@ -136,8 +172,10 @@ async def _made(http: httpx.AsyncClient, path: str, body: dict[str, Any]) -> Non
 
 
 async def _sell(http: httpx.AsyncClient, name: str, metric: str, alignment: str, start: datetime) -> None:
-    tiers = [{"up_to": None, "unit_price": 0.001}]
-    charges = [{"metric_key": metric, "pricing_model": "tiered", "tiers": tiers}]
+    model: dict[str, Any] = {"pricing_model": "tiered", "tiers": [{"up_to": None, "unit_price": 0.001}]}
+    if metric == "placed_calls":
+        model = {"pricing_model": "per_unit", "unit_price": 0.001, "filters": _PARTS}
+    charges = [{"metric_key": metric, **model}]
     plan = {"id": f"plan_{name}", "name": name, "currency": "usd", "billing_period": "monthly", "charges": charges}
     await _made(http, "/v1/plans", plan)
     await _made(http, "/v1/customers", {"id": f"cust_{name}", "name": name})

@@ -72,27 +72,34 @@ _LOCK_DAYS: Final = f"""
     ORDER BY subscription_id, metric_id, day, filters_version, bucket FOR UPDATE
 """  # noqa: S608
 
-# Rows of which only the largest or smallest value differs are touched too, so that they are locked.
+# Gives the rows whose largest or smallest value went away. They are touched, if only for that, and so locked.
 _RECOMPUTE: Final = f"""
     WITH {_FILTERS}, fresh AS (
         SELECT f.*, m.filters_version FROM ({_FRESH}) f JOIN metrics m ON m.id = f.metric_id
     ), kept AS (
-        SELECT * FROM usage_rollups r WHERE {_OF_DAYS}
+        SELECT r.*, r.filters_version = (SELECT filters_version FROM metrics WHERE id = %(metric)s) AS stays
+        FROM usage_rollups r WHERE {_OF_DAYS}
+    ), moved AS MATERIALIZED (
+        SELECT subscription_id, metric_id, day, filters_version, bucket, f.largest, f.smallest,
+               coalesce(f.total, 0) - coalesce(k.value_sum, 0) AS total,
+               coalesce(f.number, 0) - coalesce(k.event_count, 0) AS number,
+               (k.value_max <= f.largest AND k.value_min >= f.smallest) IS NOT TRUE AND k.stays AS is_lost
+        FROM fresh f FULL JOIN kept k USING (subscription_id, metric_id, day, filters_version, bucket)
+        WHERE (f.total, f.number, f.largest, f.smallest)
+              IS DISTINCT FROM (k.value_sum, k.event_count, k.value_max, k.value_min)
+    ), changed AS (
+        INSERT INTO usage_rollups AS r (subscription_id, metric_id, day, filters_version, bucket, project_id,
+                                        value_sum, event_count, value_max, value_min)
+        SELECT subscription_id, metric_id, day, filters_version, bucket, %(project)s, total, number, largest, smallest
+        FROM moved ORDER BY 1, 2, 3, 4, 5 {_ADDED}
     )
-    INSERT INTO usage_rollups AS r (subscription_id, metric_id, day, filters_version, bucket, project_id,
-                                    value_sum, event_count)
-    SELECT subscription_id, metric_id, day, filters_version, bucket, %(project)s,
-           coalesce(f.total, 0) - coalesce(k.value_sum, 0), coalesce(f.number, 0) - coalesce(k.event_count, 0)
-    FROM fresh f FULL JOIN kept k USING (subscription_id, metric_id, day, filters_version, bucket)
-    WHERE (f.total, f.number, f.largest, f.smallest)
-          IS DISTINCT FROM (k.value_sum, k.event_count, k.value_max, k.value_min)
-    ORDER BY 1, 2, 3, 4, 5 {_ADDED} RETURNING subscription_id, day, bucket
+    SELECT subscription_id, day, bucket FROM moved WHERE is_lost
 """  # noqa: S608
 
 _EXTREMES: Final = f"""
     WITH {_FILTERS}, fresh AS MATERIALIZED ({_FRESH})
     UPDATE usage_rollups r SET value_max = f.largest, value_min = f.smallest
-    FROM unnest(%(touched)s::uuid[], %(days)s::date[], %(buckets)s::text[]) AS t (subscription_id, day, bucket)
+    FROM unnest(%(lost)s::uuid[], %(days)s::date[], %(buckets)s::text[]) AS t (subscription_id, day, bucket)
     LEFT JOIN fresh f ON f.subscription_id = t.subscription_id AND f.day = t.day AND f.bucket = t.bucket
     WHERE r.metric_id = %(metric)s AND r.subscription_id = t.subscription_id AND r.day = t.day AND r.bucket = t.bucket
       AND r.filters_version = (SELECT filters_version FROM metrics WHERE id = %(metric)s)
@@ -196,18 +203,18 @@ async def lock(connection: AsyncConnection, days: Days) -> None:
 
 async def recompute(connection: AsyncConnection, days: Days) -> None:
     """Make rollups say what the events say, apart by the metric's present filters; its filters must be locked."""
-    touched = await (await (await driver(connection)).execute(_RECOMPUTE, days.names())).fetchall()
-    await _settle(connection, days, touched)
+    lost = await (await (await driver(connection)).execute(_RECOMPUTE, days.names())).fetchall()
+    await _settle(connection, days, lost)
 
 
-async def _settle(connection: AsyncConnection, days: Days, touched: Sequence[tuple[UUID, date, str]]) -> None:
+async def _settle(connection: AsyncConnection, days: Days, lost: Sequence[tuple[UUID, date, str]]) -> None:
     """Look up the largest and smallest values of rows that this transaction changed, and remove what is empty."""
     raw = await driver(connection)
-    if touched:
+    if lost:
         arrays = {
-            "touched": [subscription for subscription, _, _ in touched],
-            "days": [day for _, day, _ in touched],
-            "buckets": [bucket for _, _, bucket in touched],
+            "lost": [subscription for subscription, _, _ in lost],
+            "days": [day for _, day, _ in lost],
+            "buckets": [bucket for _, _, bucket in lost],
         }
         await raw.execute(_EXTREMES, {**days.names(), **arrays})
     await raw.execute(_FORGET_EMPTY, days.names())
