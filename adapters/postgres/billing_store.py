@@ -175,6 +175,30 @@ def _billing_begins(row: Any) -> datetime:
     return begins
 
 
+_VERSION_OF_BILLS: Final = Prepared(
+    text("""
+    SELECT c.plan_version_id FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id
+    JOIN plan_charges c ON c.id = l.charge_id
+    WHERE l.subscription_id = :subscription AND l.period_start = :start AND i.status <> 'voided'
+    ORDER BY i.period_end DESC, i.id DESC LIMIT 1
+    """)
+)
+
+
+async def version_of_period(connection: AsyncConnection, terms: Terms, start: datetime) -> PricedVersion:
+    """Read the plan version that the period with that start is billed under, as `bill` finds it.
+
+    It is the one that the period was billed under, else the one that served it, else the subscription's present one.
+    """
+    if not terms.changed_plans:
+        return await version_of(connection, terms.plan_version_id)
+    asked = {"subscription": terms.subscription_id, "start": start}
+    row = await (await _VERSION_OF_BILLS.run(await driver(connection), asked)).fetchone()
+    earlier = await served(connection, terms.subscription_id)
+    chosen = (None if row is None else row.plan_version_id) or earlier.of(start) or terms.plan_version_id
+    return await version_of(connection, chosen)
+
+
 async def set_current_period(
     connection: AsyncConnection, subscription_id: UUID, period: tuple[datetime, datetime]
 ) -> None:

@@ -15,10 +15,9 @@ from uuid import UUID
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.billing_store import PricedVersion, terms_of, version_of
+from adapters.postgres.billing_store import PricedVersion, Terms, terms_of, version_of, version_of_period
 from adapters.postgres.clock_store import now
 from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required, resolve_metrics
-from adapters.postgres.served_version_store import served
 from adapters.postgres.usage_part_store import Part, usage_of_part
 from adapters.postgres.usage_store import metric_usages, usages
 from billing.charges import Charge
@@ -36,12 +35,17 @@ _ENDED: Final = ("canceled", "terminated")
 
 @dataclass(frozen=True)
 class Subscribed:
-    """A subscription, what its plan version charges, and the time it lives in."""
+    """A subscription, what the plan version of its current period charges, and the time it lives in."""
 
     row: Row[Any]
+    terms: Terms
     version: PricedVersion
-    cycle: BillingCycle
     now: datetime
+
+    @property
+    def cycle(self) -> BillingCycle:
+        """Its billing periods."""
+        return self.terms.cycle
 
     @property
     def metered(self) -> tuple[Charge, ...]:
@@ -95,8 +99,15 @@ async def subscribed(connection: AsyncConnection, project_id: UUID, ref: str) ->
 
 async def _subscribed(connection: AsyncConnection, row: Row[Any]) -> Subscribed:
     terms = await terms_of(connection, row.id, lock=False)
-    version = await version_of(connection, terms.plan_version_id)
-    return Subscribed(row, version, terms.cycle, await now(connection, row.test_clock_id))
+    found = Subscribed(
+        row, terms, await version_of(connection, terms.plan_version_id), await now(connection, row.test_clock_id)
+    )
+    return await _in(connection, found, found.current)
+
+
+async def _in(connection: AsyncConnection, of: Subscribed, period: Period) -> Subscribed:
+    """Give the subscription with the plan version that a period of it is billed under."""
+    return replace(of, version=await version_of_period(connection, of.terms, period.start))
 
 
 async def subscribed_of_customer(
@@ -171,16 +182,13 @@ def _grown(usage: Usage, whole: Decimal, elapsed: Decimal) -> Usage:
 async def past(connection: AsyncConnection, of: Subscribed, count: int) -> list[PeriodUsage]:
     """Give the usage of at most ``count`` closed periods, the newest first, none before the subscription began.
 
-    Each is priced by the plan version that served it, as its invoice was.
+    Each is priced by its own plan version, as its invoice is.
     """
     found: list[PeriodUsage] = []
     start = of.current.start
-    earlier = await served(connection, of.row.id)
     while len(found) < count and start > of.cycle.anchor:
         period = of.cycle.period_containing(start - timedelta(microseconds=1))
-        version = earlier.of(period.start)
-        then = of if version is None else replace(of, version=await version_of(connection, version))
-        found.append(await usage_in(connection, then, period))
+        found.append(await usage_in(connection, await _in(connection, of, period), period))
         start = period.start
     return found
 

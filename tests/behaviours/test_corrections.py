@@ -146,3 +146,21 @@ async def test_b106_what_was_used_at_the_instant_of_the_end_is_billed(client: ht
     billed = [await lines_of(client, invoice) for invoice in await invoices(client, subscription["id"])]
     usage = [amount for lines in billed for reason, amount in lines if amount in (1000, -1000)]
     assert usage == [1000, 1000], billed
+
+
+async def test_current_usage_is_priced_as_its_period_is_billed(client: httpx.AsyncClient) -> None:
+    """A period that was billed in part stays under its plan version, and so does what is shown of it."""
+    clock = await clock_at(client)
+    await stocked(client, test_clock_id=clock, **CARD)
+    subscription = await subscribed(client, start_date="2026-01-01T00:00:00Z")
+    await advance(client, clock, "2026-01-20T00:00:00Z")
+    await use(client, "january", 200_000, "2026-01-10T00:00:00Z")
+    await post(client, "/v1/invoices", {"subscription_id": subscription["id"]})
+    dearer = growth_plan()
+    dearer["charges"][0]["tiers"] = [{"up_to": None, "unit_price": 1}]
+    await sent(client, "PATCH", "/v1/price-plans/plan_growth", 200, json={"charges": dearer["charges"]})
+    await post(client, f"/v1/subscriptions/{subscription['id']}/migrate", {"plan_version": 2}, 200)
+    await use(client, "more", 100_000, "2026-01-20T00:00:00Z")
+    shown = await get(client, f"/v1/subscriptions/{subscription['id']}/current_usage")
+    preview = await post(client, "/v1/invoices/preview", {"subscription_id": subscription["id"]}, 200)
+    assert (shown["amount_cents"], preview["total_amount"]) == ("2000", 1000)
