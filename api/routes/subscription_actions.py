@@ -1,10 +1,9 @@
-"""Commands to subscriptions: activate, pause, resume, suspend, reinstate, cancel, terminate, migrate, and in bulk.
+"""Commands to subscriptions: activate, pause, resume, suspend, reinstate, cancel, terminate, migrate.
 
 Each is an update of the subscription's workflow, answered when the record has it (B38, B86, C23). What the status
 forbids is refused here at once (409), and by the workflow, which decides.
 """
 
-import asyncio
 import uuid
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, get_args
@@ -32,7 +31,7 @@ from billing import subscription as rules
 from billing.subscription import IllegalTransition
 from models.messages.base import SubscriptionRef
 from models.messages.subscription import Activate, Cancel, MigratePlan, Pause, Reinstate, Resume, Suspend
-from models.problems import Problem, conflict, invalid, not_found
+from models.problems import conflict, invalid, not_found
 
 router = resource_router("subscriptions")
 
@@ -48,7 +47,6 @@ _LEADING_TO: Final[dict[str, Command]] = {
     "cancelled": "cancel",
     "terminated": "terminate",
 }
-_BULK_AT_ONCE: Final = 8
 
 TerminationQuery = Annotated[TerminationAction | None, Query(description="What the end does; else as the row says.")]
 
@@ -111,38 +109,6 @@ class Withholding(BaseModel):
     reason: Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)] | None = Field(
         default=None, description="Told in the audit log, the webhook and the Temporal UI."
     )
-
-
-class Bulk(BaseModel):
-    """Subscriptions to act on, by any of their names."""
-
-    model_config = ConfigDict(
-        extra="ignore", json_schema_extra={"examples": [{"subscription_ids": ["sub_01jbq4m8d0e7s9t5v2x3y4z5a6"]}]}
-    )
-
-    subscription_ids: list[Reference] = Field(min_length=1, max_length=1000)
-
-
-class BulkTerminate(Bulk):
-    """Subscriptions to terminate, and what their end does."""
-
-    on_termination_action: TerminationAction = "generate_invoice"
-
-
-class BulkResult(BaseModel):
-    """What became of one subscription."""
-
-    subscription_id: str
-    success: bool
-    error: str | None = None
-
-
-class BulkAnswer(BaseModel):
-    """What became of each subscription, in the order asked."""
-
-    results: list[BulkResult]
-    succeeded_count: int
-    failed_count: int
 
 
 def command_of(change: SubscriptionChange, row: View) -> Command | None:
@@ -212,9 +178,10 @@ def _billed_as(on_termination: str) -> str:
     return "skip" if on_termination == "skip" else "generate_invoice"
 
 
-async def _act(
+async def act(
     command: Command, ref: str, desk: Desk, *, on_termination: str | None = None, reason: str | None = None
 ) -> dict[str, Any]:
+    """Find a subscription, send it a command, and show what it is then. Raises `Problem` 404, 409, 503."""
     row = await desk.find(ref)
     await carry_out(command, row, desk, on_termination=on_termination or row.on_termination_action, reason=reason)
     return desk.show(await desk.find(row.id))
@@ -228,7 +195,7 @@ async def _act(
 )
 async def activate(subscription_id: str, desk: DeskDep) -> Response:
     """Start a pending subscription: its periods run from now."""
-    return reply(await _act("activate", subscription_id, desk))
+    return reply(await act("activate", subscription_id, desk))
 
 
 @router.post(
@@ -239,7 +206,7 @@ async def activate(subscription_id: str, desk: DeskDep) -> Response:
 )
 async def pause(subscription_id: str, desk: DeskDep) -> Response:
     """Pause billing; usage is still taken and kept (B85, C23)."""
-    return reply(await _act("pause", subscription_id, desk))
+    return reply(await act("pause", subscription_id, desk))
 
 
 @router.post(
@@ -250,7 +217,7 @@ async def pause(subscription_id: str, desk: DeskDep) -> Response:
 )
 async def resume(subscription_id: str, desk: DeskDep) -> Response:
     """Resume a paused subscription; the running period is billed as a whole at its end."""
-    return reply(await _act("resume", subscription_id, desk))
+    return reply(await act("resume", subscription_id, desk))
 
 
 @router.post(
@@ -261,7 +228,7 @@ async def resume(subscription_id: str, desk: DeskDep) -> Response:
 )
 async def suspend(subscription_id: str, desk: DeskDep, body: Withholding | None = None) -> Response:
     """Withhold the service until it is reinstated: nothing can be reserved; usage is still taken and billed (C23)."""
-    return reply(await _act("suspend", subscription_id, desk, reason=body.reason or None if body else None))
+    return reply(await act("suspend", subscription_id, desk, reason=body.reason or None if body else None))
 
 
 @router.post(
@@ -272,7 +239,7 @@ async def suspend(subscription_id: str, desk: DeskDep, body: Withholding | None 
 )
 async def reinstate(subscription_id: str, desk: DeskDep) -> Response:
     """Give the service back, also to one that was suspended by itself for unpaid invoices, which stay open."""
-    return reply(await _act("reinstate", subscription_id, desk))
+    return reply(await act("reinstate", subscription_id, desk))
 
 
 @router.post(
@@ -283,7 +250,7 @@ async def reinstate(subscription_id: str, desk: DeskDep) -> Response:
 )
 async def cancel(subscription_id: str, desk: DeskDep, on_termination_action: TerminationQuery = None) -> Response:
     """End the subscription with its current period, which is billed; it shows as canceled from now on (C23)."""
-    return reply(await _act("cancel", subscription_id, desk, on_termination=on_termination_action))
+    return reply(await act("cancel", subscription_id, desk, on_termination=on_termination_action))
 
 
 @router.delete(
@@ -295,7 +262,7 @@ async def cancel(subscription_id: str, desk: DeskDep, on_termination_action: Ter
 )
 async def terminate(subscription_id: str, desk: DeskDep, on_termination_action: TerminationQuery = None) -> Response:
     """End the subscription at once, with a final invoice unless `on_termination_action` is `skip` (C23)."""
-    await _act("terminate", subscription_id, desk, on_termination=on_termination_action)
+    await act("terminate", subscription_id, desk, on_termination=on_termination_action)
     return no_content()
 
 
@@ -344,54 +311,3 @@ async def migrate_to(
         at_period_end=at_period_end,
     )
     await desk.commands.migrate(desk.subscription(row.id), message)
-
-
-@router.post(
-    "/subscriptions/bulk_pause",
-    response_model=BulkAnswer,
-    operation_id="bulk_pause_subscriptions",
-    summary="Pause several subscriptions",
-)
-async def bulk_pause(body: Bulk, desk: DeskDep) -> Response:
-    """Pause each subscription; one that cannot be paused does not stop the others."""
-    return reply(await _bulk("pause", body, desk))
-
-
-@router.post(
-    "/subscriptions/bulk_resume",
-    response_model=BulkAnswer,
-    operation_id="bulk_resume_subscriptions",
-    summary="Resume several subscriptions",
-)
-async def bulk_resume(body: Bulk, desk: DeskDep) -> Response:
-    """Resume each subscription; one that cannot be resumed does not stop the others."""
-    return reply(await _bulk("resume", body, desk))
-
-
-@router.post(
-    "/subscriptions/bulk_terminate",
-    response_model=BulkAnswer,
-    operation_id="bulk_terminate_subscriptions",
-    summary="Terminate several subscriptions",
-)
-async def bulk_terminate(body: BulkTerminate, desk: DeskDep) -> Response:
-    """Terminate each subscription now; one that has ended already does not stop the others."""
-    action = body.on_termination_action
-    return reply(await _bulk("terminate", body, desk, on_termination=action))
-
-
-async def _bulk(command: Command, body: Bulk, desk: Desk, *, on_termination: str | None = None) -> BulkAnswer:
-    """Send the command to each subscription, a few at a time."""
-    turn = asyncio.Semaphore(_BULK_AT_ONCE)
-
-    async def one(ref: str) -> BulkResult:
-        async with turn:
-            try:
-                await _act(command, ref, desk, on_termination=on_termination)
-            except Problem as problem:
-                return BulkResult(subscription_id=ref, success=False, error=problem.detail)
-            return BulkResult(subscription_id=ref, success=True)
-
-    results = await asyncio.gather(*(one(ref) for ref in body.subscription_ids))
-    succeeded = sum(result.success for result in results)
-    return BulkAnswer(results=results, succeeded_count=succeeded, failed_count=len(results) - succeeded)
