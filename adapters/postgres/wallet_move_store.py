@@ -172,6 +172,23 @@ async def drawable(
     return Drawn(draws(candidates, due_minor=due_minor, currency=currency, at=at), found)
 
 
+async def _settle_by(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, wallet: Row[Any], change: Move, *, minor: int
+) -> None:
+    """Move credits for the invoice that the change names, which is settled by `minor` units with them."""
+    assert change.invoice_id is not None, "the move belongs to an invoice"
+    source = await move(connection, scope, actor, wallet, change)
+    await settlement_store.record(
+        connection,
+        scope.project_id,
+        change.invoice_id,
+        kind=settlement_store.WALLET_CREDIT,
+        source_id=source,
+        amount=minor,
+        at=change.at,
+    )
+
+
 async def settle(
     connection: AsyncConnection, scope: ProjectScope, actor: Actor, invoice_id: UUID, *, drawn: Drawn, at: datetime
 ) -> None:
@@ -187,16 +204,7 @@ async def settle(
             amount_minor=draw.amount_minor,
             invoice_id=invoice_id,
         )
-        source = await move(connection, scope, actor, by_id[draw.wallet_id], change)
-        await settlement_store.record(
-            connection,
-            scope.project_id,
-            invoice_id,
-            kind=settlement_store.WALLET_CREDIT,
-            source_id=source,
-            amount=draw.amount_minor,
-            at=at,
-        )
+        await _settle_by(connection, scope, actor, by_id[draw.wallet_id], change, minor=draw.amount_minor)
 
 
 async def give_back(
@@ -222,16 +230,7 @@ async def give_back(
             amount_minor=row.amount_minor,
             invoice_id=invoice_id,
         )
-        source = await move(connection, scope, actor, by_id[row.wallet_id], change)
-        await settlement_store.record(
-            connection,
-            scope.project_id,
-            invoice_id,
-            kind=settlement_store.WALLET_CREDIT,
-            source_id=source,
-            amount=-row.amount_minor,
-            at=at,
-        )
+        await _settle_by(connection, scope, actor, by_id[row.wallet_id], change, minor=-row.amount_minor)
 
 
 async def transfer(
