@@ -1,7 +1,7 @@
 """The activity log: usage events with what they cost, and what was rated and charged (B53, B71).
 
 An event's amount is what it added to its period's bill: amount(usage with it) - amount(usage before it), in order of
-arrival, by the plan version that served the period. It is computed when it is read, from the rollups and the
+arrival, by the plan version that the period is billed under. It is computed when it is read, from the rollups and the
 charges, and rounded nowhere; only the invoice rounds (R2).
 """
 
@@ -15,10 +15,9 @@ from uuid import UUID
 from psycopg.rows import dict_row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.billing_store import Terms, terms_of, version_of
+from adapters.postgres.billing_store import Terms, terms_of, version_of_period
 from adapters.postgres.database import driver
 from adapters.postgres.event_count_store import EventKinds, event_counts
-from adapters.postgres.served_version_store import ServedVersions, served
 from adapters.postgres.usage_bucket_store import is_split
 from adapters.postgres.usage_store import metric_usages
 from billing.charges import Charge
@@ -218,7 +217,8 @@ class _Pots:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._usage: dict[tuple[UUID, UUID, datetime], Usage] = {}
-        self._terms: dict[UUID, tuple[Terms, ServedVersions]] = {}
+        self._terms: dict[UUID, Terms] = {}
+        self._found: dict[tuple[UUID, UUID, datetime], _Pot | None] = {}
 
     async def of(self, subscription: UUID, metric: UUID, at: datetime) -> _Pot | None:
         """Find the charges that price the metric in the period of the instant; None if nothing does.
@@ -227,14 +227,19 @@ class _Pots:
         allowances. What one of their events costs is not told by the sum of all.
         """
         if subscription not in self._terms:
-            terms = await terms_of(self._connection, subscription, lock=False)
-            self._terms[subscription] = terms, await served(self._connection, subscription)
-        terms, earlier = self._terms[subscription]
+            self._terms[subscription] = await terms_of(self._connection, subscription, lock=False)
+        terms = self._terms[subscription]
         try:
             period = terms.cycle.period_containing(at.astimezone(UTC))
         except BeforeAnchor:
             return None
-        version = await version_of(self._connection, earlier.of(period.start) or terms.plan_version_id)
+        name = (subscription, metric, period.start)
+        if name not in self._found:
+            self._found[name] = await self._priced(terms, metric, period)
+        return self._found[name]
+
+    async def _priced(self, terms: Terms, metric: UUID, period: Period) -> _Pot | None:
+        version = await version_of_period(self._connection, terms, period.start)
         charges = tuple(each for each in version.charges if each.metric_id == metric)
         if not charges or any(is_split(each) for each in charges):
             return None

@@ -164,3 +164,5 @@ async def test_current_usage_is_priced_as_its_period_is_billed(client: httpx.Asy
     shown = await get(client, f"/v1/subscriptions/{subscription['id']}/current_usage")
     preview = await post(client, "/v1/invoices/preview", {"subscription_id": subscription["id"]}, 200)
     assert (shown["amount_cents"], preview["total_amount"]) == ("2000", 1000)
+    entries = await get(client, "/v1/activity", type="event")
+    assert [each["amount_cents"] for each in entries] == ["1000", "1000"]
