@@ -66,6 +66,8 @@ async def list_activity(
     status: Annotated[Literal["counted", "skipped", "voided"] | None, Query()] = None,
 ) -> Response:
     """Give the newest entries first: events with status, quantity and amount, and what became of invoices."""
+    if page.order_by is not None or page.after is not None:
+        raise invalid("order_by" if page.order_by is not None else "cursor", "is not for activity: the newest is first")
     if page.skip > activity_store.MOST_SKIPPED:
         raise invalid("skip", f"is at most {activity_store.MOST_SKIPPED} here")
     async with database.transaction(caller.scope) as connection:

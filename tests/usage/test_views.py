@@ -166,6 +166,8 @@ async def test_activity_prices_each_event_and_names_the_reason(shop: Shop) -> No
     assert len((await shop.http.get("/v1/activity?status=skipped")).json()) == 1
     assert len((await shop.http.get("/v1/activity?meter_id=api_calls&limit=1")).json()) == 1
     assert (await shop.http.get("/v1/activity?type=charge")).json() == []
+    for ignored in ("order_by=at:asc", f"cursor={'0' * 32}"):
+        assert (await shop.http.get(f"/v1/activity?{ignored}")).status_code == 422
 
 
 async def test_volume_counts_by_hour(shop: Shop) -> None:
