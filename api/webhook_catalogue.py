@@ -70,6 +70,14 @@ def _changed(resource: str, shown: str, *fields: str) -> dict[str, Any]:
     return {f"{resource}_id": shown, "changed": list(fields)}
 
 
+def _alert_changed(*fields: str) -> dict[str, Any]:
+    return {"alert_id": _ALERT["alert_id"], "changed": list(fields)}
+
+
+def _threshold_changed() -> dict[str, Any]:
+    return {"threshold_id": _THRESHOLD["threshold_id"], "changed": []}
+
+
 @dataclass(frozen=True)
 class EventType:
     """One type of webhook: when it is sent, and an example of its data."""
@@ -148,8 +156,16 @@ EVENT_TYPES: Final = (
     EventType(
         "subscription.attention_resolved", "What was set aside was taken up again, or skipped by hand.", _SUBSCRIPTION
     ),
+    EventType("usage_alert.created", "Something is watched.", _alert_changed()),
+    EventType("usage_alert.updated", "Its threshold, levels, name or recurrence changed.", _alert_changed("name")),
+    EventType("usage_alert.deleted", "It never fires again.", _alert_changed()),
     EventType("usage_alert.triggered", "Usage, spend or a balance reached the line of an alert.", _ALERT),
+    EventType("usage_threshold.created", "Reaching it will make an invoice.", _threshold_changed()),
+    EventType("usage_threshold.deleted", "It makes no more invoices.", _threshold_changed()),
     EventType("usage_threshold.reached", "Spending reached a threshold; an invoice follows at once.", _THRESHOLD),
+    EventType("usage_limit.created", "A cap holds for a subscription.", _changed("usage_limit", "lim_01jz")),
+    EventType("usage_limit.updated", "It has another cap.", _changed("usage_limit", "lim_01jz", "cap")),
+    EventType("usage_limit.deleted", "It is lifted.", _changed("usage_limit", "lim_01jz")),
     EventType("wallet.created", "It was made.", _changed("wallet", "wal_01jz")),
     EventType("wallet.updated", "Its name, priority or expiry changed.", _changed("wallet", "wal_01jz", "name")),
     EventType("wallet.terminated", "It is closed.", _changed("wallet", "wal_01jz", "status")),
@@ -165,6 +181,13 @@ EVENT_TYPES: Final = (
     EventType("payment_method.deleted", "A way to pay was removed.", _changed("payment_method", "pm_01jz")),
     EventType("applied_coupon.created", "A coupon was applied to a customer.", _changed("applied_coupon", "acpn_01jz")),
     EventType("applied_coupon.deleted", "It was taken away.", _changed("applied_coupon", "acpn_01jz")),
+    EventType("coupon.created", "It can be applied.", _changed("coupon", "cpn_01jz")),
+    EventType(
+        "coupon.updated", "`changed` names the fields; it may have ended.", _changed("coupon", "cpn_01jz", "status")
+    ),
+    EventType("add_on.created", "It can be applied.", _changed("add_on", "aon_01jz")),
+    EventType("add_on.updated", "`changed` names the fields.", _changed("add_on", "aon_01jz", "name")),
+    EventType("add_on.deleted", "It cannot be applied any more.", _changed("add_on", "aon_01jz")),
     EventType("webhook_endpoint.disabled", "An endpoint that accepted nothing for days was given up.", _DISABLED),
 )
 

@@ -19,9 +19,16 @@ TOLD: Final[Mapping[str, frozenset[str]]] = {
     "wallet": frozenset({"created", "updated", "terminated"}),
     "payment_method": frozenset({"created", "deleted"}),
     "applied_coupon": frozenset({"created", "deleted"}),
+    "coupon": frozenset({"created", "updated"}),
+    "add_on": frozenset({"created", "updated", "deleted"}),
+    "usage_alert": frozenset({"created", "updated", "deleted"}),
+    "usage_threshold": frozenset({"created", "deleted"}),
+    "usage_limit": frozenset({"created", "updated", "deleted"}),
 }
+#: What the id is called where it is not `{kind}_id`, as in the other messages about these.
+_ID_OF: Final = {"usage_alert": "alert_id", "usage_threshold": "threshold_id"}
 #: Where messages about a resource have an order already.
-_ORDERS: Final = {"subscription": "subscription:{}", "wallet": "webhook/wallet/{}"}
+_ORDERS: Final = {"subscription": "subscription:{}", "usage_alert": "usage_alert:{}", "wallet": "webhook/wallet/{}"}
 
 
 async def announce(
@@ -39,7 +46,9 @@ async def announce(
         return
     known = resource_type in PREFIXES
     data = {
-        f"{resource_type}_id": shown_id(resource_type, resource_id) if known else str(resource_id),
+        _ID_OF.get(resource_type, f"{resource_type}_id"): shown_id(resource_type, resource_id)
+        if known
+        else str(resource_id),
         "changed": sorted(changes or ()),
     }
     moment = {} if occurred_at is None else {"created_at": occurred_at.isoformat().replace("+00:00", "Z")}

@@ -241,9 +241,16 @@ async def test_b161_b167_every_message_is_in_the_catalogue_and_counts_within_its
         invoice = await quickstart.invoice(client)
         await quickstart.made(client, f"/v1/invoices/{invoice['id']}/charge", {})
         await arrived(receiver, "invoice.paid", invoice["id"])
+        about = {"subscription_id": subscribed["id"], "billable_metric_id": "api_calls", "threshold_value": 10**9}
+        alert = await quickstart.made(client, "/v1/usage_alerts", about)
+        await client.patch(f"/v1/usage_alerts/{alert['id']}", json={"name": "Many"})
+        await quickstart.made(client, f"/v1/subscriptions/{subscribed['id']}/limits", {"kind": "spend", "cap": 10**9})
+        threshold = await quickstart.made(client, "/v1/plans/plan_growth/usage_thresholds", {"amount_cents": 10**9})
+        await client.delete(f"/v1/usage_thresholds/{threshold['id']}")
+        await client.delete(f"/v1/usage_alerts/{alert['id']}")
 
         async def started() -> bool:
-            return "subscription.started" in receiver.types()
+            return {"subscription.started", "usage_alert.deleted"} <= set(receiver.types())
 
         await eventually(started)
         for one in receiver.received:
@@ -253,6 +260,9 @@ async def test_b161_b167_every_message_is_in_the_catalogue_and_counts_within_its
             assert set(schema["properties"]["data"]["required"]) <= set(document["data"]), document
     assert {"customer.created", "plan.created", "subscription.created", "invoice.issued"} <= set(receiver.types())
     told = [one.document for one in receiver.received]
+    watched = [(d["type"].partition(".")[2], d["sequence"]) for d in told if d["data"].get("alert_id") == alert["id"]]
+    assert watched == [("created", 1), ("updated", 2), ("deleted", 3)]
+    assert {"usage_limit.created", "usage_threshold.created", "usage_threshold.deleted"} <= set(receiver.types())
     assert len({document["id"] for document in told}) == len(told)
     lives = [d for d in told if d["type"].startswith("subscription.")]
     assert [d["sequence"] for d in lives] == list(range(1, len(lives) + 1))
