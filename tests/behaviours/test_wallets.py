@@ -72,6 +72,18 @@ async def test_b114_half_by_wallet_and_half_by_payment(client: httpx.AsyncClient
     assert (await client.get(f"/v1/invoices/{invoice['id']}")).json()["status"] == "paid"
 
 
+async def test_b133_a_voided_invoice_gives_the_credits_back(client: httpx.AsyncClient) -> None:
+    await quickstart.customer(client, payment_provider=None, payment_provider_customer_id=None)
+    wallet = await _wallet(client, initial_granted_credits="600")
+    invoice = await _one_off(client, "1200")
+    await quickstart.made(client, f"/v1/invoices/{invoice['id']}/void", {})
+    assert (await client.get(f"/v1/wallets/{wallet['id']}")).json()["credits_balance"] == "600"
+    listed = (await client.get(f"/v1/wallets/{wallet['id']}/transactions")).json()
+    assert [(row["transaction_type"], row["amount"]) for row in listed[:2]] == [("inbound", "600"), ("outbound", "600")]
+    settlements = (await client.get(f"/v1/invoices/{invoice['id']}/settlements")).json()
+    assert sorted(row["amount_cents"] for row in settlements) == ["-600", "600"]
+
+
 async def test_b133_a_subscriptions_invoice_draws_on_the_wallet_when_it_is_issued(client: httpx.AsyncClient) -> None:
     await quickstart.acme(client)
     await _wallet(client, currency="usd", initial_granted_credits="5000")
