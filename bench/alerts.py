@@ -1,10 +1,10 @@
 """From an event's 202 to its alert's trigger record, with every subscription busy and watched.
 
 5,000 events/s in batches spread over 500 subscriptions with three alerts each; every subscription passes the nearest of
-its lines at some time of the run, so that some sixteen alerts fire each second all along. The API and the worker are processes of their own on durable servers; the load
-generator shares the machine with them. A trigger's time is that of its row; an event's that of the answer to its batch.
-There is no limit beside it: an alert is a signal, a workflow task and one transaction, and what those cost is in the
-other benchmarks.
+its lines at some time of the run, so that some sixteen alerts fire each second all along. The API and the worker are
+processes of their own on durable servers; the load generator shares the machine with them. A trigger's time is that of
+its row; an event's that of the answer to its batch. There is no limit beside it: an alert is a signal, a workflow task
+and one transaction, and what those cost is in the other benchmarks.
 """
 
 import asyncio
