@@ -46,12 +46,15 @@ _EDGE: Final = f"""
 """  # noqa: S608
 
 # One statement, so that days and edges are of the same instant. A value of an edge is looked for among the whole days
-# by its key (OFFSET: not by reading all that is kept), and not at all if the event has none: its key is NULL.
+# by its key (OFFSET: not by reading all that is kept), and not at all if the event has none: its key is NULL. In the
+# order of the index, neighbours are found on the pages that were read last.
 _WITH_EDGES: Final = f"""
     WITH known AS MATERIALIZED (SELECT {{known}}), days AS MATERIALIZED (
         SELECT least(%(first_day)s{{firsts}}) AS first_day, greatest(%(end_day)s{{ends}}) AS end_day FROM known
     ), edge AS MATERIALIZED (
-        SELECT {KEY_SQL} AS value_key FROM (SELECT DISTINCT identity FROM ({{edges}}) every) told
+        SELECT value_key FROM (
+            SELECT {KEY_SQL} AS value_key FROM (SELECT DISTINCT identity FROM ({{edges}}) every) told
+        ) keyed ORDER BY value_key COLLATE "C"
     )
     SELECT ({_DAYS.format(first_day="(SELECT first_day FROM days)", end_day="(SELECT end_day FROM days)")})
         + (SELECT count(value_key) FROM edge WHERE NOT EXISTS (
