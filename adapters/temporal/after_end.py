@@ -1,8 +1,9 @@
 """Starting the workflow that bills an ended subscription once more; one that runs already only hears of it."""
 
+import contextlib
 from typing import Any, Final
 
-from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.common import (
     Priority,
     SearchAttributePair,
@@ -10,6 +11,7 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from temporalio.service import RPCError
 
 from models.identifiers import AFTER_END_WORKFLOW, PROJECT, after_end_workflow_id
 from models.messages.after_end import AfterEnd, LateUsage
@@ -52,12 +54,18 @@ async def invoice_now(client: Client, queue: str, ref: SubscriptionRef, command:
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         **_options(ref),
     )
-    answer = await client.execute_update_with_start_workflow(
-        "invoice_now",
-        command,
-        start_workflow_operation=start,
-        id=f"invoice_now:{command.request_id}",
-        result_type=InvoiceClosed,
-    )
+    try:
+        answer = await client.execute_update_with_start_workflow(
+            "invoice_now",
+            command,
+            start_workflow_operation=start,
+            id=f"invoice_now:{command.request_id}",
+            result_type=InvoiceClosed,
+        )
+    except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError):
+        # The start has a future of its own with the same error, which is logged unless somebody has looked at it.
+        with contextlib.suppress(Exception):
+            await start.workflow_handle()
+        raise
     assert isinstance(answer, InvoiceClosed)
     return answer
