@@ -36,12 +36,17 @@ _INSERTED_AT_ONCE: Final = 1000
 _MOST_LISTED: Final = 100
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 
-# Counted events are found through their subscriptions' rollups, skipped ones by their own index.
+# Counted events are found through their subscriptions' rollups, skipped ones by their own index. What was sent for a
+# customer or a subscription before there was one belongs to the window too: reprocessing would count it beside.
 _REPLACED: Final = """
     SELECT * FROM events e
     WHERE e.project_id = %(project)s AND e.occurred_at >= %(start)s AND e.occurred_at < %(end)s
-      AND (%(customer)s::uuid IS NULL OR e.customer_id = %(customer)s)
-      AND (%(subscription)s::uuid IS NULL OR e.subscription_id = %(subscription)s)
+      AND (%(customer)s::uuid IS NULL OR e.customer_id = %(customer)s OR (e.customer_id IS NULL AND (
+        e.customer_ref = ANY(%(customer_names)s)
+        OR e.customer_ref = (SELECT c.code FROM customers c WHERE c.id = %(customer)s))))
+      AND (%(subscription)s::uuid IS NULL OR e.subscription_id = %(subscription)s OR (e.subscription_id IS NULL AND (
+        e.subscription_ref = ANY(%(subscription_names)s)
+        OR e.subscription_ref = (SELECT s.external_id FROM subscriptions s WHERE s.id = %(subscription)s))))
       AND (
         (e.status = 'counted' AND e.metric_id = %(metric)s AND e.subscription_id = ANY(ARRAY(
             SELECT DISTINCT r.subscription_id FROM usage_rollups r
@@ -148,7 +153,9 @@ async def _replaced(connection: AsyncConnection, scope: ProjectScope, window: Wi
         "start": window.start,
         "end": window.end,
         "customer": window.customer_id,
+        "customer_names": _names("customer", window.customer_id),
         "subscription": window.subscription_id,
+        "subscription_names": _names("subscription", window.subscription_id),
         "most": MOST_REPLACED + 1,
     }
     async with raw.cursor(row_factory=dict_row) as reading:
@@ -158,6 +165,11 @@ async def _replaced(connection: AsyncConnection, scope: ProjectScope, window: Wi
         detail = f"The window holds more than {MOST_REPLACED} events; split it."
         raise Problem(422, "backfill_too_large", detail)
     return {row["idempotency_key"]: row for row in rows}
+
+
+def _names(kind: str, identity: UUID | None) -> list[str]:
+    """Give the names by which an event may mean it, beside the one that its owner chose."""
+    return [] if identity is None else [str(identity), shown_id(kind, identity)]
 
 
 def _kept(stored: Mapping[str, Mapping[str, Any]], sent: Sequence[IngestEvent]) -> dict[str, IngestEvent]:

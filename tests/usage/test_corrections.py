@@ -158,6 +158,19 @@ async def test_the_same_backfill_again_changes_nothing(shop: Shop, database: Dat
     assert await rollups(database) == []
 
 
+async def test_a_backfill_replaces_what_was_sent_before_there_was_a_customer(shop: Shop, database: Database) -> None:
+    await shop.metric()
+    await shop.plan()
+    await shop.send(value=9, timestamp=DAY, idempotency_key="early")
+    await shop.customer()
+    await shop.subscription()
+    events = [{"value": 2, "timestamp": DAY, "idempotency_key": "right"}]
+    body = {**WINDOW, "metric_key": "api_calls", "customer_id": "acme", "reason": "sent too early", "events": events}
+    assert (await post(shop.http, "/v1/events/backfill", body))["voided"] == 1
+    assert await shop.status_of("early") == ("voided", "unknown_customer")
+    assert await rollups(database) == [("2026-03-05", 2, 1, 2, 2)]
+
+
 WRONG: tuple[tuple[dict[str, Any], int, str], ...] = (
     ({"timestamp": "2026-03-07T00:00:00Z"}, 422, "validation_failed"),
     ({"timestamp": DAY, "metric_key": "other"}, 422, "validation_failed"),
