@@ -4,6 +4,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+#: Time to make the tasks of all requests: making them while the first ones are due would delay those.
+_LEAD_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,32 +51,50 @@ async def _drive(
     expect: int,
     latencies: list[float],
 ) -> None:
-    status = f"HTTP/1.1 {expect} ".encode()
     for each in requests:
         began = time.perf_counter()
-        writer.write(each)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        body = await reader.readexactly(length)
+        await _exchange(reader, writer, each, expect)
         latencies.append(time.perf_counter() - began)
-        assert head.startswith(status), (head + body)[:500]
 
 
-async def paced(port: int, requests: Sequence[bytes], *, rate: float, connections: int, expect: int) -> Load:
-    """Send requests at a steady rate whether or not earlier ones were answered; waiting to be sent is latency too."""
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, expect: int) -> bytes:
+    """Send a request; gives the body of its answer."""
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+    body = await reader.readexactly(length)
+    assert head.startswith(f"HTTP/1.1 {expect} ".encode()), (head + body)[:500]
+    return body
+
+
+async def paced(
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    rate: float,
+    connections: int,
+    expect: int,
+    bodies: list[bytes] | None = None,
+) -> Load:
+    """Send requests at a steady rate whether or not earlier ones were answered; waiting to be sent is latency too.
+
+    The first one leaves when all of them are ready to. `bodies` takes the answers, in the order in which they came.
+    """
     free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     for _ in range(connections):
         free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
     latencies: list[float] = []
-    began = time.perf_counter()
+    began = time.perf_counter() + _LEAD_SECONDS
 
     async def one(number: int) -> None:
         due = began + number / rate
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         connection = await free.get()
-        await _drive(*connection, [requests[number]], expect, [])
+        body = await _exchange(*connection, requests[number], expect)
         latencies.append(time.perf_counter() - due)
         free.put_nowait(connection)
+        if bodies is not None:
+            bodies.append(body)
 
     await asyncio.gather(*(one(number) for number in range(len(requests))))
     seconds = time.perf_counter() - began

@@ -9,7 +9,6 @@ the API's process for a request is printed as well, since the load generator sha
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Sequence
 
 import httpx
@@ -85,37 +84,7 @@ async def _pairs(running: Shop, subscriptions: Sequence[str], seconds: float) ->
 
 
 async def _paced(port: int, requests: Sequence[bytes], *, expect: int, bodies: list[bytes] | None = None) -> Load:
-    """Send requests at the pace, over the first connection that is free; waiting for one counts as latency."""
-    free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-    for _ in range(CONNECTIONS):
-        free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
-    latencies: list[float] = []
-    began = time.perf_counter()
-
-    async def one(number: int) -> None:
-        due = began + number / RATE
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        connection = await free.get()
-        body = await _exchange(*connection, requests[number], expect)
-        latencies.append(time.perf_counter() - due)
-        free.put_nowait(connection)
-        if bodies is not None:
-            bodies.append(body)
-
-    await asyncio.gather(*(one(number) for number in range(len(requests))))
-    seconds = time.perf_counter() - began
-    while not free.empty():
-        free.get_nowait()[1].close()
-    return Load(seconds, tuple(latencies))
-
-
-async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, expect: int) -> bytes:
-    writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-    body = await reader.readexactly(length)
-    assert head.startswith(f"HTTP/1.1 {expect} ".encode()), (head + body)[:500]
-    return body
+    return await http_load.paced(port, requests, rate=RATE, connections=CONNECTIONS, expect=expect, bodies=bodies)
 
 
 if __name__ == "__main__":

@@ -42,10 +42,11 @@ _SUBSCRIBED: Final = """
     WHERE s.id = ANY(%(subscriptions)s)
 """
 
+# The statement's own time: an index can pass over what expired before it, and it is later than the locks.
 _OPEN: Final = """
     SELECT subscription_id, metric_id, properties, sum(quantity), count(*)
     FROM usage_reservations
-    WHERE subscription_id = ANY(%(subscriptions)s) AND status = 'open' AND expires_at > clock_timestamp()
+    WHERE subscription_id = ANY(%(subscriptions)s) AND status = 'open' AND expires_at > statement_timestamp()
     GROUP BY subscription_id, metric_id, properties, quantity
 """
 
