@@ -271,7 +271,8 @@ _DRAW: Final = Prepared(
     SELECT :subscription, line.metric_id, :project, line.quantity, :period_start, :period_end
     FROM unnest(CAST(:metrics AS uuid[]), CAST(:quantities AS numeric[])) AS line(metric_id, quantity)
     ON CONFLICT (subscription_id, metric_id) DO UPDATE
-    SET quantity = excluded.quantity, period_start = excluded.period_start, period_end = excluded.period_end
+    SET quantity = excluded.quantity, period_start = excluded.period_start, period_end = excluded.period_end,
+        rests_until = NULL
     WHERE (drawn.quantity, drawn.period_start, drawn.period_end)
         <> (excluded.quantity, excluded.period_start, excluded.period_end)
     """)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -137,18 +138,26 @@ class Relay:
 
     async def flush_reached(self) -> bool:
         """Tell at once the subscriptions whose usage has got to an alert's line; answers whether there are more."""
+        interval_seconds = self._settings.usage_signal_busy_ms / 1000
         async with self._database.transaction(SYSTEM) as connection:
-            marks = await reached_store.reached_marks(
-                connection,
-                rest_seconds=_REACHED_SECONDS,
-                interval_seconds=self._settings.usage_signal_busy_ms / 1000,
-                limit=_FLUSH,
+            lines = await reached_store.reached_lines(
+                connection, rest_seconds=_REACHED_SECONDS, interval_seconds=interval_seconds, limit=_FLUSH
             )
-        return await self._flush(marks)
+        told = await self._flush(list(dict.fromkeys(line.mark for line in lines)))
+        resting = [
+            (line, line.rest_seconds(quantity, interval_seconds))
+            for line in lines
+            if (quantity := told.get((line.mark.subscription_id, line.metric_id))) is not None
+        ]
+        if resting:
+            async with self._database.transaction(SYSTEM) as connection:
+                await reached_store.rest(connection, resting)
+        return len(lines) == _FLUSH
 
-    async def _flush(self, marks: list[DueMark]) -> bool:
+    async def _flush(self, marks: list[DueMark]) -> dict[tuple[UUID, UUID], Decimal]:
+        """Tell subscriptions their usage; gives the quantities that were told, by subscription and metric."""
         if not marks:
-            return False
+            return {}
         async with self._database.transaction(SYSTEM) as connection:
             ended = await ended_store.ended_among(connection, [mark.subscription_id for mark in marks])
             running = [mark for mark in marks if mark.subscription_id not in ended]
@@ -158,7 +167,12 @@ class Relay:
         async with self._database.transaction(SYSTEM) as connection:
             await relay_store.mark_signalled(connection, list(told.items()))
             await relay_store.defer_marks(connection, waiting)
-        return len(marks) == _FLUSH
+        return {
+            (subscription, total.metric_id): total.quantity
+            for subscription, message in messages.items()
+            if subscription in told
+            for total in message.totals
+        }
 
     async def _messages(self, connection: AsyncConnection, marks: list[DueMark]) -> dict[UUID, UsageRecorded]:
         totals = await current_totals_store.current_totals(connection, [mark.subscription_id for mark in marks])

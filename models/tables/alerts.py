@@ -124,4 +124,6 @@ usage_lines = Table(
     Column("quantity", DECIMAL, nullable=False),
     Column("period_start", INSTANT, nullable=False),
     Column("period_end", INSTANT, nullable=False),
+    # A line that was told is not told again before: the subscription looks, and draws the next one.
+    Column("rests_until", INSTANT),
 )

@@ -1,15 +1,18 @@
 """A watched subscription on a real server: what its workflow does when usage gets to a line or a threshold."""
 
 from datetime import timedelta
-from uuid import UUID
+from decimal import Decimal
 
 from activities.alerting import AlertActivities
 from activities.closing import ClosingActivities
 from adapters.postgres import alert_store, reached_store, relay_store, threshold_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import SYSTEM
+from adapters.postgres.reached_store import Reached
+from adapters.postgres.relay_store import DueMark
 from billing.subscription import SubscriptionState
 from billing.watching import asked
+from models.identifiers import new_id
 from models.messages.alerting import EvaluateAlerts
 from models.messages.subscription import RetryParked, UsageRecorded
 from models.messages.subscription_steps import look_of, progressive_close
@@ -103,12 +106,14 @@ async def test_a_look_that_ran_before_its_worker_died_finds_what_it_did(office: 
     assert (later.told, later.crossed, later.each_signal) == ((), (), False)
 
 
-async def reached(office: Office) -> list[UUID]:
-    """Give the subscriptions that the relay would tell at once."""
+async def reached(office: Office, *, interval_seconds: float = 3600) -> list[Reached]:
+    """Give the lines that the relay would tell at once, and note their subscriptions as told."""
     async with office.database.transaction(SYSTEM) as connection:
-        marks = await reached_store.reached_marks(connection, rest_seconds=0, interval_seconds=3600, limit=10)
-        await relay_store.mark_signalled(connection, [(mark.subscription_id, mark.version) for mark in marks])
-    return [mark.subscription_id for mark in marks]
+        lines = await reached_store.reached_lines(
+            connection, rest_seconds=0, interval_seconds=interval_seconds, limit=10
+        )
+        await relay_store.mark_signalled(connection, [(line.mark.subscription_id, line.mark.version) for line in lines])
+    return lines
 
 
 async def test_the_relay_sees_usage_at_the_nearest_line_and_no_other(office: Office) -> None:
@@ -119,7 +124,8 @@ async def test_the_relay_sees_usage_at_the_nearest_line_and_no_other(office: Off
     await use(office, state, 49, START + timedelta(days=1), number=1)
     assert await reached(office) == []
     await use(office, state, 1, START + timedelta(days=2), number=2)
-    assert await reached(office) == [state.subscription_id]
+    (line,) = await reached(office)
+    assert (line.mark.subscription_id, line.quantity) == (state.subscription_id, Decimal(50))
     assert await reached(office) == []
     await looks.evaluate_alerts(_look(state).model_copy(update={"billable": False}))
     await use(office, state, 49, START + timedelta(days=2), number=3)
@@ -127,9 +133,36 @@ async def test_the_relay_sees_usage_at_the_nearest_line_and_no_other(office: Off
     # With a threshold open, money is watched: any usage is told, after its interval.
     await looks.evaluate_alerts(_look(state))
     assert await reached(office) == []
-    async with office.database.transaction(SYSTEM) as connection:
-        marks = await reached_store.reached_marks(connection, rest_seconds=0, interval_seconds=0, limit=10)
-    assert [mark.subscription_id for mark in marks] == [state.subscription_id]
+    assert [line.mark.subscription_id for line in await reached(office, interval_seconds=0)] == [state.subscription_id]
+
+
+async def test_a_line_that_was_told_rests_until_its_subscription_has_looked(office: Office) -> None:
+    """Else each further event would be told again, and a busy worker would not come to look for all the signals."""
+    _, state = await in_clock(office)
+    await watch(office, state, cents=10_000)
+    looks, look = AlertActivities(office.database), _look(state).model_copy(update={"billable": False})
+    await looks.evaluate_alerts(look)
+
+    async def told(number: int, units: int, *, rest_seconds: float) -> list[int]:
+        await use(office, state, units, START + timedelta(days=1), number=number)
+        lines = await reached(office)
+        async with office.database.transaction(SYSTEM) as connection:
+            await reached_store.rest(connection, [(line, rest_seconds) for line in lines])
+        return [int(line.quantity) for line in lines]
+
+    assert await told(1, 60, rest_seconds=0) == [50]
+    assert await told(2, 1, rest_seconds=3600) == [50]
+    assert await told(3, 1, rest_seconds=3600) == []
+    await looks.evaluate_alerts(look)
+    assert await told(4, 37, rest_seconds=3600) == []
+    assert await told(5, 1, rest_seconds=3600) == [100]
+
+
+def test_a_line_that_whole_days_have_and_the_period_has_not_rests_shortly() -> None:
+    mark = DueMark(project_id=new_id(), subscription_id=new_id(), version=1)
+    line = Reached(mark, metric_id=new_id(), quantity=Decimal(100))
+    assert line.rest_seconds(Decimal(99), 1) == 1
+    assert line.rest_seconds(Decimal(100), 1) > 1
 
 
 async def test_a_threshold_that_cannot_be_invoiced_waits_for_an_operator(office: Office) -> None:
