@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.arrays import moments, uuids
 from adapters.postgres.database import driver
 from adapters.postgres.usage_store import metric_usages
 from adapters.postgres.usage_window import window_of
@@ -66,15 +67,16 @@ async def ask(raw: "psycopg.AsyncConnection[Any]", wanted: Sequence[Wanted]) -> 
     """Send the one statement of ``usages_of_many``, for a pipeline; ``told`` reads its rows after the pipeline."""
     windows = [window_of(each.period.start, each.period.end) for each in wanted]
     edges = [(*window.edges, None, None)[:2] for window in windows]
+    heads, tails = [head or (None, None) for head, _ in edges], [tail or (None, None) for _, tail in edges]
     parameters = {
-        "subscriptions": [each.subscription_id for each in wanted],
-        "metrics": [each.metric_id for each in wanted],
-        "first_days": [window.first_day for window in windows],
-        "end_days": [window.end_day for window in windows],
-        "head_starts": [None if head is None else head[0] for head, _ in edges],
-        "head_ends": [None if head is None else head[1] for head, _ in edges],
-        "tail_starts": [None if tail is None else tail[0] for _, tail in edges],
-        "tail_ends": [None if tail is None else tail[1] for _, tail in edges],
+        "subscriptions": uuids(each.subscription_id for each in wanted),
+        "metrics": uuids(each.metric_id for each in wanted),
+        "first_days": moments(window.first_day for window in windows),
+        "end_days": moments(window.end_day for window in windows),
+        "head_starts": moments(start for start, _ in heads),
+        "head_ends": moments(end for _, end in heads),
+        "tail_starts": moments(start for start, _ in tails),
+        "tail_ends": moments(end for _, end in tails),
     }
     return await raw.execute(_TOTALS.encode(), parameters, prepare=True)
 

@@ -14,6 +14,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.arrays import texts, uuids
 from adapters.postgres.database import Database, ProjectScope, driver
 from adapters.postgres.ingest_events import FUTURE_SECONDS, TRACK, IngestEvent, Presented, Submission
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
@@ -228,14 +229,14 @@ async def _rows(raw: "psycopg.AsyncConnection[Any]", project_id: UUID, refs: _Re
 def _parameters(project_id: UUID, refs: _References) -> dict[str, Any]:
     return {
         "project": project_id,
-        "metrics": list(refs.metrics),
-        "metric_ids": [found for found in refs.metrics.values() if found is not None],
-        "customers": list(refs.customers),
-        "customer_ids": [found for found in refs.customers.values() if found is not None],
-        "subscriptions": list(refs.subscriptions),
-        "subscription_ids": [found for found in refs.subscriptions.values() if found is not None],
+        "metrics": texts(list(refs.metrics)),
+        "metric_ids": uuids(found for found in refs.metrics.values() if found is not None),
+        "customers": texts(list(refs.customers)),
+        "customer_ids": uuids(found for found in refs.customers.values() if found is not None),
+        "subscriptions": texts(list(refs.subscriptions)),
+        "subscription_ids": uuids(found for found in refs.subscriptions.values() if found is not None),
         "organization": refs.organization,
-        "keys": refs.keys,
+        "keys": texts([f"\\x{key.hex()}" for key in refs.keys]),
     }
 
 

@@ -1,9 +1,10 @@
 """The rows of one flush, as the arrays that one statement stores (unnest was as fast as COPY to a staging table)."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+from adapters.postgres.arrays import bare, texts
 
 #: What many events of a flush share: references and what they resolved to.
 Shared = tuple[str, str | None, str | None, str | None, str, UUID | None, UUID | None, UUID | None, str | None]
@@ -68,23 +69,3 @@ _SHARED: Final = (
     "subscription_ids",
     "reasons",
 )
-
-
-def bare(items: Sequence[str]) -> str:
-    """Write an array of elements that need no quotes."""
-    return "{" + ",".join(items) + "}"
-
-
-def texts(items: Sequence[Any]) -> str:
-    """Write an array of any texts; None becomes NULL."""
-    if not items:
-        return "{}"
-    if None not in items:
-        joined = '","'.join(map(str, items))
-        if "\\" not in joined and joined.count('"') == 2 * (len(items) - 1):
-            return '{"' + joined + '"}'
-    return "{" + ",".join("NULL" if item is None else _quoted(str(item)) for item in items) + "}"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

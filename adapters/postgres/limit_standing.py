@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import additive_usage
 from adapters.postgres.additive_usage import Wanted
+from adapters.postgres.arrays import uuids
 from adapters.postgres.billing_store import PricedVersion, version_of
 from adapters.postgres.database import driver
 from adapters.postgres.usage_store import usages
@@ -105,7 +106,7 @@ class Counter:
 async def share(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> None:
     """Keep reservations under the limits of subscriptions waiting until the transaction ends; others may share it."""
     raw = await driver(connection)
-    await raw.execute(_SHARED, {"subscriptions": list(subscription_ids)}, prepare=True)
+    await raw.execute(_SHARED, {"subscriptions": uuids(subscription_ids)}, prepare=True)
 
 
 async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> dict[UUID, Counter]:
@@ -117,7 +118,7 @@ async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID]
     if not subscription_ids:
         return {}
     raw = await driver(connection)
-    names = {"subscriptions": list(subscription_ids)}
+    names = {"subscriptions": uuids(subscription_ids)}
     limits = _by_subscription(await (await raw.execute(_EXCLUSIVE, names, prepare=True)).fetchall())
     rows = await (await raw.execute(_SUBSCRIBED, names, prepare=True)).fetchall()
     held = _held(await (await raw.execute(_OPEN, names, prepare=True)).fetchall())
@@ -139,7 +140,7 @@ async def locked_counters(connection: AsyncConnection, concerned: Sequence[Conce
     if not concerned:
         return {}
     raw = await driver(connection)
-    names = {"subscriptions": [each.subscription_id for each in concerned]}
+    names = {"subscriptions": uuids(each.subscription_id for each in concerned)}
     wanted = _wanted(concerned)
     # Sent together, executed one after the other: each sees what was committed when it began.
     async with raw.pipeline():

@@ -17,6 +17,7 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import limit_standing
+from adapters.postgres.arrays import bare, moments, texts, uuids
 from adapters.postgres.database import Database, ProjectScope, with_commit
 from adapters.postgres.ingest_events import IngestEvent, Presented, Submission
 from adapters.postgres.ingest_lookup import Held as Subscription
@@ -218,11 +219,15 @@ def _refusal(limit: Limit, counter: Counter, wanted: _Wanted) -> Problem:
 async def _store(raw: "psycopg.AsyncConnection[Any]", scope: ProjectScope, made: Sequence[Reserved]) -> None:
     parameters = {
         "project": scope.project_id,
-        "ids": [each.id for each in made],
-        "subscriptions": [each.subscription_id for each in made],
-        "metrics": [each.metric_id for each in made],
-        "quantities": [each.quantity for each in made],
-        "properties": [None if each.properties is None else _ENCODER.encode(each.properties).decode() for each in made],
-        "expiries": [each.expires_at for each in made],
+        "ids": uuids(each.id for each in made),
+        "subscriptions": uuids(each.subscription_id for each in made),
+        "metrics": uuids(each.metric_id for each in made),
+        "quantities": bare([plain(each.quantity) for each in made]),
+        "properties": texts([_json(each.properties) for each in made]),
+        "expiries": moments(each.expires_at for each in made),
     }
     await raw.execute(_STORE, parameters, prepare=True)
+
+
+def _json(properties: dict[str, Any] | None) -> str | None:
+    return None if properties is None else _ENCODER.encode(properties).decode()

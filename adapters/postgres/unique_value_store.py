@@ -14,9 +14,10 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.arrays import bare, texts
 from adapters.postgres.database import driver
 from adapters.postgres.ingest_lookup import Metric
-from adapters.postgres.ingest_rows import Rows, bare, texts
+from adapters.postgres.ingest_rows import Rows
 from billing.aggregations.unique_count import identity_sql
 
 #: A value and a day on which it occurred: subscription, metric, the value's key, UTC day.
