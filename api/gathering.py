@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 _MOST_WAITING: Final = 5000
 _MOST_TOGETHER: Final = 200
-_GATHERING_SECONDS: Final = 0.003
+_GATHERING_SECONDS: Final = 0.001
 
 
 class Gathering(Generic[Ask, Answer]):
