@@ -46,31 +46,42 @@ async def run_parked(
     connection: AsyncConnection, scope: ProjectScope, *, subscription_id: UUID, shown: str, at: str, reason: str
 ) -> None:
     """Tell that billing of a subscription was set aside (C10); ``at`` is in the subscription's time."""
-    await notify(
-        connection,
-        scope,
-        kind="billing",
-        title=f"Billing of subscription {shown} needs attention",
-        body=f"At {at}: {reason}. Mend the cause, then send its workflow the update `retry_parked` (or `skip_parked`) "
-        "in the Temporal UI; usage and later periods go on meanwhile.",
-        resource_type="subscription",
-        resource_id=subscription_id,
-        key=f"subscription.parked/{subscription_id}/{at}",
+    title = f"Billing of subscription {shown} needs attention"
+    body = (
+        f"At {at}: {reason}. Mend the cause, then send its workflow the update `retry_parked` (or `skip_parked`) "
+        "in the Temporal UI; usage and later periods go on meanwhile."
     )
+    await _of_subscription(connection, scope, subscription_id, "parked", at=at, title=title, body=body)
 
 
 async def suspended(
     connection: AsyncConnection, scope: ProjectScope, *, subscription_id: UUID, shown: str, at: str, reason: str
 ) -> None:
     """Tell that a subscription was suspended because it was not paid (B93); ``at`` is in the subscription's time."""
+    title = f"Subscription {shown} was suspended"
+    body = (
+        f"At {at}: {reason} It is reinstated when they are settled, or with `POST /v1/subscriptions/{shown}/reinstate`."
+    )
+    await _of_subscription(connection, scope, subscription_id, "suspended", at=at, title=title, body=body)
+
+
+async def _of_subscription(
+    connection: AsyncConnection,
+    scope: ProjectScope,
+    subscription_id: UUID,
+    what: str,
+    *,
+    at: str,
+    title: str,
+    body: str,
+) -> None:
     await notify(
         connection,
         scope,
         kind="billing",
-        title=f"Subscription {shown} was suspended",
-        body=f"At {at}: {reason} It is reinstated when they are settled, or with "
-        f"`POST /v1/subscriptions/{shown}/reinstate`.",
+        title=title,
+        body=body,
         resource_type="subscription",
         resource_id=subscription_id,
-        key=f"subscription.suspended/{subscription_id}/{at}",
+        key=f"subscription.{what}/{subscription_id}/{at}",
     )

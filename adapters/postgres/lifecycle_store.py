@@ -194,23 +194,14 @@ async def _announce(connection: AsyncConnection, step: RecordLifecycle) -> None:
     data = {"subscription_id": shown, "status": step.status, "at": step.at.isoformat(), **_more(step)}
     await _tell(connection, ref.project_id, ref.subscription_id, webhook, data)
     if step.action == "parked":
-        await failure_notices.run_parked(
-            connection,
-            ProjectScope(ref.organization_id, ref.project_id),
-            subscription_id=ref.subscription_id,
-            shown=shown,
-            at=step.at.isoformat(),
-            reason=step.needs_attention or "a step could not be done",
-        )
-    if step.action == "suspended" and step.is_unpaid:
-        await failure_notices.suspended(
-            connection,
-            ProjectScope(ref.organization_id, ref.project_id),
-            subscription_id=ref.subscription_id,
-            shown=shown,
-            at=step.at.isoformat(),
-            reason=step.reason or "Its invoices were not paid.",
-        )
+        tell, reason = failure_notices.run_parked, step.needs_attention or "a step could not be done"
+    elif step.action == "suspended" and step.is_unpaid:
+        tell, reason = failure_notices.suspended, step.reason or "Its invoices were not paid."
+    else:
+        return
+    scope = ProjectScope(ref.organization_id, ref.project_id)
+    at = step.at.isoformat()
+    await tell(connection, scope, subscription_id=ref.subscription_id, shown=shown, at=at, reason=reason)
 
 
 def _audited(step: RecordLifecycle) -> dict[str, Any] | None:
