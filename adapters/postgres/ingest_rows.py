@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from adapters.postgres.arrays import bare, texts
+from adapters.postgres.arrays import bare, moments, texts
 
 #: What many events of a flush share: references and what they resolved to.
 Shared = tuple[str, str | None, str | None, str | None, str, UUID | None, UUID | None, UUID | None, str | None]
@@ -50,7 +50,7 @@ class Rows:
             "ids": bare(self.ids),
             "fingerprints": bare([str(fingerprint) for fingerprint in self.fingerprints]),
             "values": bare(["NULL" if value is None else value for value in self.values]),
-            "times": bare([at.isoformat() for at in self.times]),
+            "times": moments(self.times),
             "given": None if all(self.given) else bare(["t" if given else "f" for given in self.given]),
             "shared_of": bare([str(number) for number in self.shared_of]),
             "properties": properties,

@@ -24,6 +24,7 @@ from adapters.postgres.ingest_fingerprint import canonical, fingerprint_of, refe
 from adapters.postgres.ingest_lookup import Held, Lookup, look_up, looked_up, wall_now
 from adapters.postgres.ingest_rows import Rows, Shared
 from adapters.postgres.ingest_targets import Target, customer_of, target_of, value_of
+from adapters.postgres.rollup_store import ADDED
 from models.identifiers import new_id
 from models.problems import FieldError, Problem, unavailable
 from models.tables import event_keys
@@ -73,11 +74,7 @@ filters AS ({filters_of("m.id = ANY(%(metric_ids)s::uuid[])")}), rolled AS (
                coalesce(sum(value), 0) AS total, count(*) AS number, max(value) AS largest, min(value) AS smallest
         FROM inserted i WHERE status = 'counted' GROUP BY 1, 2, 3, 4
     ) folded JOIN metrics m ON m.id = metric_id
-    ORDER BY 1, 2, 3, 4, 5
-    ON CONFLICT (subscription_id, metric_id, day, filters_version, bucket) DO UPDATE SET
-        value_sum = r.value_sum + excluded.value_sum, event_count = r.event_count + excluded.event_count,
-        value_max = greatest(r.value_max, excluded.value_max), value_min = least(r.value_min, excluded.value_min)
-    RETURNING subscription_id
+    ORDER BY 1, 2, 3, 4, 5 {ADDED} RETURNING subscription_id
 ), marked AS (
     INSERT INTO usage_marks AS m (subscription_id, project_id)
     SELECT DISTINCT subscription_id, %(project)s::uuid FROM rolled ORDER BY 1

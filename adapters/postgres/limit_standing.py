@@ -121,14 +121,12 @@ async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID]
     names = {"subscriptions": uuids(subscription_ids)}
     limits = _by_subscription(await (await raw.execute(_EXCLUSIVE, names, prepare=True)).fetchall())
     rows = await (await raw.execute(_SUBSCRIBED, names, prepare=True)).fetchall()
-    held = _held(await (await raw.execute(_OPEN, names, prepare=True)).fetchall())
     concerned = [
         Concerned(row[0], row[1], _current(row), frozenset(each.metric_id for each in limits[row[0]] if each.metric_id))
         for row in rows
         if row[0] in limits
     ]
-    used = await additive_usage.usages_of_many(connection, _wanted(concerned))
-    return await _counters(connection, concerned, limits, held, used)
+    return await locked_counters(connection, concerned)
 
 
 async def locked_counters(connection: AsyncConnection, concerned: Sequence[Concerned]) -> dict[UUID, Counter]:

@@ -90,13 +90,12 @@ async def reached_lines(
 
 async def rest(connection: AsyncConnection, told: Sequence[tuple[Reached, float]]) -> None:
     """Let lines rest for some seconds each; one that was drawn elsewhere meanwhile does not."""
-    lines = [(line, seconds) for line, seconds in told if line.metric_id != ANY_USAGE]
-    if not lines:
+    if not told:
         return
     names = {
-        "subscriptions": [line.mark.subscription_id for line, _ in lines],
-        "metrics": [line.metric_id for line, _ in lines],
-        "quantities": [line.quantity for line, _ in lines],
-        "seconds": [seconds for _, seconds in lines],
+        "subscriptions": [line.mark.subscription_id for line, _ in told],
+        "metrics": [line.metric_id for line, _ in told],
+        "quantities": [line.quantity for line, _ in told],
+        "seconds": [seconds for _, seconds in told],
     }
     await (await driver(connection)).execute(_REST, names, prepare=True)

@@ -26,11 +26,12 @@ _KEEP_FILTERS: Final = "SELECT 1 FROM metrics WHERE id = %(metric)s FOR SHARE"
 
 _FILTERS: Final = f"filters AS MATERIALIZED ({filters_of('m.id = %(metric)s')})"
 
-_ADDED: Final = """
+ADDED: Final = """
     ON CONFLICT (subscription_id, metric_id, day, filters_version, bucket) DO UPDATE SET
         value_sum = r.value_sum + excluded.value_sum, event_count = r.event_count + excluded.event_count,
         value_max = greatest(r.value_max, excluded.value_max), value_min = least(r.value_min, excluded.value_min)
 """
+"""How a row of rollups is added to the one that is there, called `r`: sums and counts grow, extremes widen."""
 
 # Nothing, if events of the day were told apart by other filters: which row the event is in cannot be known then.
 _SHIFT: Final = f"""
@@ -51,7 +52,7 @@ _SHIFT: Final = f"""
         SELECT FROM usage_rollups o WHERE o.subscription_id = %(subscription)s AND o.metric_id = m.id
           AND o.day = %(day)s AND o.filters_version <> m.filters_version
     )
-    ORDER BY bucket {_ADDED} RETURNING bucket, value_max, value_min
+    ORDER BY bucket {ADDED} RETURNING bucket, value_max, value_min
 """  # noqa: S608 - put together from constants
 
 _FRESH: Final = f"""
@@ -91,7 +92,7 @@ _RECOMPUTE: Final = f"""
         INSERT INTO usage_rollups AS r (subscription_id, metric_id, day, filters_version, bucket, project_id,
                                         value_sum, event_count, value_max, value_min)
         SELECT subscription_id, metric_id, day, filters_version, bucket, %(project)s, total, number, largest, smallest
-        FROM moved ORDER BY 1, 2, 3, 4, 5 {_ADDED}
+        FROM moved ORDER BY 1, 2, 3, 4, 5 {ADDED}
     )
     SELECT subscription_id, day, bucket FROM moved WHERE is_lost
 """  # noqa: S608

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.arrays import bare, texts
+from adapters.postgres.arrays import bare, moments, texts, uuids
 from adapters.postgres.database import driver
 from adapters.postgres.ingest_lookup import Metric
 from adapters.postgres.ingest_rows import Rows
@@ -140,11 +140,11 @@ async def keep_stored(
         "project": project_id,
         "sign": 1,
         "subscriptions": bare([str(subscription) for subscription, _ in own]),
-        "metrics": bare([str(metric) for _, metric in own]),
+        "metrics": uuids(metric for _, metric in own),
         "fields": texts([fields[metric] for _, metric in own]),
         "values": bare(["NULL" if value is None else value for value in values]),
         "properties": texts([rows.properties[place] for place in places]),
-        "times": bare([rows.times[place].isoformat() for place in places]),
+        "times": moments(rows.times[place] for place in places),
     }
     # Planned each time: a plan made while the tables were small would be kept when they are not.
     await (await driver(connection)).execute(_KEEP_CONTENTS, parameters, prepare=False)

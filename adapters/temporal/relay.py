@@ -6,9 +6,8 @@ Postgres away, this process killed), the rows stay where they are, and the next 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from temporalio.service import RPCError
 from adapters.postgres import current_totals_store, ended_store, event_months, reached_store, relay_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.ended_store import Ended
+from adapters.postgres.reached_store import Reached
 from adapters.postgres.relay_store import DueMark
 from adapters.postgres.rows import AsyncConnection, SQLAlchemyError
 from adapters.temporal import clock_watch
@@ -138,26 +138,20 @@ class Relay:
 
     async def flush_reached(self) -> bool:
         """Tell at once the subscriptions whose usage has got to an alert's line; answers whether there are more."""
-        interval_seconds = self._settings.usage_signal_busy_ms / 1000
         async with self._database.transaction(SYSTEM) as connection:
             lines = await reached_store.reached_lines(
-                connection, rest_seconds=_REACHED_SECONDS, interval_seconds=interval_seconds, limit=_FLUSH
+                connection,
+                rest_seconds=_REACHED_SECONDS,
+                interval_seconds=self._settings.usage_signal_busy_ms / 1000,
+                limit=_FLUSH,
             )
-        told = await self._flush(list(dict.fromkeys(line.mark for line in lines)))
-        resting = [
-            (line, line.rest_seconds(quantity, interval_seconds))
-            for line in lines
-            if (quantity := told.get((line.mark.subscription_id, line.metric_id))) is not None
-        ]
-        if resting:
-            async with self._database.transaction(SYSTEM) as connection:
-                await reached_store.rest(connection, resting)
+        await self._flush(list(dict.fromkeys(line.mark for line in lines)), lines)
         return len(lines) == _FLUSH
 
-    async def _flush(self, marks: list[DueMark]) -> dict[tuple[UUID, UUID], Decimal]:
-        """Tell subscriptions their usage; gives the quantities that were told, by subscription and metric."""
+    async def _flush(self, marks: list[DueMark], lines: Sequence[Reached] = ()) -> None:
+        """Tell subscriptions their usage; the lines for which that was done rest from then on."""
         if not marks:
-            return {}
+            return
         async with self._database.transaction(SYSTEM) as connection:
             ended = await ended_store.ended_among(connection, [mark.subscription_id for mark in marks])
             running = [mark for mark in marks if mark.subscription_id not in ended]
@@ -167,12 +161,24 @@ class Relay:
         async with self._database.transaction(SYSTEM) as connection:
             await relay_store.mark_signalled(connection, list(told.items()))
             await relay_store.defer_marks(connection, waiting)
-        return {
+            await reached_store.rest(connection, self._resting(lines, messages, told))
+
+    def _resting(
+        self, lines: Sequence[Reached], messages: dict[UUID, UsageRecorded], told: dict[UUID, int]
+    ) -> list[tuple[Reached, float]]:
+        """Give the lines whose subscriptions were told, and for how many seconds each is to rest."""
+        quantities = {
             (subscription, total.metric_id): total.quantity
             for subscription, message in messages.items()
             if subscription in told
             for total in message.totals
         }
+        interval_seconds = self._settings.usage_signal_busy_ms / 1000
+        return [
+            (line, line.rest_seconds(quantity, interval_seconds))
+            for line in lines
+            if (quantity := quantities.get((line.mark.subscription_id, line.metric_id))) is not None
+        ]
 
     async def _messages(self, connection: AsyncConnection, marks: list[DueMark]) -> dict[UUID, UsageRecorded]:
         totals = await current_totals_store.current_totals(connection, [mark.subscription_id for mark in marks])
