@@ -6,7 +6,8 @@ Run it with ``uvicorn api.main:create_app --factory``.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
 import structlog
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from fastapi_offline import FastAPIOffline
 
 from adapters.collector import spare_the_collector
 from adapters.payments.registry import payment_providers
-from adapters.postgres import idempotency_store, reservation_settle_store
+from adapters.postgres import idempotency_store, reservation_settle_store, reserved_store
 from adapters.postgres.database import SYSTEM, Database
 from api import errors, openapi
 from api.commands import Commands
@@ -27,7 +28,6 @@ from models.problems import Problem
 from settings import Settings, settings
 from web import pages, portal
 
-_FORGET_EVERY_SECONDS = 3600
 _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 _LOGGERS = ("durabill", "api", "adapters", "temporalio")
 _log = structlog.get_logger("durabill.api")
@@ -47,26 +47,36 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         production=configuration.production,
     )
     app.state.commands = await Commands.connect(database, configuration)
-    cleaning = asyncio.create_task(_forget_old_answers(database))
+    cleaning = [asyncio.create_task(_repeatedly(seconds, work, database)) for seconds, work in _CLEANING]
     spare_the_collector(_COLLECTOR_THRESHOLDS)
     try:
         yield
     finally:
-        cleaning.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await cleaning
+        for task in cleaning:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         await database.close()
 
 
-async def _forget_old_answers(database: Database) -> None:
+async def _repeatedly(seconds: float, work: Callable[[Database], Awaitable[object]], database: Database) -> None:
+    """Do something now and again for as long as the process lives; while Postgres is away, later."""
     while True:
         try:
-            async with database.transaction(SYSTEM) as connection:
-                await idempotency_store.forget_old(connection)
-                await reservation_settle_store.forget_old(connection)
+            await work(database)
         except Problem as error:
-            _log.warning("old_answers_not_deleted", code=error.code)
-        await asyncio.sleep(_FORGET_EVERY_SECONDS)
+            _log.warning("cleaning_failed", work=work.__name__, code=error.code)
+        await asyncio.sleep(seconds)
+
+
+async def _forget_old_answers(database: Database) -> None:
+    async with database.transaction(SYSTEM) as connection:
+        await idempotency_store.forget_old(connection)
+        await reservation_settle_store.forget_old(connection)
+
+
+#: What every process does in the background, and how many seconds it rests in between.
+_CLEANING: Final = ((3600.0, _forget_old_answers), (1.0, reserved_store.sweep))
 
 
 def create_app(configuration: Settings | None = None) -> FastAPI:

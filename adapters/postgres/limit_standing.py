@@ -16,13 +16,14 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import additive_usage
+from adapters.postgres import additive_usage, reserved_store
 from adapters.postgres.additive_usage import Wanted
 from adapters.postgres.arrays import uuids
 from adapters.postgres.billing_store import PricedVersion, version_of
 from adapters.postgres.database import driver
 from adapters.postgres.usage_store import usages
 from billing.limits import Held, Standing, spend
+from billing.numbers import exact
 from billing.period import BillingCycle, Period
 from billing.usage import NO_USAGE, Usage
 
@@ -43,12 +44,13 @@ _SUBSCRIBED: Final = """
     WHERE s.id = ANY(%(subscriptions)s)
 """
 
-# The statement's own time: an index can pass over what expired before it, and it is later than the locks.
-_OPEN: Final = """
-    SELECT subscription_id, metric_id, properties, sum(quantity), count(*)
-    FROM usage_reservations
-    WHERE subscription_id = ANY(%(subscriptions)s) AND status = 'open' AND expires_at > statement_timestamp()
-    GROUP BY subscription_id, metric_id, properties, quantity
+# What a cap on spend prices, for the subscriptions that have one: each open reservation, its equals together.
+_PRICED: Final = """
+    SELECT r.subscription_id, r.metric_id, r.properties, sum(r.quantity), count(*)
+    FROM usage_limits l JOIN usage_reservations r ON r.subscription_id = l.subscription_id
+    WHERE l.subscription_id = ANY(%(subscriptions)s) AND l.metric_id IS NULL
+      AND r.status = 'open' AND r.expires_at > statement_timestamp()
+    GROUP BY r.subscription_id, r.metric_id, r.properties, r.quantity
 """
 
 
@@ -75,23 +77,33 @@ class Limit:
 
 @dataclass
 class Counter:
-    """What one subscription used and reserved in its current period; grows as reservations are admitted."""
+    """What one subscription used and reserved in its current period; grows as reservations are admitted.
+
+    ``reserved`` is keyed by metric; ``held``, which only a cap on spend needs, tells the reservations apart.
+    """
 
     period: Period
     version: PricedVersion
     limits: Sequence[Limit]
     used: Mapping[UUID, Usage]
     by_charge: Mapping[UUID, Usage]
+    reserved: dict[UUID, Decimal] = field(default_factory=dict)
     held: list[Held] = field(default_factory=list)
 
+    def admit(self, asked: Held) -> None:
+        """Count a reservation as made."""
+        with exact():
+            self.reserved[asked.metric_id] = self.reserved.get(asked.metric_id, Decimal(0)) + asked.quantity
+        self.held.append(asked)
+
     def standing(self, limit: Limit, asked: Held | None = None) -> Standing:
-        """Give how a limit stands, with a reservation that is asked for counted as made."""
-        held = self.held if asked is None else [*self.held, asked]
+        """Give how a limit stands, with a reservation of one of its metrics that is asked for counted as made."""
         if limit.metric_id is not None:
             used = self.used.get(limit.metric_id, NO_USAGE).billable
-            reserved = sum((each.quantity for each in held if each.metric_id == limit.metric_id), Decimal(0))
+            with exact():
+                reserved = self.reserved.get(limit.metric_id, Decimal(0)) + (asked.quantity if asked else 0)
             return Standing(cap=limit.cap, used=used, reserved=reserved)
-        spent, expected = self._spend(()), self._spend(held)
+        spent, expected = self._spend(()), self._spend(self.held if asked is None else [*self.held, asked])
         return Standing(cap=limit.cap, used=Decimal(spent), reserved=Decimal(expected - spent))
 
     def concerned(self, metric_id: UUID) -> list[Limit]:
@@ -143,11 +155,13 @@ async def locked_counters(connection: AsyncConnection, concerned: Sequence[Conce
     # Sent together, executed one after the other: each sees what was committed when it began.
     async with raw.pipeline():
         limits = await raw.execute(_EXCLUSIVE, names, prepare=True)
-        reserved = await raw.execute(_OPEN, names, prepare=True)
+        sums = await raw.execute(reserved_store.RESERVED, names, prepare=True)
+        priced = await raw.execute(_PRICED, names, prepare=True)
         totals = await additive_usage.ask(raw, wanted)
     used = await additive_usage.told(connection, wanted, totals)
-    by_subscription, held = _by_subscription(await limits.fetchall()), _held(await reserved.fetchall())
-    return await _counters(connection, concerned, by_subscription, held, used)
+    found = await _counters(connection, concerned, _by_subscription(await limits.fetchall()), used)
+    _count_reserved(found, await sums.fetchall(), await priced.fetchall())
+    return found
 
 
 def _wanted(concerned: Sequence[Concerned]) -> list[Wanted]:
@@ -161,22 +175,24 @@ def _by_subscription(rows: Sequence[Any]) -> dict[UUID, list[Limit]]:
     return found
 
 
-def _held(rows: Sequence[Any]) -> dict[UUID, list[Held]]:
-    found: dict[UUID, list[Held]] = {}
-    for owner, metric, properties, quantity, count in rows:
+def _count_reserved(found: Mapping[UUID, Counter], sums: Sequence[Any], priced: Sequence[Any]) -> None:
+    for owner, metric, quantity in sums:
+        assert quantity >= 0, f"less than nothing is reserved of {metric} on {owner}"
+        if owner in found:
+            found[owner].reserved[metric] = quantity
+    for owner, metric, properties, quantity, count in priced:
         own = Held(metric_id=metric, quantity=quantity, count=count, properties=properties or {})
-        found.setdefault(owner, []).append(own)
-    return found
+        if owner in found:
+            found[owner].held.append(own)
 
 
 async def _counters(
     connection: AsyncConnection,
     concerned: Sequence[Concerned],
     limits: Mapping[UUID, Sequence[Limit]],
-    held: Mapping[UUID, list[Held]],
     used: Mapping[tuple[UUID, UUID], Usage],
 ) -> dict[UUID, Counter]:
-    """Put together what is capped, used and reserved; spend asks for the usage of every charge."""
+    """Put together what is capped and used; spend asks for the usage of every charge."""
     found = {}
     for each in concerned:
         owner, period = each.subscription_id, each.period
@@ -187,7 +203,7 @@ async def _counters(
         if any(limit.metric_id is None for limit in limits[owner]):
             by_charge = await usages(connection, owner, version.charges, period)
         own = {metric: used[owner, metric] for metric in each.metric_ids}
-        found[owner] = Counter(period, version, limits[owner], own, by_charge, held.get(owner, []))
+        found[owner] = Counter(period, version, limits[owner], own, by_charge)
     return found
 
 

@@ -72,10 +72,10 @@ async def listed(connection: AsyncConnection, subscription_id: UUID, page: Page)
 
 
 async def standings(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> dict[UUID, tuple[Limit, Counter]]:
-    """Give how limits of subscriptions stand now, keyed by their ids."""
+    """Give how limits of subscriptions stand now, keyed by their ids; one that was deleted meanwhile is absent."""
     counters = await limit_standing.counters(connection, sorted({row.subscription_id for row in rows}))
     own = {limit.id: (limit, counter) for counter in counters.values() for limit in counter.limits}
-    return {row.id: own[row.id] for row in rows}
+    return {row.id: own[row.id] for row in rows if row.id in own}
 
 
 async def change(

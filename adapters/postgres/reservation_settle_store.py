@@ -21,6 +21,7 @@ from adapters.postgres.ingest_lookup import looked_up
 from adapters.postgres.ingest_store import ingest_within
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.reservation_store import KeyChanged
+from adapters.postgres.reserved_store import ADD_CHANGED
 from billing.numbers import plain
 from models.identifiers import parse_id, shown_id
 from models.problems import Problem, conflict, not_found
@@ -40,13 +41,16 @@ _LOCK: Final = """
     FROM usage_reservations r JOIN metrics m ON m.id = r.metric_id
     WHERE r.id = ANY(%(ids)s) ORDER BY r.id FOR UPDATE OF r
 """
-_SETTLE: Final = """
-    UPDATE usage_reservations r SET status = s.status, committed_quantity = s.quantity, event_id = s.event_id,
-           settled_at = clock_timestamp()
-    FROM unnest(%(ids)s::uuid[], %(statuses)s::text[], %(quantities)s::numeric[], %(events)s::uuid[])
-         AS s (id, status, quantity, event_id)
-    WHERE r.id = s.id
-"""
+_SETTLE: Final = f"""
+    WITH changed AS (
+        UPDATE usage_reservations r SET status = s.status, committed_quantity = s.quantity, event_id = s.event_id,
+               settled_at = clock_timestamp()
+        FROM unnest(%(ids)s::uuid[], %(statuses)s::text[], %(quantities)s::numeric[], %(events)s::uuid[],
+                    %(freed)s::numeric[]) AS s (id, status, quantity, event_id, freed)
+        WHERE r.id = s.id
+        RETURNING r.project_id, r.subscription_id, r.metric_id, -s.freed AS quantity
+    ) {ADD_CHANGED}
+"""  # noqa: S608 - put together from constants
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,14 @@ async def _locked(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID
     owners = await (await raw.execute(_SUBSCRIPTIONS, {"ids": ids}, prepare=True)).fetchall()
     await limit_standing.share(connection, sorted({row[0] for row in owners}))
     rows = await (await raw.execute(_LOCK, {"ids": ids}, prepare=True)).fetchall()
-    return {row[0]: dict(zip(_COLUMNS, row, strict=True)) for row in rows}
+    return {row[0]: _as_open(dict(zip(_COLUMNS, row, strict=True))) for row in rows}
+
+
+def _as_open(row: dict[str, Any]) -> dict[str, Any]:
+    """Note what of the running figure a reservation makes up, and take a swept one for the expired one that it is."""
+    is_swept = row["status"] == "expired"
+    freed = row["quantity"] if row["status"] == "open" else Decimal(0)
+    return {**row, "status": "open" if is_swept else row["status"], "freed": freed}
 
 
 async def _settle_each(
@@ -215,8 +226,9 @@ async def _write(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]])
         "statuses": [row["status"] for row in rows],
         "quantities": [row["committed_quantity"] for row in rows],
         "events": [row["event_id"] for row in rows],
+        "freed": [row["freed"] for row in rows],
     }
-    await raw.execute(_SETTLE, parameters, prepare=True)
+    await raw.execute(_SETTLE.encode(), parameters, prepare=True)
 
 
 _STATUS: Final[ColumnElement[Any]] = case(
@@ -255,5 +267,5 @@ async def listed(
 async def forget_old(connection: AsyncConnection) -> None:
     """Delete reservations that were settled or expired long ago; the transaction is a SYSTEM one."""
     long_ago = func.clock_timestamp() - KEPT
-    ended = or_(_table.settled_at < long_ago, (_table.status == "open") & (_table.expires_at < long_ago))
+    ended = or_(_table.settled_at < long_ago, (_table.status == "expired") & (_table.expires_at < long_ago))
     await connection.execute(delete(usage_reservations).where(ended))

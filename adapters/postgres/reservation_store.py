@@ -23,6 +23,7 @@ from adapters.postgres.ingest_events import IngestEvent, Presented, Submission
 from adapters.postgres.ingest_lookup import Held as Subscription
 from adapters.postgres.ingest_lookup import Lookup, Metric, looked_up, wall_now
 from adapters.postgres.limit_standing import Concerned, Counter, Limit
+from adapters.postgres.reserved_store import ADD_CHANGED
 from billing.limits import Held, Standing
 from billing.numbers import plain
 from billing.period import Period
@@ -34,13 +35,17 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 #: Aggregations that a quantity given in advance adds to.
 _ADDITIVE: Final = ("sum", "count")
 
-_STORE: Final = """
-    INSERT INTO usage_reservations (id, project_id, subscription_id, metric_id, quantity, properties, expires_at)
-    SELECT r.id, %(project)s, r.subscription_id, r.metric_id, r.quantity, r.properties, r.expires_at
-    FROM unnest(%(ids)s::uuid[], %(subscriptions)s::uuid[], %(metrics)s::uuid[], %(quantities)s::numeric[],
-                %(properties)s::jsonb[], %(expiries)s::timestamptz[])
-         AS r (id, subscription_id, metric_id, quantity, properties, expires_at)
-"""
+_STORE: Final = f"""
+    WITH changed AS (
+        INSERT INTO usage_reservations
+            (id, project_id, subscription_id, metric_id, quantity, properties, expires_at)
+        SELECT r.id, %(project)s, r.subscription_id, r.metric_id, r.quantity, r.properties, r.expires_at
+        FROM unnest(%(ids)s::uuid[], %(subscriptions)s::uuid[], %(metrics)s::uuid[], %(quantities)s::numeric[],
+                    %(properties)s::jsonb[], %(expiries)s::timestamptz[])
+             AS r (id, subscription_id, metric_id, quantity, properties, expires_at)
+        RETURNING project_id, subscription_id, metric_id, quantity
+    ) {ADD_CHANGED}
+"""  # noqa: S608 - put together from constants
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,7 @@ def _admit(wanted: _Wanted, counters: dict[UUID, Counter]) -> Answer:
             if not standing.is_kept:
                 return _refusal(limit, counter, wanted)
             standings.append((limit, standing, counter))
-        counter.held.append(held)
+        counter.admit(held)
     now = wall_now()
     return Reserved(
         id=new_id(),
@@ -226,7 +231,7 @@ async def _store(raw: "psycopg.AsyncConnection[Any]", scope: ProjectScope, made:
         "properties": texts([_json(each.properties) for each in made]),
         "expiries": moments(each.expires_at for each in made),
     }
-    await raw.execute(_STORE, parameters, prepare=True)
+    await raw.execute(_STORE.encode(), parameters, prepare=True)
 
 
 def _json(properties: dict[str, Any] | None) -> str | None:

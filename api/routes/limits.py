@@ -95,7 +95,7 @@ async def list_limits(
         subscription = await _subscription(connection, caller, subscription_id)
         rows, total = await limit_store.listed(connection, subscription.id, page)
         standings = await limit_store.standings(connection, rows)
-    documents = [limit_document(row, *standings[row.id]) for row in rows]
+    documents = [limit_document(row, *standings[row.id]) for row in rows if row.id in standings]
     return listed(page, documents, total, request, last=rows[-1].id if rows else None)
 
 

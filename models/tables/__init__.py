@@ -23,7 +23,7 @@ from models.tables.integrations import (
     integrations,
 )
 from models.tables.invoicing import invoice_counters, invoice_lines, invoices, payment_attempts, sandbox_charges
-from models.tables.limits import usage_limits, usage_reservations
+from models.tables.limits import usage_limits, usage_reservations, usage_reserved
 from models.tables.members import members
 from models.tables.notifications import notifications
 from models.tables.settlement import payment_methods, refunds, settlements
@@ -40,7 +40,7 @@ __all__ = [
     "outbox", "payment_attempts", "payment_methods", "plan_charges", "plan_versions", "plans", "products", "projects",
     "refunds", "sandbox_charges", "served_versions", "settlements", "subscriptions", "test_clocks",
     "usage_alert_triggers", "usage_alerts", "usage_checks", "usage_corrections", "usage_limits", "usage_lines",
-    "usage_marks", "usage_reservations", "usage_rollups", "usage_threshold_crossings", "usage_thresholds",
-    "usage_unique_days", "usage_uniques", "wallet_transactions", "wallets", "webhook_attempts",
+    "usage_marks", "usage_reservations", "usage_reserved", "usage_rollups", "usage_threshold_crossings",
+    "usage_thresholds", "usage_unique_days", "usage_uniques", "wallet_transactions", "wallets", "webhook_attempts",
     "webhook_deliveries", "webhook_endpoints", "webhook_messages",
 ]  # fmt: skip

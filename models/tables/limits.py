@@ -32,7 +32,7 @@ usage_reservations = Table(
     Column("quantity", DECIMAL, nullable=False),
     # What the event of the usage will carry; filters and dynamic prices read them.
     Column("properties", JSONB),
-    # An open one that is past its expiry counts for nothing and can no longer be committed.
+    # One past its expiry counts for nothing and can no longer be committed, also while it still says open.
     Column("status", Text, nullable=False, server_default=text("'open'")),
     Column("expires_at", INSTANT, nullable=False),
     Column("committed_quantity", DECIMAL),
@@ -40,14 +40,25 @@ usage_reservations = Table(
     Column("settled_at", INSTANT),
     created(),
     CheckConstraint("quantity > 0 AND quantity < 'Infinity'", name="quantity"),
-    CheckConstraint("status IN ('open', 'committed', 'released')", name="status"),
+    CheckConstraint("status IN ('open', 'committed', 'released', 'expired')", name="status"),
     CheckConstraint("(status = 'committed') = (committed_quantity IS NOT NULL)", name="committed"),
     Index("ix_usage_reservations_subscription_id", "subscription_id", "id"),
-    # What a check adds up: only what is open, from now on.
+    # What a check of spend prices, and what expired and was not swept yet.
     Index(
         "ix_usage_reservations_open",
         "subscription_id",
         "expires_at",
         postgresql_where=text("status = 'open'"),
     ),
+    Index("ix_usage_reservations_due", "expires_at", postgresql_where=text("status = 'open'")),
+)
+
+# The sum of the reservations whose row says open: what a check reads instead of adding them up.
+usage_reserved = Table(
+    "usage_reserved",
+    metadata,
+    project(),
+    Column("subscription_id", Uuid, primary_key=True),
+    Column("metric_id", Uuid, primary_key=True),
+    Column("quantity", DECIMAL, nullable=False),
 )

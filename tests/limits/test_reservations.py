@@ -8,7 +8,7 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.postgres import reservation_settle_store, reservation_store
+from adapters.postgres import reservation_settle_store, reservation_store, reserved_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.reservation_settle_store import Settle, Settled
 from adapters.postgres.reservation_store import Ask, Reserved
@@ -43,6 +43,24 @@ async def _expire(service: Service) -> None:
         )
 
 
+async def _sweep(service: Service) -> None:
+    await reserved_store.sweep(service.app.state.database)
+
+
+async def _figures_agree(database: Database) -> None:
+    """The running figures are the sums of the rows that say open, of every subscription and metric."""
+    async with database.transaction(SYSTEM) as connection:
+        statement = (
+            "SELECT coalesce(t.quantity, 0) - coalesce(r.quantity, 0) FROM usage_reserved t FULL JOIN ("
+            "  SELECT subscription_id, metric_id, sum(quantity) AS quantity FROM usage_reservations"
+            "  WHERE status = 'open' GROUP BY subscription_id, metric_id"
+            ") r USING (subscription_id, metric_id)"
+        )
+        differences = (await connection.exec_driver_sql(statement)).scalars().all()
+    assert differences, "something was reserved"
+    assert set(differences) == {0}
+
+
 async def test_200_at_once_get_50_of_a_cap_of_50(shop: Shop) -> None:
     subscription, _ = await _capped(shop, 50)
     answers = await asyncio.gather(*(_reserve(shop, subscription) for _ in range(200)))
@@ -64,9 +82,10 @@ async def test_transactions_of_several_processes_cannot_take_the_same_room(
     ask = Ask(subscription, "api_calls", Decimal(2), 60)
 
     async def churn(own: Database) -> int:
-        """Reserve, and commit or release half of it, in transactions that nothing gathers."""
+        """Reserve, and commit, release or let expire some of it, in transactions that nothing gathers."""
         kept = 0
         for number in range(12):
+            await reserved_store.sweep(own)
             (made,) = await reservation_store.reserve(own, scope, [ask])
             if isinstance(made, Reserved):
                 kept += 1
@@ -78,6 +97,7 @@ async def test_transactions_of_several_processes_cannot_take_the_same_room(
         return kept
 
     assert sum(await asyncio.gather(*(churn(own) for own in others))) >= 15
+    await _figures_agree(database)
     for own in others:
         await own.close()
 
@@ -135,6 +155,39 @@ async def test_an_expired_reservation_is_free_and_cannot_be_committed(shop: Shop
     assert (late.status_code, late.json()["code"]) == (409, "reservation_expired")
     expired = await shop.http.get(f"/v1/subscriptions/{subscription}/reservations", params={"status": "expired"})
     assert [row["id"] for row in expired.json()] == [made["id"]]
+
+
+async def test_a_swept_reservation_answers_as_before_it_was_swept(shop: Shop, service: Service) -> None:
+    subscription, _ = await _capped(shop, 5)
+    committed, released = [(await _reserve(shop, subscription, 2)).json()["id"] for _ in range(2)]
+    await _expire(service)
+    await _sweep(service)
+    assert (await shop.http.get(f"/v1/reservations/{committed}")).json()["status"] == "expired"
+    late = await shop.http.post(f"/v1/reservations/{committed}/commit")
+    assert (late.status_code, late.json()["code"]) == (409, "reservation_expired")
+    for _ in range(2):
+        freed = await shop.http.post(f"/v1/reservations/{released}/release")
+        assert (freed.status_code, freed.json()["status"]) == (200, "released")
+    assert (await _limit(shop, subscription))["left"] == 5
+    assert (await _reserve(shop, subscription, 5)).status_code == 201
+    await _figures_agree(service.app.state.database)
+
+
+async def test_a_sweep_takes_more_than_one_batch_and_what_is_open_stays(shop: Shop, service: Service) -> None:
+    subscription, _ = await _capped(shop, 10_000)
+    database: Database = service.app.state.database
+    key = str(shop.http.headers["authorization"]).removeprefix("Bearer ")
+    scope = (await caller_with_key(database, key)).scope
+    asks = [Ask(subscription, "api_calls", Decimal(2), 60)] * 600
+    assert all(isinstance(made, Reserved) for made in await reservation_store.reserve(database, scope, asks))
+    await _expire(service)
+    assert (await _reserve(shop, subscription, 3)).status_code == 201
+    assert (await _limit(shop, subscription))["reserved"] == 3
+    await _sweep(service)
+    assert (await _limit(shop, subscription))["reserved"] == 3
+    shown = await shop.http.get(f"/v1/subscriptions/{subscription}/reservations", params={"status": "expired"})
+    assert shown.headers["x-total-count"] == "600"
+    await _figures_agree(database)
 
 
 async def test_a_release_frees_everything_and_may_be_repeated(shop: Shop) -> None:
@@ -205,7 +258,8 @@ async def test_bad_requests_are_named(shop: Shop) -> None:
 
 
 _steps = st.lists(
-    st.tuples(st.sampled_from(["reserve", "commit", "release", "expire", "event"]), st.integers(1, 6)), max_size=14
+    st.tuples(st.sampled_from(["reserve", "commit", "release", "expire", "sweep", "event"]), st.integers(1, 6)),
+    max_size=14,
 )
 
 
@@ -219,6 +273,7 @@ async def test_any_order_of_steps_agrees_with_a_naive_account(shop: Shop, servic
         await shop.plan()
     subscription = await shop.subscription()
     await shop.made(f"/v1/subscriptions/{subscription}/limits", metric_key="api_calls", cap=12)
+    await shop.made(f"/v1/subscriptions/{subscription}/limits", kind="spend", cap=12)
     used = 0
     held: list[tuple[str, int]] = []
     for step, number in steps:
@@ -233,12 +288,15 @@ async def test_any_order_of_steps_agrees_with_a_naive_account(shop: Shop, servic
         elif step == "expire":
             await _expire(service)
             held.clear()
+        elif step == "sweep":
+            await _sweep(service)
         elif held:
             reservation, quantity = held.pop(number % len(held))
             assert (await shop.http.post(f"/v1/reservations/{reservation}/{step}")).status_code == 200
             used += quantity if step == "commit" else 0
-        limit = await _limit(shop, subscription)
-        assert (limit["used"], limit["reserved"]) == (used, sum(quantity for _, quantity in held))
+        limits = (await shop.http.get(f"/v1/subscriptions/{subscription}/limits")).json()
+        # A call costs a cent, so that both caps stand alike.
+        assert [(each["used"], each["reserved"]) for each in limits] == [(used, sum(each for _, each in held))] * 2
 
 
 async def test_what_carries_over_counts_toward_the_cap(shop: Shop) -> None:
