@@ -8,6 +8,7 @@ import asyncio
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -32,10 +33,16 @@ _PRIVATE: Final[tuple[_Network, ...]] = tuple(
     )
 )  # fmt: skip
 _METADATA: Final = frozenset({ip_address("fd00:ec2::254"), ip_address("fd20:ce::254")})
+#: Not public by IANA's registries, though not every Python knows: a cloud's metadata live at 192.0.0.192.
+_NOT_GLOBAL: Final[tuple[_Network, ...]] = tuple(
+    ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "5f00::/16", "100:0:0:1::/64")
+)
 #: Labels of 1 to 63 characters, as the DNS knows them; an address in digits is one, too.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _LONGEST_NAME: Final = 253
 _IPV6: Final = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+#: The end of an address in digits (127.1, 0x7f000001); no name ends so.
+_DIGITS: Final = re.compile(r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)")
 _LAST_PORT: Final = 65_535
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 #: Translators of a private network (RFC 8215): where they lead is not known here.
@@ -80,6 +87,8 @@ class Guard:
             return address not in _METADATA and not address.is_link_local
         if isinstance(address, IPv6Address) and (address.is_site_local or address in _LOCAL_NAT64):
             return False
+        if any(address in network for network in _NOT_GLOBAL):
+            return False
         return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
     async def resolve(self, url: httpx.URL) -> list[str]:
@@ -118,16 +127,29 @@ def _read(url: str) -> httpx.URL:
         raise Refused("it names no host")
     if not (_NAME.fullmatch(host) and len(host) <= _LONGEST_NAME) and not _IPV6.fullmatch(host):
         raise Refused("its host is neither a name nor an address")
+    if ":" not in host and _DIGITS.fullmatch(host.rstrip(".")) and _in_digits(host) is None:
+        raise Refused("its host is neither a name nor an address")
     if parsed.port is not None and not 0 < parsed.port <= _LAST_PORT:
         raise Refused(f"port {parsed.port} cannot be connected to")
     return parsed
 
 
-async def _addresses(host: str) -> list[str]:
+def _in_digits(host: str) -> str | None:
+    """Read an IPv4 address however it is written, as whoever connects would: 127.1, 0x7f000001, a dot at its end."""
     try:
+        return str(IPv4Address(socket.inet_aton(host.rstrip("."))))
+    except OSError:
+        return None
+
+
+async def _addresses(host: str) -> list[str]:
+    found_in_digits = _in_digits(host)
+    if found_in_digits is not None:
+        return [found_in_digits]
+    with suppress(ValueError):
         return [str(ip_address(host.partition("%")[0]))]
-    except ValueError:
-        pass
+    if f".{host}".rstrip(".").lower().endswith(".localhost"):
+        host = "localhost"  # this machine, whatever a name server says (RFC 6761)
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(_RESOLVE_SECONDS):
         try:

@@ -29,6 +29,15 @@ NEVER = [
     "http://0xa9fea9fe/",
     "http://[fd00:ec2::254]/",
     "http://100.100.100.200/",
+    "http://192.0.0.192/opc/v1/instance/",
+    "http://192.88.99.1/",
+    "http://[3fff::1]/",
+    "http://[5f00::1]/",
+    "http://169.254.169.254./",
+    "http://0xa9fea9fe./",
+    "http://1.1.1.1.1/",
+    "http://example.256/",
+    "http://99999999999/",
     "http://224.0.0.1/",
     "http://255.255.255.255/",
     "http://[ff02::1]/",
@@ -57,6 +66,11 @@ PRIVATE = [
     "http://2130706433/",
     "http://0x7f000001/",
     "http://localhost/",
+    "http://localhost./",
+    "http://LOCALHOST/",
+    "http://metadata.localhost/",
+    "http://127.0.0.1./",
+    "http://0/",
     "http://0.0.0.0/",
     "http://10.1.2.3/",
     "http://172.16.0.1/",
@@ -136,7 +150,7 @@ async def test_a_name_is_resolved_once_for_each_attempt_so_that_rebinding_gains_
         if host not in ("rebind.test", b"rebind.test"):
             return real(host, port, *args, **more)
         asked.append(str(host))
-        address = "192.0.0.9" if len(asked) == 1 else "127.0.0.1"
+        address = "192.31.196.1" if len(asked) == 1 else "127.0.0.1"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port or 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
