@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.arrays import moments, uuids
@@ -25,10 +24,10 @@ _EDGE: Final = """
     WHERE e.status = 'counted' AND e.subscription_id = q.subscription_id AND e.metric_id = q.metric_id
       AND e.occurred_at >= q.{0}_start AND e.occurred_at < q.{0}_end
 """
-_TOTALS: Final = f"""
+TOTALS: Final = f"""
     SELECT q.subscription_id, q.metric_id, m.aggregation, m.rounding_function, m.rounding_precision,
            CASE WHEN m.recurring THEN NULL WHEN m.aggregation = 'sum' THEN t.value_sum
-                WHEN m.aggregation = 'count' THEN t.event_count END, t.event_count
+                WHEN m.aggregation = 'count' THEN t.event_count END AS quantity, t.event_count
     FROM unnest(%(subscriptions)s::uuid[], %(metrics)s::uuid[], %(first_days)s::date[], %(end_days)s::date[],
                 %(head_starts)s::timestamptz[], %(head_ends)s::timestamptz[],
                 %(tail_starts)s::timestamptz[], %(tail_ends)s::timestamptz[])
@@ -44,6 +43,7 @@ _TOTALS: Final = f"""
         ) p
     ) t
 """  # noqa: S608 - put together from constants
+"""Takes what ``parameters`` gives; ``told`` reads its rows."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,19 @@ async def usages_of_many(connection: AsyncConnection, wanted: Sequence[Wanted]) 
 
     What does not add up is asked for one by one, as everywhere else.
     """
-    return await told(connection, wanted, await ask(await driver(connection), wanted)) if wanted else {}
+    if not wanted:
+        return {}
+    raw = await driver(connection)
+    answered = await raw.execute(TOTALS.encode(), parameters(wanted), prepare=True)
+    return await told(connection, wanted, await answered.fetchall())
 
 
-async def ask(raw: "psycopg.AsyncConnection[Any]", wanted: Sequence[Wanted]) -> "psycopg.AsyncCursor[Any]":
-    """Send the one statement of ``usages_of_many``, for a pipeline; ``told`` reads its rows after the pipeline."""
+def parameters(wanted: Sequence[Wanted]) -> dict[str, Any]:
+    """Write what is wanted as the parameters of ``TOTALS``."""
     windows = [window_of(each.period.start, each.period.end) for each in wanted]
     edges = [(*window.edges, None, None)[:2] for window in windows]
     heads, tails = [head or (None, None) for head, _ in edges], [tail or (None, None) for _, tail in edges]
-    parameters = {
+    return {
         "subscriptions": uuids(each.subscription_id for each in wanted),
         "metrics": uuids(each.metric_id for each in wanted),
         "first_days": moments(window.first_day for window in windows),
@@ -78,15 +82,14 @@ async def ask(raw: "psycopg.AsyncConnection[Any]", wanted: Sequence[Wanted]) -> 
         "tail_starts": moments(start for start, _ in tails),
         "tail_ends": moments(end for _, end in tails),
     }
-    return await raw.execute(_TOTALS.encode(), parameters, prepare=True)
 
 
 async def told(
-    connection: AsyncConnection, wanted: Sequence[Wanted], totals: "psycopg.AsyncCursor[Any]"
+    connection: AsyncConnection, wanted: Sequence[Wanted], rows: Sequence[tuple[Any, ...]]
 ) -> dict[tuple[UUID, UUID], Usage]:
-    """Read what ``ask`` was answered, and ask for what does not add up."""
+    """Read the rows that ``TOTALS`` gave, and ask for what does not add up; columns after its own are left alone."""
     found: dict[tuple[UUID, UUID], Usage] = {}
-    for subscription, metric, _, function, precision, quantity, events in await totals.fetchall():
+    for subscription, metric, _, function, precision, quantity, events, *_ in rows:
         if quantity is not None:
             rounded = round_quantity(Decimal(quantity), function, precision or 0)
             found[subscription, metric] = Usage(quantity=rounded, events=int(events))

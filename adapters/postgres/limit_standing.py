@@ -16,11 +16,12 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import additive_usage, reserved_store
-from adapters.postgres.additive_usage import Wanted
+from adapters.postgres import additive_usage
+from adapters.postgres.additive_usage import TOTALS, Wanted
 from adapters.postgres.arrays import uuids
 from adapters.postgres.billing_store import PricedVersion, version_of
 from adapters.postgres.database import driver
+from adapters.postgres.reserved_store import RESERVED
 from adapters.postgres.usage_store import usages
 from billing.limits import Held, Standing, spend
 from billing.numbers import exact
@@ -44,13 +45,14 @@ _SUBSCRIBED: Final = """
     WHERE s.id = ANY(%(subscriptions)s)
 """
 
-# What a cap on spend prices, for the subscriptions that have one: each open reservation, its equals together.
+_USED_AND_RESERVED: Final = f"SELECT q.*, {RESERVED} FROM ({TOTALS}) q"  # noqa: S608 - put together from constants
+
+# What a cap on spend prices: each open reservation, its equals together. The statement's own time is later than the
+# locks, and an index can pass over what expired before it.
 _PRICED: Final = """
-    SELECT r.subscription_id, r.metric_id, r.properties, sum(r.quantity), count(*)
-    FROM usage_limits l JOIN usage_reservations r ON r.subscription_id = l.subscription_id
-    WHERE l.subscription_id = ANY(%(subscriptions)s) AND l.metric_id IS NULL
-      AND r.status = 'open' AND r.expires_at > statement_timestamp()
-    GROUP BY r.subscription_id, r.metric_id, r.properties, r.quantity
+    SELECT r.metric_id, r.properties, sum(r.quantity), count(*) FROM usage_reservations r
+    WHERE r.subscription_id = %(subscription)s AND r.status = 'open' AND r.expires_at > statement_timestamp()
+    GROUP BY r.metric_id, r.properties, r.quantity
 """
 
 
@@ -79,15 +81,16 @@ class Limit:
 class Counter:
     """What one subscription used and reserved in its current period; grows as reservations are admitted.
 
-    ``reserved`` is keyed by metric; ``held``, which only a cap on spend needs, tells the reservations apart.
+    ``used`` and ``reserved`` are keyed by metric. Only a cap on spend needs the usage ``by_charge`` and ``held``, which
+    tells the reservations apart.
     """
 
     period: Period
     version: PricedVersion
     limits: Sequence[Limit]
     used: Mapping[UUID, Usage]
-    by_charge: Mapping[UUID, Usage]
-    reserved: dict[UUID, Decimal] = field(default_factory=dict)
+    reserved: dict[UUID, Decimal]
+    by_charge: Mapping[UUID, Usage] = field(default_factory=dict)
     held: list[Held] = field(default_factory=list)
 
     def admit(self, asked: Held) -> None:
@@ -155,13 +158,16 @@ async def locked_counters(connection: AsyncConnection, concerned: Sequence[Conce
     # Sent together, executed one after the other: each sees what was committed when it began.
     async with raw.pipeline():
         limits = await raw.execute(_EXCLUSIVE, names, prepare=True)
-        sums = await raw.execute(reserved_store.RESERVED, names, prepare=True)
-        priced = await raw.execute(_PRICED, names, prepare=True)
-        totals = await additive_usage.ask(raw, wanted)
-    used = await additive_usage.told(connection, wanted, totals)
-    found = await _counters(connection, concerned, _by_subscription(await limits.fetchall()), used)
-    _count_reserved(found, await sums.fetchall(), await priced.fetchall())
-    return found
+        totals = await raw.execute(_USED_AND_RESERVED.encode(), additive_usage.parameters(wanted), prepare=True)
+    by_subscription, rows = _by_subscription(await limits.fetchall()), await totals.fetchall()
+    used = await additive_usage.told(connection, wanted, rows)
+    reserved = {(row[0], row[1]): row[-1] for row in rows}
+    assert all(quantity >= 0 for quantity in reserved.values()), "less than nothing is reserved"
+    return {
+        each.subscription_id: await _counter(connection, each, by_subscription[each.subscription_id], used, reserved)
+        for each in concerned
+        if each.subscription_id in by_subscription
+    }
 
 
 def _wanted(concerned: Sequence[Concerned]) -> list[Wanted]:
@@ -175,36 +181,36 @@ def _by_subscription(rows: Sequence[Any]) -> dict[UUID, list[Limit]]:
     return found
 
 
-def _count_reserved(found: Mapping[UUID, Counter], sums: Sequence[Any], priced: Sequence[Any]) -> None:
-    for owner, metric, quantity in sums:
-        assert quantity >= 0, f"less than nothing is reserved of {metric} on {owner}"
-        if owner in found:
-            found[owner].reserved[metric] = quantity
-    for owner, metric, properties, quantity, count in priced:
-        own = Held(metric_id=metric, quantity=quantity, count=count, properties=properties or {})
-        if owner in found:
-            found[owner].held.append(own)
-
-
-async def _counters(
+async def _counter(
     connection: AsyncConnection,
-    concerned: Sequence[Concerned],
-    limits: Mapping[UUID, Sequence[Limit]],
+    concerned: Concerned,
+    limits: Sequence[Limit],
     used: Mapping[tuple[UUID, UUID], Usage],
-) -> dict[UUID, Counter]:
-    """Put together what is capped and used; spend asks for the usage of every charge."""
-    found = {}
-    for each in concerned:
-        owner, period = each.subscription_id, each.period
-        if owner not in limits:
-            continue
-        version = await version_of(connection, each.plan_version_id)
-        by_charge: Mapping[UUID, Usage] = {}
-        if any(limit.metric_id is None for limit in limits[owner]):
-            by_charge = await usages(connection, owner, version.charges, period)
-        own = {metric: used[owner, metric] for metric in each.metric_ids}
-        found[owner] = Counter(period, version, limits[owner], own, by_charge)
-    return found
+    reserved: Mapping[tuple[UUID, UUID], Decimal],
+) -> Counter:
+    """Put together what is capped, used and reserved; spend asks for every charge's usage and every reservation."""
+    owner, period, metrics = concerned.subscription_id, concerned.period, concerned.metric_ids
+    version = await version_of(connection, concerned.plan_version_id)
+    counter = Counter(
+        period,
+        version,
+        limits,
+        {metric: used[owner, metric] for metric in metrics},
+        {metric: reserved[owner, metric] for metric in metrics},
+    )
+    if any(limit.metric_id is None for limit in limits):
+        counter.by_charge = await usages(connection, owner, version.charges, period)
+        counter.held = await _held(connection, owner)
+    return counter
+
+
+async def _held(connection: AsyncConnection, subscription_id: UUID) -> list[Held]:
+    raw = await driver(connection)
+    rows = await (await raw.execute(_PRICED, {"subscription": subscription_id}, prepare=True)).fetchall()
+    return [
+        Held(metric_id=metric, quantity=quantity, count=count, properties=properties or {})
+        for metric, properties, quantity, count in rows
+    ]
 
 
 def _current(row: Any) -> Period:

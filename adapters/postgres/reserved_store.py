@@ -23,16 +23,14 @@ ADD_CHANGED: Final = """
     ON CONFLICT (subscription_id, metric_id) DO UPDATE SET quantity = t.quantity + excluded.quantity
 """
 
-# The statement's own time: it is later than the locks that were taken before.
+#: What is reserved now of ``q.subscription_id`` and ``q.metric_id``, as a value of a statement that follows the locks.
 RESERVED: Final = """
-    SELECT t.subscription_id, t.metric_id, t.quantity - coalesce((
-        SELECT sum(r.quantity) FROM usage_reservations r
-        WHERE r.subscription_id = t.subscription_id AND r.metric_id = t.metric_id AND r.status = 'open'
-          AND r.expires_at <= statement_timestamp()
-    ), 0)
-    FROM usage_reserved t WHERE t.subscription_id = ANY(%(subscriptions)s)
+    coalesce((SELECT t.quantity FROM usage_reserved t
+              WHERE t.subscription_id = q.subscription_id AND t.metric_id = q.metric_id), 0)
+    - coalesce((SELECT sum(r.quantity) FROM usage_reservations r
+                WHERE r.subscription_id = q.subscription_id AND r.metric_id = q.metric_id AND r.status = 'open'
+                  AND r.expires_at <= statement_timestamp()), 0)
 """
-"""Gives (subscription, metric, what is reserved now) of subscriptions."""
 
 # Whoever is settling one has locked it; it is left to the next sweep.
 _SWEEP: Final = f"""

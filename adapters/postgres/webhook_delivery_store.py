@@ -24,7 +24,10 @@ _OVERDUE: Final = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class DueDelivery:
-    """A message that should be sent to an endpoint now; ``scheduled_attempts`` of its schedule were made before."""
+    """A message that should be sent to an endpoint now; ``scheduled_attempts`` of its schedule were made before.
+
+    ``failing``: the endpoint's last answers were failures.
+    """
 
     id: UUID
     organization_id: UUID
@@ -37,11 +40,12 @@ class DueDelivery:
     message_type: str
     ordering_key: str
     payload: dict[str, Any]
+    failing: bool = False
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one attempt ended; ``http_status`` is None if no answer came."""
+    """How one attempt ended; ``http_status`` is None if no answer came, ``retry_after`` if it asked for no pause."""
 
     success: bool
     http_status: int | None
@@ -49,6 +53,7 @@ class Attempt:
     error: str | None
     attempted_at: datetime
     duration_ms: int
+    retry_after: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,12 @@ class Ended:
 _COLUMNS: Final = """
     d.id, p.organization_id, d.project_id, e.id AS endpoint_id, e.url,
     CASE WHEN e.old_secret_until > clock_timestamp() THEN e.secrets ELSE e.secrets[1:1] END AS secrets,
-    d.scheduled_attempts, m.id AS message_id, m.type AS message_type, m.ordering_key, m.payload
+    d.scheduled_attempts, m.id AS message_id, m.type AS message_type, m.ordering_key, m.payload,
+    e.failing_since IS NOT NULL AS failing
 """
 
-# The first part steps from one endpoint with something to do to the next, however much each has to do.
+# The first part steps from one endpoint with something to do to the next, however much each has to do. Who has waited
+# longest comes first; those that fail have a share of their own, so that however many they are, they delay no other.
 _DUE: Final = Prepared(
     text(f"""
 WITH RECURSIVE waiting AS (
@@ -82,14 +89,20 @@ WITH RECURSIVE waiting AS (
             ORDER BY d.endpoint_id LIMIT 1)
     FROM waiting WHERE waiting.endpoint_id IS NOT NULL
 ), ready AS (
-    SELECT e.* FROM waiting JOIN webhook_endpoints e ON e.id = waiting.endpoint_id
+    SELECT e.*, oldest.next_attempt_at AS since FROM waiting JOIN webhook_endpoints e ON e.id = waiting.endpoint_id
+    CROSS JOIN LATERAL (
+        SELECT d.next_attempt_at FROM webhook_deliveries d
+        WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.next_attempt_at <= clock_timestamp()
+        ORDER BY d.next_attempt_at LIMIT 1
+    ) oldest
     WHERE e.status = 'active' AND e.deleted_at IS NULL AND e.id <> ALL(CAST(:busy AS uuid[]))
-      AND EXISTS (SELECT FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending'
-                  AND d.next_attempt_at <= clock_timestamp())
-    LIMIT :endpoints
+), chosen AS (
+    (SELECT * FROM ready WHERE failing_since IS NULL ORDER BY since LIMIT :endpoints)
+    UNION ALL
+    (SELECT * FROM ready WHERE failing_since IS NOT NULL ORDER BY since LIMIT :failing)
 )
 SELECT {_COLUMNS}
-FROM ready e JOIN projects p ON p.id = e.project_id CROSS JOIN LATERAL (
+FROM chosen e JOIN projects p ON p.id = e.project_id CROSS JOIN LATERAL (
     SELECT * FROM webhook_deliveries
     WHERE endpoint_id = e.id AND status = 'pending' AND next_attempt_at <= clock_timestamp()
     ORDER BY next_attempt_at, id LIMIT :each
@@ -107,7 +120,8 @@ JOIN webhook_messages m ON m.id = d.message_id WHERE d.id = :id
 """)  # noqa: S608  the columns are a constant of this file
 )
 
-# A success is final, whatever another attempt that ran at the same time says.
+# A success is final, whatever another attempt that ran at the same time says. What the relay is to send (a replay asked
+# for it meanwhile) stays so when somebody's own attempt fails.
 _RECORD: Final = Prepared(
     text("""
 WITH o AS (
@@ -119,7 +133,8 @@ WITH o AS (
     UPDATE webhook_deliveries d SET
         attempts = d.attempts + 1, scheduled_attempts = d.scheduled_attempts + CASE WHEN o.asked THEN 0 ELSE 1 END,
         updated_at = clock_timestamp(),
-        status = CASE WHEN o.success OR d.status = 'succeeded' THEN 'succeeded' ELSE 'failed' END,
+        status = CASE WHEN o.success OR d.status = 'succeeded' THEN 'succeeded'
+            WHEN o.asked THEN d.status ELSE 'failed' END,
         next_attempt_at = CASE WHEN o.success OR d.status = 'succeeded' THEN NULL WHEN o.asked THEN d.next_attempt_at
             WHEN e.status = 'active' AND e.deleted_at IS NULL THEN clock_timestamp() + o.pause END,
         last_attempt_at = CASE WHEN o.success OR d.status <> 'succeeded' THEN o.at ELSE d.last_attempt_at END,
@@ -146,11 +161,14 @@ WHERE status = 'failed' AND next_attempt_at < clock_timestamp() - CAST(:overdue 
 """)
 
 
-async def due(connection: AsyncConnection, *, busy: Sequence[UUID], endpoints: int, each: int) -> list[DueDelivery]:
-    """Give what the relay should send now: at most ``each`` for every endpoint, none for those in ``busy``."""
-    if endpoints < 1:
-        return []
-    asked = {"busy": list(busy), "endpoints": endpoints, "each": each}
+async def due(
+    connection: AsyncConnection, *, busy: Sequence[UUID], endpoints: int, failing: int, each: int
+) -> list[DueDelivery]:
+    """Give what the relay should send now: at most ``each`` for every endpoint, none for those in ``busy``.
+
+    So many ``endpoints`` that do well, and so many that are ``failing``; who has waited longest comes first.
+    """
+    asked = {"busy": list(busy), "endpoints": max(0, endpoints), "failing": max(0, failing), "each": each}
     found = await _DUE.run(await driver(connection), asked)
     return [_due(row) for row in await found.fetchall()]
 

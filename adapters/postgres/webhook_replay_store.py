@@ -1,5 +1,6 @@
 """Sending again what an endpoint missed: everything since a time, under the same message ids (B164)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -24,16 +25,19 @@ _WANTED: Final = """
       AND CASE WHEN :everything THEN d.id IS NULL OR d.status <> 'pending' ELSE d.status = 'failed' END
 """
 _CHOOSE: Final = text(f"""
-SELECT m.id AS message_id, d.id AS delivery_id, m.created_at {_WANTED} ORDER BY m.created_at, m.id LIMIT :most
+SELECT m.id AS message_id, d.id AS delivery_id, m.created_at {_WANTED} ORDER BY m.created_at, m.outbox_id LIMIT :most
 """)
+# What is due goes in the order of these instants. One that was accepted since it was chosen is at its end.
 _AGAIN: Final = text("""
-UPDATE webhook_deliveries SET status = 'pending', scheduled_attempts = 0, next_attempt_at = now(),
-    updated_at = clock_timestamp() WHERE id = ANY(:ids)
+UPDATE webhook_deliveries d SET status = 'pending', scheduled_attempts = 0,
+    next_attempt_at = now() + o.place * interval '1 microsecond', updated_at = clock_timestamp()
+FROM unnest(CAST(:ids AS uuid[]), CAST(:places AS int[])) AS o (id, place)
+WHERE d.id = o.id AND (d.status = 'failed' OR :everything AND d.status = 'succeeded')
 """)
 _ANEW: Final = text("""
 INSERT INTO webhook_deliveries (id, project_id, message_id, endpoint_id, next_attempt_at)
-SELECT d.id, :project, d.message_id, :endpoint, now()
-FROM unnest(CAST(:ids AS uuid[]), CAST(:messages AS text[])) AS d (id, message_id)
+SELECT o.id, :project, o.message_id, :endpoint, now() + o.place * interval '1 microsecond'
+FROM unnest(CAST(:ids AS uuid[]), CAST(:messages AS text[]), CAST(:places AS int[])) AS o (id, message_id, place)
 ON CONFLICT (message_id, endpoint_id) DO NOTHING
 """)
 
@@ -82,7 +86,7 @@ async def replay(
     }
     found = (await connection.execute(_CHOOSE, asked)).all()
     chosen = found[:LARGEST]
-    await _send(connection, endpoint, chosen)
+    sent = await _send(connection, endpoint, chosen, everything=wanted.everything)
     await audit_store.record(
         connection,
         scope,
@@ -90,18 +94,27 @@ async def replay(
         resource_type="webhook_endpoint",
         resource_id=endpoint.id,
         action="replayed",
-        title=f"{len(chosen)} webhooks sent again to {endpoint.url}",
+        title=f"{sent} webhooks sent again to {endpoint.url}",
         data={"since": wanted.since, "until": wanted.until, "types": types, "everything": wanted.everything},
     )
-    return Replayed(len(chosen), found[LARGEST].created_at if len(found) > LARGEST else None)
+    return Replayed(sent, found[LARGEST].created_at if len(found) > LARGEST else None)
 
 
-async def _send(connection: AsyncConnection, endpoint: Any, chosen: Any) -> None:
-    again = [row.delivery_id for row in chosen if row.delivery_id is not None]
-    anew = [row.message_id for row in chosen if row.delivery_id is None]
+async def _send(connection: AsyncConnection, endpoint: Any, chosen: Sequence[Any], *, everything: bool) -> int:
+    """Make messages due in their order, whether they were sent to this endpoint before or not; answers how many."""
+    again = [(place, row.delivery_id) for place, row in enumerate(chosen) if row.delivery_id is not None]
+    anew = [(place, row.message_id) for place, row in enumerate(chosen) if row.delivery_id is None]
+    sent = 0
     if again:
-        await connection.execute(_AGAIN, {"ids": again})
+        asked = {"ids": [each for _, each in again], "places": [place for place, _ in again], "everything": everything}
+        sent += (await connection.execute(_AGAIN, asked)).rowcount
     if anew:
-        ids = [new_id() for _ in anew]
-        parameters = {"ids": ids, "messages": anew, "project": endpoint.project_id, "endpoint": endpoint.id}
-        await connection.execute(_ANEW, parameters)
+        parameters = {
+            "ids": [new_id() for _ in anew],
+            "messages": [message for _, message in anew],
+            "places": [place for place, _ in anew],
+            "project": endpoint.project_id,
+            "endpoint": endpoint.id,
+        }
+        sent += (await connection.execute(_ANEW, parameters)).rowcount
+    return sent
