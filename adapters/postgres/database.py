@@ -168,8 +168,10 @@ def _sqlstate(error: BaseException) -> str | None:
 
 async def driver(connection: AsyncConnection) -> "psycopg.AsyncConnection[Any]":
     """Give psycopg's own connection of this transaction, for COPY and the hot paths."""
-    raw = await connection.get_raw_connection()
-    found = raw.driver_connection
+    # The connection is open, so nothing waits: what SQLAlchemy's own accessor spends on switching contexts is saved.
+    began = connection.sync_connection
+    assert began is not None, "the transaction has begun"
+    found = began.connection.driver_connection
     assert isinstance(found, psycopg.AsyncConnection)
     return found
 
