@@ -143,6 +143,7 @@ async def _bill(connection: AsyncConnection, message: ClosePeriods, terms: Terms
         start=message.start,
         end=message.end,
         plan_version_id=message.plan_version_id,
+        closes_period=message.kind in ("period", "final"),
         ends_subscription=message.kind == "final",
     )
 

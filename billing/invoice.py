@@ -147,6 +147,17 @@ def assemble(
     return tuple(lines)
 
 
+def nothing_left(existing: Sequence[BilledLine], proposed: Sequence[ProposedLine]) -> tuple[InvoiceLine, ...]:
+    """Give lines of 0 for usage that was all billed before its period ended, for the invoice that closes the period.
+
+    Without a line nothing would tell that the period was closed, and usage that comes late is looked for in closed
+    periods only (C5).
+    """
+    billed = _sums(existing)
+    usage = ((line, billed.get(_key(line))) for line in proposed if line.kind == "usage")
+    return tuple(_line(line, before, reason="period") for line, before in usage if before is not None)
+
+
 class _Amount(Protocol):
     """Anything with an amount in minor units."""
 

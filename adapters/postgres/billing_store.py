@@ -21,7 +21,7 @@ from adapters.postgres.prepared import Prepared
 from adapters.postgres.served_version_store import ServedVersions, served
 from adapters.postgres.usage_store import usages
 from billing.charges import Charge
-from billing.invoice import BilledLine, InvoiceLine, assemble
+from billing.invoice import BilledLine, InvoiceLine, assemble, nothing_left
 from billing.period import BillingCycle, Period
 from billing.rating import ProposedLine, rate
 from billing.usage import Usage
@@ -73,12 +73,13 @@ class PricedVersion:
 class Billed:
     """What was billed of a subscription before.
 
-    `versions` tells under which plan version a period was billed; `closed_until` is the latest exclusive end of an
-    invoice, `last_invoice_id` that invoice.
+    `versions` tells under which plan version a period was billed, `closed` which periods were billed to their end.
+    `closed_until` is the latest exclusive end of an invoice, `last_invoice_id` that invoice.
     """
 
     lines: tuple[BilledLine, ...]
     versions: Mapping[datetime, UUID]
+    closed: frozenset[datetime]
     closed_until: datetime | None
     last_invoice_id: UUID | None
 
@@ -226,7 +227,7 @@ async def version_of(connection: AsyncConnection, plan_version_id: UUID) -> Pric
 _BILLED: Final = Prepared(
     text(f"""
     SELECT l.charge_id, l.group_key, l.period_start, l.amount_minor, l.quantity, l.events_count, i.id, i.period_end,
-           c.plan_version_id
+           c.plan_version_id, i.period_end >= l.period_end AS reaches_the_end
     FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id JOIN plan_charges c ON c.id = l.charge_id
     WHERE l.subscription_id = :subscription AND i.status <> 'voided'
       AND (l.period_start >= :start OR l.period_start IN ({LATE_PERIODS}))
@@ -255,6 +256,7 @@ async def billed_since(connection: AsyncConnection, subscription_id: UUID, start
             for row in rows
         ),
         versions={row.period_start: row.plan_version_id for row in rows},
+        closed=frozenset(row.period_start for row in rows if row.reaches_the_end),
         closed_until=rows[-1].period_end if rows else None,
         last_invoice_id=rows[-1].id if rows else None,
     )
@@ -267,6 +269,7 @@ async def bill(
     start: datetime,
     end: datetime,
     plan_version_id: UUID | None = None,
+    closes_period: bool = False,
     ends_subscription: bool = False,
 ) -> Bill:
     """Work out the lines of `[start, end)` that are not billed yet, in the order of periods and charges.
@@ -275,7 +278,8 @@ async def bill(
     window (C25). The last period counts usage up to `end`; its later usage is the difference on the next invoice. When
     the subscription has ended, or ends with this bill, its last period is cut there and a flat fee is prorated (R14).
     A period that was billed or served under another plan version stays under it. Earlier periods whose usage changed
-    after they were closed come first (C5, B108). Raises `AbsurdInvoice`.
+    after they were closed come first (C5, B108). `closes_period` says that the window is a period that ends for good:
+    it has a line also when all of it was billed before. Raises `AbsurdInvoice`.
     """
     pinned = plan_version_id or terms.plan_version_id
     current = await version_of(connection, pinned)
@@ -302,6 +306,8 @@ async def bill(
         full = terms.cycle.full_period_containing(period.start)
         proposed += rate(version.charges, used, period=active, full_period=full, currency=version.currency)
     lines = assemble(before.lines, proposed, closed_until=before.closed_until)
+    if closes_period and start not in before.closed | {line.period.start for line in lines}:
+        lines += nothing_left(before.lines, [line for line in proposed if line.period.start == start])
     return Bill(
         lines=lines,
         currency=current.currency,

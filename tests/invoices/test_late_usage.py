@@ -76,6 +76,41 @@ async def test_a_period_that_was_cut_off_and_then_paused_stays_as_it_was_billed(
     assert closed.total_minor == 4900
 
 
+async def test_usage_late_for_a_period_that_was_all_billed_before_its_end(
+    world: World, closing: ClosingActivities
+) -> None:
+    """Nothing of it is left at its end: the invoice that closes it says so, and what comes late is found by that."""
+    await world.use(200_000)
+    await closing.close_periods(world.close(end=APRIL + timedelta(days=20)))
+    closed = await closing.close_periods(world.close("period"))
+    line = ("API Calls — tiered usage (200,000 calls), less what was invoiced before", 0)
+    assert (closed.status, await world.lines(closed.invoice_id)) == ("paid", [line])
+    again = await closing.close_periods(world.close("period", key="once more"))
+    assert again.invoice_id is None
+    await world.use(1_000_000)
+    following = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert await world.lines(following.invoice_id) == [
+        ("API Calls — tiered usage (1,200,000 calls), adjustment", 9000),
+        ("API Calls — tiered usage (0 calls)", 0),
+        ("Growth base fee", 4900),
+    ]
+
+
+async def test_usage_late_for_a_charge_that_has_no_line_on_the_invoice_of_its_periods_end(
+    world: World, closing: ClosingActivities
+) -> None:
+    """The fee at the end, cut short with the subscription, says that the whole period was closed."""
+    await world.use(200_000)
+    middle = world.close("progressive", key="middle").model_copy(update={"at": APRIL + timedelta(days=20)})
+    await closing.close_periods(middle)
+    final = await closing.close_periods(world.close("final", end=APRIL + timedelta(days=24)))
+    assert await world.lines(final.invoice_id) == [("Growth base fee (prorated 24/30 days)", 3920)]
+    await world.change(subscriptions, world.subscription_id, ended_at=APRIL + timedelta(days=24))
+    await world.use(1_000_000)
+    late = await closing.close_periods(world.close("adjustment", start=MAY, end=JUNE))
+    assert await world.lines(late.invoice_id) == [("API Calls — tiered usage (1,200,000 calls), adjustment", 9000)]
+
+
 async def test_a_final_invoice_holds_what_came_late(world: World, closing: ClosingActivities) -> None:
     await closing.close_periods(world.close("period"))
     await world.use(1_200_000)
