@@ -57,7 +57,7 @@ class WebhookActivities:
             attempt = await self.sender.attempt(found.delivery)
         finally:
             self.on_their_way -= Counter([endpoint])
-        pause = pause_after(found.delivery.scheduled_attempts + 1, self._schedule)
+        pause = pause_after(found.delivery.scheduled_attempts + 1, self._schedule, attempt.retry_after)
         ended = Ended(found.delivery, attempt, pause)
         async with self._database.transaction(scope) as connection:
             (standing,) = await store.record(connection, [ended], disable_after=self._disable_after)

@@ -22,6 +22,7 @@ SELECT e.id, e.project_id, p.organization_id, e.url, e.failing_since, e.id = ANY
 FROM webhook_endpoints e JOIN projects p ON p.id = e.project_id
 WHERE e.deleted_at IS NULL AND e.status = 'active' AND (
     e.id = ANY(CAST(:accepting AS uuid[])) AND e.failing_since IS NOT NULL
+    OR e.id = ANY(CAST(:gone AS uuid[]))
     OR e.id = ANY(CAST(:refusing AS uuid[])) AND (
         e.failing_since IS NULL OR e.failing_since <= clock_timestamp() - CAST(:limit AS interval)))
 ORDER BY e.id FOR NO KEY UPDATE OF e
@@ -38,6 +39,9 @@ UPDATE webhook_deliveries SET next_attempt_at = NULL, updated_at = clock_timesta
     last_error = coalesce(last_error || '; ', '') || :why
 WHERE endpoint_id = :id AND status = 'failed' AND next_attempt_at IS NOT NULL
 """)
+
+
+_GONE: Final = 410
 
 
 class Outcome(Protocol):
@@ -58,6 +62,11 @@ class Outcome(Protocol):
         """Give why it failed."""
         ...
 
+    @property
+    def http_status(self) -> int | None:
+        """Give what was answered, None for no answer."""
+        ...
+
 
 async def note(
     connection: AsyncConnection, outcomes: Sequence[tuple[UUID, Outcome]], *, disable_after: timedelta
@@ -65,18 +74,34 @@ async def note(
     """Note what attempts say about their endpoints; one that accepted something is well.
 
     The first failure after a success makes a notification (one a day for each endpoint). An endpoint that still fails
-    ``disable_after`` later is disabled: notification, webhook, audit entry, and no further attempts.
+    ``disable_after`` later is disabled: notification, webhook, audit entry, and no further attempts. So is one that
+    answers 410 (Gone), at once, as the Standard Webhooks specification says.
     """
     accepting = {endpoint for endpoint, outcome in outcomes if outcome.success}
     refusing = {endpoint: outcome for endpoint, outcome in outcomes if endpoint not in accepting}
-    asked = {"accepting": sorted(accepting), "refusing": sorted(refusing), "limit": disable_after}
+    gone = {endpoint for endpoint, outcome in refusing.items() if outcome.http_status == _GONE}
+    asked = {
+        "accepting": sorted(accepting),
+        "refusing": sorted(refusing),
+        "gone": sorted(gone),
+        "limit": disable_after,
+    }
     for row in await (await _LOOK.run(await driver(connection), asked)).fetchall():
         if row.accepts:
             await connection.execute(_RECOVERED, {"id": row.id})
+        elif row.id in gone:
+            await _disable(connection, row, refusing[row.id], "it answered 410: it is gone for good")
         elif row.failing_since is None:
             await _begins_to_fail(connection, row, refusing[row.id])
         elif row.too_long:
-            await _disable(connection, row, refusing[row.id])
+            why = (
+                f"it has accepted nothing since {_shown(row.failing_since)}; the last attempt: {refusing[row.id].error}"
+            )
+            await _disable(connection, row, refusing[row.id], why)
+
+
+def _shown(instant: datetime) -> str:
+    return instant.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 async def _begins_to_fail(connection: AsyncConnection, row: Any, outcome: Outcome) -> None:
@@ -94,9 +119,8 @@ async def _begins_to_fail(connection: AsyncConnection, row: Any, outcome: Outcom
     )
 
 
-async def _disable(connection: AsyncConnection, row: Any, outcome: Outcome) -> None:
-    since = row.failing_since.isoformat(timespec="seconds").replace("+00:00", "Z")
-    reason = f"it has accepted nothing since {since}; the last attempt: {outcome.error}"
+async def _disable(connection: AsyncConnection, row: Any, outcome: Outcome, reason: str) -> None:
+    since = _shown(row.failing_since or outcome.attempted_at)
     await connection.execute(_DISABLE, {"id": row.id, "reason": reason})
     await end_retries(connection, row.id, "the endpoint was disabled")
     scope = ProjectScope(row.organization_id, row.project_id)

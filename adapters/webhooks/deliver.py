@@ -16,6 +16,7 @@ from uuid import UUID
 from adapters.postgres import webhook_delivery_store as store
 from adapters.postgres import webhook_fanout_store
 from adapters.postgres.database import SYSTEM, Database
+from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.webhook_delivery_store import DueDelivery, Ended
 from adapters.webhooks.recorder import Recorder
 from adapters.webhooks.retries import pause_after, pauses
@@ -24,8 +25,12 @@ from settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _ROWS: Final = 500
+#: Lanes at the same time; endpoints that fail at present, and may hang, take none of the others'.
 _LANES: Final = 128
+_FAILING_LANES: Final = 32
 _OF_A_LANE: Final = 64
+#: No attempt begins with what was read longer ago: by then the endpoint may be deleted, or at another address.
+_FRESH_SECONDS: Final = 1.0
 _PAUSE_IN_TROUBLE_SECONDS: Final = 5.0
 #: How often deliveries are looked for that this loop does not know of: sent again by the API, left by another leader.
 _LOOK_SECONDS: Final = 1.0
@@ -40,7 +45,8 @@ class Webhooks:
         self._settings = settings
         self._schedule = pauses(settings.webhook_first_retry_seconds)
         self._poll_seconds = settings.relay_poll_ms / 1000
-        self._busy: set[UUID] = set()
+        #: The endpoints that have a lane, and whether they failed when it was opened.
+        self._busy: dict[UUID, bool] = {}
         self._look_again = asyncio.Event()
         self._next_look = 0.0
         self._next_rescue = 0.0
@@ -82,40 +88,60 @@ class Webhooks:
             due: list[DueDelivery] = []
             if fanned.deliveries or ended or now >= self._next_look:
                 self._next_look = now + _LOOK_SECONDS
-                due = await store.due(
-                    connection, busy=list(self._busy), endpoints=_LANES - len(self._busy), each=_OF_A_LANE
-                )
-        for endpoint_id, deliveries in groupby(due, key=lambda delivery: delivery.endpoint_id):
-            self._busy.add(endpoint_id)
-            lanes.create_task(self._lane(sender, recorder, endpoint_id, list(deliveries)))
+                due = await self._due(connection)
+        for endpoint_id, group in groupby(due, key=lambda delivery: delivery.endpoint_id):
+            deliveries = list(group)
+            self._busy[endpoint_id] = deliveries[0].failing
+            lanes.create_task(self._lane(sender, recorder, endpoint_id, deliveries))
         if fanned.rows == _ROWS:
             self._look_again.set()
+
+    async def _due(self, connection: AsyncConnection) -> list[DueDelivery]:
+        failing = sum(self._busy.values())
+        return await store.due(
+            connection,
+            busy=list(self._busy),
+            endpoints=_LANES - (len(self._busy) - failing),
+            failing=_FAILING_LANES - failing,
+            each=_OF_A_LANE,
+        )
 
     async def _lane(
         self, sender: Sender, recorder: Recorder, endpoint_id: UUID, deliveries: Sequence[DueDelivery]
     ) -> None:
         slots = asyncio.Semaphore(self._settings.webhook_concurrency)
+        stale_at = time.monotonic() + _FRESH_SECONDS
         in_order = sorted(deliveries, key=lambda delivery: (delivery.ordering_key, delivery.payload["sequence"]))
         groups = [list(group) for _, group in groupby(in_order, key=lambda delivery: delivery.ordering_key)]
         try:
-            sending = (self._deliver_group(sender, recorder, slots, group) for group in groups)
+            sending = (self._deliver_group(sender, recorder, slots, group, stale_at) for group in groups)
             written = [future for futures in await asyncio.gather(*sending) for future in futures]
             await asyncio.gather(*written)
         except Exception as error:  # one endpoint's trouble ends no other's lane
             _LOG.warning("the outcome of a webhook could not be written, so it will be sent again", exc_info=error)
             await asyncio.sleep(_PAUSE_IN_TROUBLE_SECONDS)
         finally:
-            self._busy.discard(endpoint_id)
+            self._busy.pop(endpoint_id, None)
             self._look_again.set()
 
     async def _deliver_group(
-        self, sender: Sender, recorder: Recorder, slots: asyncio.Semaphore, group: Sequence[DueDelivery]
+        self,
+        sender: Sender,
+        recorder: Recorder,
+        slots: asyncio.Semaphore,
+        group: Sequence[DueDelivery],
+        stale_at: float,
     ) -> list[asyncio.Future[None]]:
-        """Send messages about one resource in their order; gives what ends when their outcomes are written down."""
+        """Send messages about one resource in their order; gives what ends when their outcomes are written down.
+
+        What has not begun at ``stale_at`` stays due, and the next lane sends it as the endpoint is by then.
+        """
         written = []
         async with slots:
             for delivery in group:
+                if time.monotonic() >= stale_at:
+                    break
                 attempt = await sender.attempt(delivery)
-                pause = pause_after(delivery.scheduled_attempts + 1, self._schedule)
+                pause = pause_after(delivery.scheduled_attempts + 1, self._schedule, attempt.retry_after)
                 written.append(recorder.write(Ended(delivery, attempt, pause)))
         return written

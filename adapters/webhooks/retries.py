@@ -1,7 +1,8 @@
 """When a webhook that failed is sent again: pauses that grow threefold up to six hours, for about three days (B165)."""
 
 import secrets
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 _GROWTH: Final = 3
@@ -20,11 +21,29 @@ def pauses(first_seconds: float) -> tuple[float, ...]:
     return tuple(found)
 
 
-def pause_after(attempts: int, schedule: tuple[float, ...]) -> timedelta | None:
+def pause_after(attempts: int, schedule: tuple[float, ...], asked_for: timedelta | None = None) -> timedelta | None:
     """Give the pause after so many failed attempts, up to a tenth shorter or longer; None when there is no retry left.
 
-    The jitter keeps receivers that fail together from being called together.
+    The jitter keeps receivers that fail together from being called together. It is no shorter than the receiver
+    ``asked_for`` (see `asked_pause`).
     """
     if attempts > len(schedule):
         return None
-    return timedelta(seconds=schedule[attempts - 1] * _CHANCE.uniform(0.9, 1.1))
+    pause = timedelta(seconds=schedule[attempts - 1] * _CHANCE.uniform(0.9, 1.1))
+    return pause if asked_for is None else max(pause, asked_for)
+
+
+def asked_pause(retry_after: str | None, *, now: datetime) -> timedelta | None:
+    """Read what a receiver answered as Retry-After (RFC 9110): seconds, or a date; at most six hours.
+
+    None for what is neither, and for what is over.
+    """
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdecimal():
+        seconds = float(text[:9])
+    else:
+        try:
+            seconds = (parsedate_to_datetime(text).astimezone(UTC) - now).total_seconds()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return timedelta(seconds=min(seconds, _LONGEST_SECONDS)) if seconds > 0 else None

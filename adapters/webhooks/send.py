@@ -1,6 +1,7 @@
 """One attempt to send a webhook: signed, to an address that was checked for it, within a time limit (B166, B168)."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import replace
@@ -12,12 +13,15 @@ import httpx
 
 from adapters.postgres.webhook_delivery_store import Attempt, DueDelivery
 from adapters.webhooks.guard import Guard, Refused
+from adapters.webhooks.retries import asked_pause
 from adapters.webhooks.sign import body_of, signed_headers
 from settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _CONNECT_SECONDS: Final = 5
 _KEPT_BYTES: Final = 2000
+#: How long the body of an answer is waited for: it is shown to people, nothing depends on it.
+_BODY_SECONDS: Final = 2
 
 
 class Sender:
@@ -91,6 +95,7 @@ class Sender:
             text = await _beginning(answer)
         finally:
             await answer.aclose()
+        # The status has said it: an answer that ends early, or never, is an answer.
         success = 200 <= answer.status_code < 300
         return replace(
             failed,
@@ -98,6 +103,7 @@ class Sender:
             http_status=answer.status_code,
             response_body=text,
             error=None if success else _refusal(answer.status_code),
+            retry_after=asked_pause(answer.headers.get("retry-after"), now=datetime.now(UTC)),
         )
 
 
@@ -112,10 +118,12 @@ def _refusal(status: int) -> str:
 
 
 async def _beginning(answer: httpx.Response) -> str:
-    """Read as much of an answer's body as is kept, undecoded; Postgres stores no NUL."""
+    """Read as much of an answer's body as is kept and comes in time, undecoded; Postgres stores no NUL."""
     kept = b""
-    async for chunk in answer.aiter_raw():
-        kept += chunk[: _KEPT_BYTES - len(kept)]
-        if len(kept) >= _KEPT_BYTES:
-            break
+    with contextlib.suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in answer.aiter_raw():
+                kept += chunk[: _KEPT_BYTES - len(kept)]
+                if len(kept) >= _KEPT_BYTES:
+                    break
     return kept.decode(errors="replace").replace("\x00", "\ufffd")

@@ -158,12 +158,12 @@ async def test_b165_what_failed_is_handed_to_a_workflow_in_the_same_transaction(
     assert (told.organization_id, told.project_id) == (tenant.organization_id, tenant.project_id)
     # The relay leaves it to the workflow, and looks after it when the workflow is lost.
     async with database.transaction(SYSTEM) as connection:
-        assert await webhook_delivery_store.due(connection, busy=[], endpoints=9, each=9) == []
+        assert await webhook_delivery_store.due(connection, busy=[], endpoints=9, failing=9, each=9) == []
         assert await webhook_delivery_store.rescue(connection) == 0
         overdue = func.clock_timestamp() - timedelta(hours=2)
         await connection.execute(update(webhook_deliveries).values(next_attempt_at=overdue))
         assert await webhook_delivery_store.rescue(connection) == 1
-        assert len(await webhook_delivery_store.due(connection, busy=[], endpoints=9, each=9)) == 1
+        assert len(await webhook_delivery_store.due(connection, busy=[], endpoints=9, failing=9, each=9)) == 1
 
 
 async def test_a_hanging_endpoint_delays_no_other(database: Database, tenant: ProjectScope) -> None:
