@@ -44,6 +44,10 @@ Connection: TypeAlias = AsyncConnection
 """An open transaction, as callers outside this folder name it."""
 
 
+Asked: TypeAlias = tuple[str, Mapping[str, Any]]
+"""A statement of a hot path, and its parameters."""
+
+
 @dataclass(frozen=True)
 class ProjectScope:
     """One project of one organization: what an API key, a workflow or an activity of that project may see."""
@@ -97,20 +101,19 @@ class Database:
 
     @asynccontextmanager
     async def transaction_asking(
-        self, scope: Scope, statement: str, parameters: Mapping[str, Any]
-    ) -> AsyncIterator[tuple[AsyncConnection, list[tuple[Any, ...]]]]:
-        """Open a transaction as ``transaction`` does, and give the rows of a first statement with it.
+        self, scope: Scope, *asked: Asked
+    ) -> AsyncIterator[tuple[AsyncConnection, list[list[tuple[Any, ...]]]]]:
+        """Open a transaction as ``transaction`` does, and give the rows of each of its first statements with it.
 
-        For the hot paths: begin, scope and statement are one round trip, which is most of what a short transaction
-        waits for on a busy machine.
+        For the hot paths: begin, scope and statements are one round trip, which is most of what a short transaction
+        waits for on a busy machine. They are executed one after the other: each sees what was committed when it began.
         """
         async with self._begun() as connection:
             raw = await driver(connection)
             async with raw.pipeline():
                 await raw.execute(_SET_SCOPE, _settings_of(scope), prepare=True)
-                cursor = await raw.execute(statement.encode(), parameters, prepare=True)
-                rows = await cursor.fetchall()
-            yield connection, rows
+                sent = [await raw.execute(sql.encode(), parameters, prepare=True) for sql, parameters in asked]
+            yield connection, [await cursor.fetchall() for cursor in sent]
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator[AsyncConnection]:

@@ -15,7 +15,7 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.arrays import texts, uuids
-from adapters.postgres.database import Database, ProjectScope, driver
+from adapters.postgres.database import Asked, Database, ProjectScope, driver
 from adapters.postgres.ingest_events import FUTURE_SECONDS, TRACK, IngestEvent, Presented, Submission
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
 from billing.aggregations import Aggregation, aggregation
@@ -196,13 +196,16 @@ class _References:
 
 @asynccontextmanager
 async def looked_up(
-    database: Database, scope: ProjectScope, submissions: Sequence[Submission]
-) -> AsyncIterator[tuple[AsyncConnection, Lookup]]:
-    """Open a transaction of the project in which ``look_up`` has been asked: one round trip for both."""
+    database: Database, scope: ProjectScope, submissions: Sequence[Submission], *also: Asked
+) -> AsyncIterator[tuple[AsyncConnection, Lookup, list[list[tuple[Any, ...]]]]]:
+    """Open a transaction of the project in which ``look_up`` has been asked: one round trip for both.
+
+    ``also`` are statements that are asked after it, in the same round trip; it gives the rows of each.
+    """
     refs = _References.of(submissions)
-    asked = database.transaction_asking(scope, _LOOK_UP, _parameters(scope.project_id, refs))
-    async with asked as (connection, rows):
-        yield connection, await _found(connection, scope.project_id, refs, rows)
+    asked = database.transaction_asking(scope, (_LOOK_UP, _parameters(scope.project_id, refs)), *also)
+    async with asked as (connection, (rows, *others)):
+        yield connection, await _found(connection, scope.project_id, refs, rows), others
 
 
 async def look_up(connection: AsyncConnection, project_id: UUID, submissions: Sequence[Submission]) -> Lookup:

@@ -107,7 +107,7 @@ async def ingest(database: Database, scope: ProjectScope, submissions: Sequence[
     """
     for _ in range(_MOST_TRIES):
         try:
-            async with looked_up(database, scope, submissions) as (connection, found):
+            async with looked_up(database, scope, submissions) as (connection, found, _):
                 return await _tried(connection, scope, submissions, found)
         except _TryAgain:
             continue

@@ -20,7 +20,7 @@ from adapters.postgres import additive_usage
 from adapters.postgres.additive_usage import TOTALS, Wanted
 from adapters.postgres.arrays import uuids
 from adapters.postgres.billing_store import PricedVersion, version_of
-from adapters.postgres.database import driver
+from adapters.postgres.database import Asked, driver
 from adapters.postgres.reserved_store import RESERVED
 from adapters.postgres.usage_store import usages
 from billing.limits import Held, Standing, spend
@@ -153,15 +153,25 @@ async def locked_counters(connection: AsyncConnection, concerned: Sequence[Conce
     if not concerned:
         return {}
     raw = await driver(connection)
-    names = {"subscriptions": uuids(each.subscription_id for each in concerned)}
-    wanted = _wanted(concerned)
-    # Sent together, executed one after the other: each sees what was committed when it began.
     async with raw.pipeline():
-        limits = await raw.execute(_EXCLUSIVE, names, prepare=True)
-        totals = await raw.execute(_USED_AND_RESERVED.encode(), additive_usage.parameters(wanted), prepare=True)
-    by_subscription, rows = _by_subscription(await limits.fetchall()), await totals.fetchall()
-    used = await additive_usage.told(connection, wanted, rows)
-    reserved = {(row[0], row[1]): row[-1] for row in rows}
+        sent = [await raw.execute(sql.encode(), parameters, prepare=True) for sql, parameters in asked_of(concerned)]
+    return await told(connection, concerned, [await cursor.fetchall() for cursor in sent])
+
+
+def asked_of(concerned: Sequence[Concerned]) -> tuple[Asked, Asked]:
+    """Give the statements of ``locked_counters``, to be sent together with others; ``told`` reads their rows."""
+    names = {"subscriptions": uuids(each.subscription_id for each in concerned)}
+    return (_EXCLUSIVE, names), (_USED_AND_RESERVED, additive_usage.parameters(_wanted(concerned)))
+
+
+async def told(
+    connection: AsyncConnection, concerned: Sequence[Concerned], rows: Sequence[Sequence[Any]]
+) -> dict[UUID, Counter]:
+    """Put together how limits stand from the rows of both statements of ``asked_of``."""
+    limits, totals = rows
+    by_subscription = _by_subscription(limits)
+    used = await additive_usage.told(connection, _wanted(concerned), totals)
+    reserved = {(row[0], row[1]): row[-1] for row in totals}
     assert all(quantity >= 0 for quantity in reserved.values()), "less than nothing is reserved"
     return {
         each.subscription_id: await _counter(connection, each, by_subscription[each.subscription_id], used, reserved)

@@ -104,7 +104,7 @@ async def settle(database: Database, scope: ProjectScope, asks: Sequence[Settle]
     """
     answers: dict[int, Answer] = {}
     named = [Submission((), _SOURCE, ask.presented) for ask in asks]
-    async with looked_up(database, scope, named) as (connection, found):
+    async with looked_up(database, scope, named) as (connection, found, _):
         good: list[int] = []
         for place, ask in enumerate(asks):
             if found.accepts(ask.presented, scope):

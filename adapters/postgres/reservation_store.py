@@ -5,7 +5,9 @@ used and reserved, and admits one request after the other against those figures;
 whatever runs at the same time. An expired reservation counts for nothing from its expiry on, by the wall clock.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,7 +16,6 @@ from uuid import UUID
 
 import msgspec
 import psycopg
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import limit_standing
 from adapters.postgres.arrays import bare, moments, texts, uuids
@@ -34,6 +35,7 @@ _SOURCE: Final = "reservation"
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 #: Aggregations that a quantity given in advance adds to.
 _ADDITIVE: Final = ("sum", "count")
+_MOST_REMEMBERED: Final = 20_000
 
 _STORE: Final = f"""
     WITH changed AS (
@@ -98,10 +100,34 @@ async def reserve(database: Database, scope: ProjectScope, asks: Sequence[Ask]) 
     409 ``limit_reached`` names the metric's cap, 402 ``limit_reached`` the spend's. Returns after the commit. Raises
     ``Problem`` 503 if Postgres cannot be reached: then nothing was reserved.
     """
+    guessed = _guesses.of(scope, asks)
+    if guessed:
+        with suppress(_WrongGuess):
+            return await _reserve(database, scope, asks, guessed)
+        _guesses.forget(scope, asks)
+    return await _reserve(database, scope, asks)
+
+
+async def _reserve(
+    database: Database, scope: ProjectScope, asks: Sequence[Ask], guessed: Sequence[Concerned] = ()
+) -> list[Answer]:
+    """Reserve; what is guessed to be concerned is locked and read in one round trip with the references.
+
+    Raises ``_WrongGuess``, having done nothing.
+    """
     named = [Submission([_event(ask)], _SOURCE, ask.presented) for ask in asks]
-    async with looked_up(database, scope, named) as (connection, found):
+    also = limit_standing.asked_of(guessed) if guessed else ()
+    async with looked_up(database, scope, named, *also) as (connection, found, rows):
         wanted = [_known(ask, found, scope) for ask in asks]
-        counters = await _counters(connection, wanted)
+        concerned = _concerned(wanted)
+        if not guessed:
+            counters = await limit_standing.locked_counters(connection, concerned)
+        elif concerned == guessed:
+            counters = await limit_standing.told(connection, concerned, rows)
+        else:
+            # What was locked may not be all that must be: another transaction takes the locks in their order.
+            raise _WrongGuess
+        _guesses.remember(scope, wanted)
         answers = [_admit(each, counters) if isinstance(each, _Wanted) else each for each in wanted]
         made = [answer for answer in answers if isinstance(answer, Reserved)]
         if made:
@@ -114,21 +140,55 @@ def _event(ask: Ask) -> IngestEvent:
     return IngestEvent(ask.metric_ref, subscription_ref=ask.subscription_ref)
 
 
-async def _counters(
-    connection: AsyncConnection, wanted: Sequence[_Wanted | Problem | KeyChanged]
-) -> dict[UUID, Counter]:
-    """Lock the limits of everything that is asked for, then read how they stand."""
+def _concerned(wanted: Sequence[_Wanted | Problem | KeyChanged | None]) -> list[Concerned]:
+    """Give the subscriptions whose limits must be kept, in the order in which those are locked."""
     asked: dict[UUID, set[UUID]] = {}
     subscriptions: dict[UUID, Subscription] = {}
     for each in wanted:
         if isinstance(each, _Wanted):
             subscriptions[each.subscription.id] = each.subscription
             asked.setdefault(each.subscription.id, set()).add(each.metric.id)
-    concerned = [
+    return [
         Concerned(id_, own.plan_version_id, _period(own), frozenset(asked[id_]))
         for id_, own in sorted(subscriptions.items())
     ]
-    return await limit_standing.locked_counters(connection, concerned)
+
+
+class _WrongGuess(Exception):
+    """What references stood for lately is not what they stand for now."""
+
+
+class _Guesses:
+    """What references stood for lately: only ever a guess, which the transaction verifies."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[UUID, str, str], _Wanted] = OrderedDict()
+
+    def of(self, scope: ProjectScope, asks: Sequence[Ask]) -> list[Concerned]:
+        """Guess what requests concern; nothing if one of their references is new."""
+        known = [self._known.get(_name(scope, ask)) for ask in asks]
+        return [] if None in known else _concerned(known)
+
+    def remember(self, scope: ProjectScope, wanted: Sequence[_Wanted | Problem | KeyChanged]) -> None:
+        """Keep what requests were found to concern, in place of what was known."""
+        for each in wanted:
+            if isinstance(each, _Wanted):
+                self._known[_name(scope, each.ask)] = each
+                self._known.move_to_end(_name(scope, each.ask))
+        while len(self._known) > _MOST_REMEMBERED:
+            self._known.popitem(last=False)
+
+    def forget(self, scope: ProjectScope, asks: Sequence[Ask]) -> None:
+        """Drop what was wrong, or may have been."""
+        for ask in asks:
+            self._known.pop(_name(scope, ask), None)
+
+
+def _name(scope: ProjectScope, ask: Ask) -> tuple[UUID, str, str]:
+    return scope.project_id, ask.subscription_ref, ask.metric_ref
+
+
+_guesses: Final = _Guesses()
 
 
 def _period(subscription: Subscription) -> Period:

@@ -18,21 +18,21 @@ async def test_the_first_statement_and_the_last_are_one_transaction_with_the_res
     database: Database, tenant: ProjectScope
 ) -> None:
     names = {"id": new_id(), "project": tenant.project_id}
-    async with database.transaction_asking(tenant, _COUNT, {}) as (connection, rows):
-        assert rows == [(0,)]
+    async with database.transaction_asking(tenant, (_COUNT, {}), ("SELECT 2", {})) as (connection, (rows, others)):
+        assert (rows, others) == ([(0,)], [(2,)])
         async with with_commit(connection) as raw:
             await raw.execute(_ADD, names)
-    async with database.transaction_asking(tenant, _COUNT, {}) as (_, rows):
+    async with database.transaction_asking(tenant, (_COUNT, {})) as (_, (rows,)):
         assert rows == [(1,)]
     other = ProjectScope(organization_id=new_id(), project_id=new_id())
-    async with database.transaction_asking(other, _COUNT, {}) as (_, rows):
+    async with database.transaction_asking(other, (_COUNT, {})) as (_, (rows,)):
         assert rows == [(0,)]
 
 
 async def _add_and_fail(database: Database, scope: ProjectScope, where: str) -> None:
     names = {"id": new_id(), "project": scope.project_id, "zero": Decimal(0)}
     first = _FAILS if where == "first" else _COUNT
-    async with database.transaction_asking(scope, first, names) as (connection, _):
+    async with database.transaction_asking(scope, (first, names)) as (connection, _):
         await (await driver(connection)).execute(_ADD, names)
         if where == "body":
             raise ZeroDivisionError("division by zero")
@@ -47,6 +47,6 @@ async def test_what_fails_leaves_nothing_behind_and_the_connection_usable(
     own = Database(database.engine.url.render_as_string(hide_password=False), pool_size=1)
     with pytest.raises((DataError, DivisionByZero, ZeroDivisionError), match="division by zero"):
         await _add_and_fail(own, tenant, where)
-    async with own.transaction_asking(tenant, _COUNT, {}) as (_, rows):
+    async with own.transaction_asking(tenant, (_COUNT, {})) as (_, (rows,)):
         assert rows == [(0,)]
     await own.close()

@@ -299,6 +299,40 @@ async def test_any_order_of_steps_agrees_with_a_naive_account(shop: Shop, servic
         assert [(each["used"], each["reserved"]) for each in limits] == [(used, sum(each for _, each in held))] * 2
 
 
+async def test_what_a_reference_stood_for_lately_is_checked_each_time(shop: Shop, service: Service) -> None:
+    """A group asks along for what its references were in the group before; any of that may have changed."""
+    await shop.ready()
+    first, second = [await shop.subscription(external_id=name) for name in ("first", "second")]
+    for subscription in (first, second):
+        await shop.made(f"/v1/subscriptions/{subscription}/limits", metric_key="api_calls", cap=100)
+
+    async def reserved() -> tuple[str, str, int]:
+        answer = await _reserve(shop, "first", 1)
+        assert answer.status_code == 201, answer.text
+        (limit,) = answer.json()["limits"]
+        return answer.json()["subscription_id"], limit["period_start"], limit["reserved"]
+
+    async def change(assignments: str, external_id: str) -> None:
+        async with service.app.state.database.transaction(SYSTEM) as connection:
+            await connection.exec_driver_sql(
+                f"UPDATE subscriptions SET {assignments} WHERE external_id = %s",
+                (external_id,),
+            )
+
+    owner, month, _ = await reserved()
+    assert (owner, (await reserved())[1:]) == (first, (month, 2))
+    await change("status = 'suspended'", "first")
+    refused = await _reserve(shop, "first", 1)
+    assert (refused.status_code, refused.json()["code"]) == (409, "subscription_suspended")
+    await change("status = 'active', alignment = 'anniversary', anchor = anchor + interval '1 day'", "first")
+    owner, other_month, count = await reserved()
+    assert (owner, count) == (first, 3)
+    assert other_month != month
+    await change("external_id = 'gone'", "first")
+    await change("external_id = 'first'", "second")
+    assert await reserved() == (second, month, 1)
+
+
 async def test_what_carries_over_counts_toward_the_cap(shop: Shop) -> None:
     """Events of the months before stay counted: 2 of them and 1 of this month leave 1 of a cap of 4."""
     await shop.metric(aggregation="count", carry_over=True)
