@@ -47,12 +47,14 @@ _NO_RETRY_CURES: Final = (
     "Inexact",
     "InvalidOperation",
     "KeyError",
+    "NotANumber",
     "Overflow",
     "ProgrammingError",
     "TooManyGroups",
     "TypeError",
     "ValidationError",
     "ValueError",
+    "ZeroDivisionError",
 )
 
 CLOSING: Final[LocalPolicy] = {

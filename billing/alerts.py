@@ -151,7 +151,8 @@ class Watching(BaseModel):
     changes of alerts, thresholds and wallets that the workflow was told of, `seen` those that the last look included.
     `lines` are the nearest of each metric; `each_signal` says that money or a part of the events is watched, which only
     the record can tell. `look_at` is when something may be reached without any news: a projection begins, a wallet
-    expires. `looks` numbers the looks, and with them the invoices in the middle of a period.
+    expires. `looks` numbers the looks, and with them the invoices in the middle of a period. `failures` counts the last
+    looks that could not be made at all, one after the other; `parked` says that the record shows an error of a look.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -167,6 +168,8 @@ class Watching(BaseModel):
     each_signal: bool = False
     look_at: Instant | None = None
     error: str | None = None
+    failures: int = 0
+    parked: bool = False
     told: tuple[str, ...] = ()
 
     def reached(self, quantities: Iterable[UsageLine]) -> tuple[UsageLine, ...]:

@@ -5,13 +5,17 @@ nothing here costs it anything.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from billing.alerts import UsageLine, Watching
 from billing.lifecycle import is_billed_at_its_end
 from billing.period import Instant
 from billing.subscription import SubscriptionState, Wake
+
+_FIRST_PAUSE: Final = timedelta(seconds=5)
+_MOST_DOUBLINGS: Final = 12
 
 
 def must_look(state: SubscriptionState) -> bool:
@@ -83,18 +87,40 @@ def asked_again(state: SubscriptionState) -> SubscriptionState:
 
 
 def still_failing(state: SubscriptionState) -> str | None:
-    """Give the error that keeps thresholds of this period from being invoiced, until something changes."""
+    """Give the error that keeps thresholds of this period from being invoiced, until something changes.
+
+    That a look could not be made says nothing of them: it is made again.
+    """
     watching, period = state.watching, state.period
     if watching is None or period is None or watching.period_start != period.start or watching.asked != watching.seen:
         return None
-    return watching.error
+    return None if watching.failures else watching.error
+
+
+def is_parked(state: SubscriptionState) -> bool:
+    """Tell whether the record shows why a look failed."""
+    return state.watching is not None and state.watching.parked
+
+
+def failed_again(state: SubscriptionState, error: str) -> bool:
+    """Tell whether the look before failed for the same reason, which the record shows already."""
+    watching = state.watching
+    return watching is not None and watching.failures > 0 and watching.error == error
+
+
+def look_again_at(state: SubscriptionState, at: datetime) -> datetime:
+    """Give the instant of the next look after one that failed at `at`: in 5 seconds, then after twice as long each
+    time, at most six hours."""
+    failures = state.watching.failures if state.watching else 0
+    return at + _FIRST_PAUSE * (1 << min(failures, _MOST_DOUBLINGS))
 
 
 def error_skipped(state: SubscriptionState) -> SubscriptionState:
     """Give the state that no longer shows why a look failed; it looks again when something changes."""
     if state.watching is None:
         return state
-    return state.model_copy(update={"watching": state.watching.model_copy(update={"error": None})})
+    skipped = {"error": None, "failures": 0, "parked": False}
+    return state.model_copy(update={"watching": state.watching.model_copy(update=skipped)})
 
 
 def looked(
@@ -107,10 +133,12 @@ def looked(
     told: Sequence[str] = (),
     nothing: bool = False,
     error: str | None = None,
+    again_at: datetime | None = None,
 ) -> SubscriptionState:
     """Give the state after a look that began in the state `at_look`; what was asked meanwhile is looked at again.
 
-    `nothing` says that there is nothing to watch any more. After an `error` it waits until something changes.
+    `nothing` says that there is nothing to watch any more. After an `error` it waits until something changes, or until
+    `again_at` if the look could not be made at all.
     """
     watching, before = state.watching, at_look.watching
     assert watching is not None, "a change of watching keeps it until the look is over"
@@ -128,9 +156,11 @@ def looked(
             "billable": is_billed_at_its_end(at_look),
             "lines": tuple(lines),
             "each_signal": each_signal,
-            "look_at": look_at,
+            "look_at": look_at if again_at is None else again_at,
             "told": watching.telling(told),
             "error": error,
+            "failures": 0 if again_at is None else before.failures + 1,
+            "parked": error is not None,
         }
     )
     return state.model_copy(update={"watching": after})

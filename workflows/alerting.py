@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
+
+from temporalio import workflow
 
 from activities import calls
 from billing import lifecycle, watching
@@ -13,6 +16,8 @@ from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 from models.messages.closing import InvoiceClosed
 
 Change = Callable[[SubscriptionState], SubscriptionState]
+
+_LOOKS_AGAIN: Final = "look-again-after-failure"
 
 
 async def look(state: SubscriptionState, *, at: datetime, closing: bool = False) -> Change:
@@ -28,7 +33,7 @@ async def look(state: SubscriptionState, *, at: datetime, closing: bool = False)
     message = steps.look_of(state, at=at, closing=closing or stuck is not None)
     found = await calls.evaluate_alerts(message, shown=_why(state))
     if isinstance(found, str):
-        return await _parked(state, lambda now: watching.looked(now, state, error=found), at=message.at)
+        return await _failed(state, found, at=message.at)
     closed = await _invoiced(state, message, found)
     told = (*found.told, *_told(found, closed))
     error = closed if isinstance(closed, str) else stuck or found.error
@@ -47,12 +52,27 @@ async def look(state: SubscriptionState, *, at: datetime, closing: bool = False)
         )
         return after if invoice is None else lifecycle.followed(after, invoice)
 
-    return change if error == stuck else await _parked(state, change, at=message.at)
+    if error != stuck:
+        return await _recorded(state, change, at=message.at)
+    if error is None and watching.is_parked(state) and workflow.patched(_LOOKS_AGAIN):
+        return await _recorded(state, change, at=message.at)
+    return change
 
 
-async def _parked(state: SubscriptionState, change: Change, *, at: datetime) -> Change:
-    """Write into the record that somebody has to look at an error; billing and the other alerts go on."""
-    await calls.record(steps.record_of(change(state), "parked", at=at))
+async def _failed(state: SubscriptionState, error: str, *, at: datetime) -> Change:
+    """Set a look aside that could not be made, and let it be made again: until then no alert would fire."""
+    again_at = watching.look_again_at(state, at) if workflow.patched(_LOOKS_AGAIN) else None
+
+    def change(now: SubscriptionState) -> SubscriptionState:
+        return watching.looked(now, state, error=error, again_at=again_at)
+
+    return change if watching.failed_again(state, error) else await _recorded(state, change, at=at)
+
+
+async def _recorded(state: SubscriptionState, change: Change, *, at: datetime) -> Change:
+    """Write into the record that somebody has to look at an error, or need not any more; billing goes on."""
+    after = change(state)
+    await calls.record(steps.record_of(after, "parked" if after.needs_attention else "unparked", at=at))
     return change
 
 

@@ -10,6 +10,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from adapters.postgres.failures import is_unstorable
 from models.problems import Problem
 
 _SERVER_ERROR = 500
@@ -18,6 +19,7 @@ _SERVER_ERROR = 500
 class ActivityEdge(Interceptor):
     """Lets a workflow see a `Problem` by its code; what the caller did wrong is not retried, what is away is.
 
+    Whatever the driver calls it, a value that no column holds is a `DataError`, for the policies know errors by name.
     An activity with a heartbeat timeout has its pulse kept as long as this process lives and the activity runs.
     """
 
@@ -36,6 +38,10 @@ class _Edge(ActivityInboundInterceptor):
             raise ApplicationError(
                 problem.detail, type=problem.code, non_retryable=problem.status < _SERVER_ERROR
             ) from problem
+        except Exception as error:
+            if is_unstorable(error):
+                raise ApplicationError(str(error), type="DataError") from error
+            raise
 
 
 @contextlib.asynccontextmanager

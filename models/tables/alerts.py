@@ -121,7 +121,8 @@ usage_lines = Table(
     Column("subscription_id", Uuid, primary_key=True),
     Column("metric_id", Uuid, primary_key=True),
     project(),
-    Column("quantity", DECIMAL, nullable=False),
+    # A level of a long number has more digits than a number that anybody sends.
+    Column("quantity", Numeric, nullable=False),
     Column("period_start", INSTANT, nullable=False),
     Column("period_end", INSTANT, nullable=False),
     # A line that was told is not told again before: the subscription looks, and draws the next one.

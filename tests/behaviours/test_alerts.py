@@ -201,6 +201,15 @@ async def test_each_level_fires_once_and_several_at_one_jump(client: httpx.Async
     assert (await alert_now(client, alert))["times_triggered"] == 3
 
 
+async def test_a_level_with_more_digits_than_any_value_holds_up_no_other_alert(client: httpx.AsyncClient) -> None:
+    subscription = await shop(client)
+    far = await watch(client, subscription, "9" * 20, levels=[1000])
+    near = await watch(client, subscription, 10)
+    await use(client, 11)
+    await triggers(client, near, 1)
+    assert (await get(client, f"/v1/usage_alerts/{far['id']}"))["times_triggered"] == 0
+
+
 async def test_alerts_on_spend_on_projections_and_on_a_part_of_the_events(client: httpx.AsyncClient) -> None:
     subscription = await shop(client)
     money = {"subscription_id": subscription["id"], "kind": "spend", "threshold_value": 5000, "currency": "usd"}

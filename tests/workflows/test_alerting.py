@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from activities.alerting import AlertActivities
 from activities.closing import ClosingActivities
@@ -16,8 +17,15 @@ from models.identifiers import new_id
 from models.messages.alerting import EvaluateAlerts
 from models.messages.subscription import RetryParked, UsageRecorded
 from models.messages.subscription_steps import look_of, progressive_close
-from models.tables import audit_log, invoices, subscriptions, usage_alert_triggers, usage_threshold_crossings
-from tests.support.subscribing import ref_of, workflow_id_of
+from models.tables import (
+    audit_log,
+    invoices,
+    subscriptions,
+    usage_alert_triggers,
+    usage_alerts,
+    usage_threshold_crossings,
+)
+from tests.support.subscribing import ref_of, soon_due, workflow_id_of
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
 from tests.workflows.test_durability import break_plan, use
@@ -194,6 +202,48 @@ async def test_usage_that_cannot_be_priced_keeps_no_other_alert_from_firing(offi
         assert "forty-nine" in str(await _attention(office, state))
         log = await office.catalogue.rows(audit_log, audit_log.c.resource_id == state.subscription_id)
         assert [entry.action for entry in log] == ["parked"]
+
+
+async def test_a_look_that_could_not_be_made_is_made_again_by_itself(office: Office) -> None:
+    async with office.working():
+        start, now = soon_due(86_400)
+        state = office.catalogue.state(await office.catalogue.customer(), start, at=now)
+        await office.catalogue.subscribe(state)
+        await office.commands.start_subscription(ref_of(state))
+        await watch(office, state, cents=100_000)
+        await unreadable(office, filter={"matches": "none"})
+        await use(office, state, 120, start, number=1)
+        await eventually(lambda: _attention(office, state), until=lambda error: error and "ValidationError" in error)
+        assert await levels(office) == []
+        await unreadable(office, filter=None)
+        await eventually(lambda: levels(office), until=lambda found: found == [(50, 120), (100, 120)])
+        await eventually(lambda: _attention(office, state), until=lambda error: error is None)
+        log = await office.catalogue.rows(audit_log, audit_log.c.resource_id == state.subscription_id)
+        assert [entry.action for entry in log] == ["parked", "unparked"]
+
+
+async def unreadable(office: Office, **columns: Any) -> None:
+    """Make the stored alert unreadable, as a bad manual edit of the database would, or mend it; nobody is told."""
+    async with office.database.transaction(office.catalogue.scope) as connection:
+        await connection.execute(usage_alerts.update().values(columns))
+
+
+async def test_a_change_that_lets_a_look_succeed_clears_what_needed_attention(office: Office) -> None:
+    async with office.working():
+        clock_id, state = await in_clock(office)
+        await watch(office, state, cents=100_000)
+        await unreadable(office, filter={"matches": "none"})
+        await use(office, state, 60, START + timedelta(days=1), number=1)
+        await eventually(lambda: _attention(office, state), until=lambda error: error and "ValidationError" in error)
+        # Hours of a clock at once: it is tried again after longer and longer pauses, not each time something is due.
+        await office.advance(clock_id, START + timedelta(days=3))
+        live = await office.live(state)
+        assert live.watching is not None
+        assert 12 < live.watching.failures < 30
+        await unreadable(office, filter=None)
+        await watch(office, state, cents=200_000)
+        await eventually(lambda: _attention(office, state), until=lambda error: error is None)
+        assert (50, 60) in await levels(office)
 
 
 async def _attention(office: Office, state: SubscriptionState) -> str | None:
