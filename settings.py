@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     webhook_disable_after_hours: float = Field(
         default=120, gt=0, description="An endpoint that has accepted nothing for so long is disabled."
     )
+    webhook_kept_days: int = Field(
+        default=90, ge=14, le=3650, description="How long messages, deliveries and attempts are kept."
+    )
     webhook_concurrency: int = Field(default=4, ge=1, le=64, description="Messages on their way to one endpoint.")
 
     # Secrets

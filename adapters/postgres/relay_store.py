@@ -154,10 +154,10 @@ async def hurry(connection: AsyncConnection) -> None:
     )
 
 
-async def prune(connection: AsyncConnection) -> int:
-    """Delete rows that were delivered more than a week ago; answers how many."""
-    gone = await connection.execute(delete(outbox).where(outbox.c.delivered_at < func.clock_timestamp() - _KEPT))
-    return gone.rowcount
+async def prune(connection: AsyncConnection, *, most: int) -> int:
+    """Delete rows that were delivered more than a week ago, the oldest first; answers how many."""
+    old = select(outbox.c.id).where(outbox.c.delivered_at < func.clock_timestamp() - _KEPT).order_by(outbox.c.id)
+    return (await connection.execute(delete(outbox).where(outbox.c.id.in_(old.limit(most))))).rowcount
 
 
 async def due_marks(connection: AsyncConnection, *, quiet_ms: int, busy_ms: int, limit: int) -> list[DueMark]:

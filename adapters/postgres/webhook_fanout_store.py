@@ -57,9 +57,11 @@ ORDER BY d.id
 
 _LAST_NUMBERS: Final = Prepared(
     text("""
-SELECT k.project_id, k.ordering_key, coalesce((
+SELECT k.project_id, k.ordering_key, greatest((
     SELECT m.sequence FROM webhook_messages m
     WHERE m.project_id = k.project_id AND m.ordering_key = k.ordering_key ORDER BY m.sequence DESC LIMIT 1
+), (
+    SELECT s.sequence FROM webhook_sequences s WHERE s.project_id = k.project_id AND s.ordering_key = k.ordering_key
 ), 0) AS sequence
 FROM unnest(CAST(:projects AS uuid[]), CAST(:keys AS text[])) AS k (project_id, ordering_key)
 """)

@@ -7,14 +7,21 @@ Postgres away, this process killed), the rows stay where they are, and the next 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from adapters.postgres import current_totals_store, ended_store, event_months, reached_store, relay_store
+from adapters.postgres import (
+    current_totals_store,
+    ended_store,
+    event_months,
+    reached_store,
+    relay_store,
+    webhook_prune_store,
+)
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.ended_store import Ended
 from adapters.postgres.reached_store import Reached
@@ -39,6 +46,7 @@ _LONGEST_REST_SECONDS: Final = 1.0
 _FLUSH_AT_ONCE: Final = 20
 _STAND_BY_SECONDS: Final = 2.0
 _PRUNE_SECONDS: Final = 3600.0
+_PRUNED_AT_ONCE: Final = 10_000
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _TROUBLE: Final = (RPCError, RuntimeError, SQLAlchemyError, OSError, Problem, NotDelivered)
 
@@ -228,12 +236,16 @@ class Relay:
         return {mark.subscription_id: mark.version for mark in marks if mark.subscription_id in ended}
 
     async def _prune(self) -> bool:
+        """Delete what is kept no longer, a bounded part at a time; answers whether there may be more."""
         async with self._database.transaction(SYSTEM) as connection:
-            pruned = await relay_store.prune(connection)
+            pruned = await relay_store.prune(connection, most=_PRUNED_AT_ONCE)
+        async with self._database.transaction(SYSTEM) as connection:
+            kept = timedelta(days=self._settings.webhook_kept_days)
+            webhooks = await webhook_prune_store.prune(connection, kept=kept)
         await event_months.make_ahead(self._database, datetime.now(UTC))
-        if pruned:
-            _LOG.info("pruned %s delivered outbox rows", pruned)
-        return False
+        if pruned or webhooks:
+            _LOG.info("pruned %s delivered outbox rows, and %s deliveries and messages of webhooks", pruned, webhooks)
+        return pruned == _PRUNED_AT_ONCE or webhooks >= webhook_prune_store.MOST
 
 
 def _is_to_stop() -> bool:

@@ -30,7 +30,13 @@ from models.tables.settlement import payment_methods, refunds, settlements
 from models.tables.tenancy import api_keys, audit_log, idempotency_keys, organizations, projects
 from models.tables.usage import event_keys, events, usage_marks, usage_rollups, usage_unique_days, usage_uniques
 from models.tables.wallets import wallet_transactions, wallets
-from models.tables.webhooks import webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
+from models.tables.webhooks import (
+    webhook_attempts,
+    webhook_deliveries,
+    webhook_endpoints,
+    webhook_messages,
+    webhook_sequences,
+)
 
 __all__ = [
     "add_ons", "api_keys", "applied_add_ons", "applied_coupons", "audit_log", "billing_entities", "coupons",
@@ -42,5 +48,5 @@ __all__ = [
     "usage_alert_triggers", "usage_alerts", "usage_checks", "usage_corrections", "usage_limits", "usage_lines",
     "usage_marks", "usage_reservations", "usage_reserved", "usage_rollups", "usage_threshold_crossings",
     "usage_thresholds", "usage_unique_days", "usage_uniques", "wallet_transactions", "wallets", "webhook_attempts",
-    "webhook_deliveries", "webhook_endpoints", "webhook_messages",
+    "webhook_deliveries", "webhook_endpoints", "webhook_messages", "webhook_sequences",
 ]  # fmt: skip

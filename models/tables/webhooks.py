@@ -64,6 +64,15 @@ webhook_messages = Table(
     Index("ix_webhook_messages_created", "project_id", "created_at"),
 )
 
+# The last number of a resource whose messages are gone, so that numbers never start again.
+webhook_sequences = Table(
+    "webhook_sequences",
+    metadata,
+    Column("project_id", Uuid, primary_key=True),
+    Column("ordering_key", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+)
+
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
