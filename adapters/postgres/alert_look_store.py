@@ -17,6 +17,7 @@ from adapters.postgres.database import ProjectScope, driver
 from adapters.postgres.prepared import Prepared
 from adapters.postgres.reached_store import ANY_USAGE
 from adapters.postgres.rows import AsyncConnection
+from adapters.postgres.usage_report_store import GROWS
 from billing.alerts import Alert, UsageLine, crossed, line_at, nearest, occasion, projected_from
 from billing.numbers import grouped, plain
 from billing.period import Period
@@ -105,7 +106,7 @@ async def look(connection: AsyncConnection, scope: ProjectScope, message: Evalua
 
 
 _ALERTS: Final = Prepared(
-    select(usage_alerts, metrics.c.key.label("metric_key"))
+    select(usage_alerts, metrics.c.key.label("metric_key"), GROWS.label("grows"))
     .outerjoin(metrics, metrics.c.id == usage_alerts.c.metric_id)
     .where(usage_alerts.c.subscription_id == bindparam("subscription"), usage_alerts.c.deleted_at.is_(None))
     .order_by(usage_alerts.c.id)

@@ -80,7 +80,10 @@ async def measure(
 async def quantities_of(
     connection: AsyncConnection, subscription_id: UUID, alerts: Sequence[Any], period: Period, *, at: datetime
 ) -> dict[UUID, Decimal]:
-    """Give the quantity of each alert on usage, keyed by alert; none for a projection in its period's first tenth."""
+    """Give the quantity of each alert on usage, keyed by alert; none for a projection in its period's first tenth.
+
+    What does not grow with time, such as a maximum, is its own projection.
+    """
     on_usage = [row for row in alerts if row.metric_id is not None]
     plain = {row.metric_id for row in on_usage if row.filter is None}
     found: dict[UUID, Decimal] = {}
@@ -93,8 +96,9 @@ async def quantities_of(
         found |= {row.id: counted[row.id].quantity for row in parts}
     for row in on_usage:
         if row.kind == "projected_usage":
-            quantity = projected(found.pop(row.id), period, at)
-            found |= {} if quantity is None else {row.id: quantity}
+            so_far = found.pop(row.id)
+            quantity = projected(so_far, period, at)
+            found |= {} if quantity is None else {row.id: quantity if row.grows else so_far}
     return found
 
 

@@ -107,9 +107,8 @@ async def create(
 
 
 def _viewed() -> Select[Any]:
-    return select(usage_alerts, metrics.c.key.label("metric_key")).outerjoin(
-        metrics, metrics.c.id == usage_alerts.c.metric_id
-    )
+    viewed = select(usage_alerts, metrics.c.key.label("metric_key"), usage_report_store.GROWS.label("grows"))
+    return viewed.outerjoin(metrics, metrics.c.id == usage_alerts.c.metric_id)
 
 
 async def get(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> Row[Any]:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.billing_store import PricedVersion, Terms, terms_of, version_of, version_of_period
@@ -28,8 +28,11 @@ from billing.usage import NO_USAGE, Usage
 from models.problems import not_found
 from models.tables import customers, metrics, subscriptions, usage_rollups
 
-#: Aggregations that grow with time, so that a part of a period says something about the whole of it.
-_GROWING: Final = ("sum", "count", "custom")
+#: Whether a metric begins at 0 in each period and grows with its time, so that a part of a period says something about
+#: the whole of it. Maxima, averages and the like do not, nor does what carries over.
+GROWS: Final = metrics.c.recurring.is_(False) & or_(
+    *(metrics.c.aggregation == kind for kind in ("sum", "count", "custom"))
+)
 _ENDED: Final = ("canceled", "terminated")
 
 
@@ -200,10 +203,9 @@ async def _priced(connection: AsyncConnection, of: Subscribed, period: Period, f
 
 
 async def _growing(connection: AsyncConnection, charges: Sequence[Charge]) -> frozenset[UUID]:
-    """Tell which metrics begin at 0 in each period and grow with its time; what carries over does not begin at 0."""
+    """Tell which metrics grow with the time of a period."""
     ids = {charge.metric_id for charge in charges if charge.metric_id is not None}
-    wanted = metrics.c.id.in_(ids), metrics.c.aggregation.in_(_GROWING), metrics.c.recurring.is_(False)
-    return frozenset((await connection.execute(select(metrics.c.id).where(*wanted))).scalars())
+    return frozenset((await connection.execute(select(metrics.c.id).where(metrics.c.id.in_(ids), GROWS))).scalars())
 
 
 async def _aggregations(connection: AsyncConnection, charges: Sequence[Charge]) -> dict[UUID, str]:

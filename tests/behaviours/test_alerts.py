@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.subscriptions.catalogue import get, post, sent
-from tests.support.alerting import APRIL, advance, shop, subscribe, triggers, use, watch
+from tests.support.alerting import APRIL, PLAN, advance, shop, subscribe, triggers, use, watch
 from tests.support.receiver import Receiver, receiving
 from tests.support.stack import Stack
 from tests.waiting import eventually
@@ -228,6 +228,21 @@ async def test_alerts_on_spend_on_projections_and_on_a_part_of_the_events(client
     (fired,) = await triggers(client, spend, 1)
     assert (fired["current_usage"], fired["metric_code"]) == ("5000", "spend")
     assert Decimal((await triggers(client, projected, 1))[0]["current_usage"]) >= 2500
+
+
+async def test_what_does_not_grow_with_time_is_its_own_projection(client: httpx.AsyncClient) -> None:
+    """As GET projected_usage has it: a peak of 100 after a third of the month is no sign of a peak of 300."""
+    await post(client, "/v1/metrics", {"key": "api_calls", "name": "Most calls at once", "aggregation": "max"})
+    await post(client, "/v1/price-plans", PLAN)
+    subscription = await subscribe(client, "cust_acme")
+    far, near = [await watch(client, subscription, line, kind="projected_usage") for line in (101, 100)]
+    await use(client, 100)
+    await advance(client, subscription, "2026-03-11T00:00:00Z")
+    (fired,) = await triggers(client, near, 1)
+    assert (fired["current_usage"], fired["triggered_at"]) == ("100", "2026-03-04T02:24:00Z")
+    path = f"/v1/usage_alerts/{far['id']}"
+    assert (await get(client, path))["times_triggered"] == 0
+    assert (await get(client, f"{path}/status"))["current_usage"] == "100"
 
 
 async def test_an_alert_on_a_wallet_fires_when_its_balance_falls(client: httpx.AsyncClient) -> None:
