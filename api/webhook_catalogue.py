@@ -57,8 +57,9 @@ _THRESHOLD: Final = {
     "reached_at": "2026-05-12T09:30:00Z",
     "billing_period_start": "2026-05-01T00:00:00Z",
 }
+_UUID: Final = "0197c1f2-a4d8-7c2f-9c1b-2a3d4e5f6071"
 _DISABLED: Final = {
-    "webhook_endpoint_id": "0197c1f2-a4d8-7c2f-9c1b-2a3d4e5f6071",
+    "webhook_endpoint_id": _UUID,
     "url": "https://acme.io/hooks",
     "status": "disabled",
     "reason": "it has accepted nothing since 2026-05-01T00:00:00Z; the last attempt: answered 500",
@@ -88,7 +89,7 @@ class EventType:
 
 
 EVENT_TYPES: Final = (
-    EventType("invoice.created", "An invoice was made, as a draft or issued at once.", _INVOICE),
+    EventType("invoice.created", "An invoice was made, as a draft or issued at once.", {**_INVOICE, **_NUMBER}),
     EventType("invoice.issued", "It got its number and cannot be changed any more.", {**_INVOICE, **_NUMBER}),
     EventType(
         "invoice.paid",
@@ -106,9 +107,17 @@ EVENT_TYPES: Final = (
         {**_INVOICE, **_NUMBER, "reason": "The bank asks for a confirmation."},
     ),
     EventType("invoice.voided", "It bills nothing any more.", {**_INVOICE, **_NUMBER, "status": "voided"}),
+    EventType(
+        "invoice.updated",
+        "A due date moved, or a draft's line has other words; `changed` names the fields.",
+        {**_INVOICE, "invoice_number": None, "changed": ["due_date"]},
+    ),
+    EventType("invoice.deleted", "A draft is gone.", {**_INVOICE, "invoice_number": None, "status": "deleted"}),
     EventType("payment.created", "A payment outside Durabill is waited for.", {**_PAYMENT, "status": "created"}),
     EventType("payment.succeeded", "It came.", {**_PAYMENT, "status": "succeeded"}),
     EventType("payment.failed", "It will not come.", {**_PAYMENT, "status": "failed"}),
+    EventType("payment.retried", "It is waited for again.", {**_PAYMENT, "status": "retried"}),
+    EventType("payment.deleted", "It is waited for no more.", {**_PAYMENT, "status": "deleted"}),
     EventType("payment.refunded", "It was given back, in part or in full.", {**_PAYMENT, "status": "refunded"}),
     EventType(
         "payment.unapplied",
@@ -174,10 +183,23 @@ EVENT_TYPES: Final = (
     EventType("customer.created", "Somebody new is billed.", _changed("customer", "cus_01jz")),
     EventType("customer.updated", "`changed` names the fields.", _changed("customer", "cus_01jz", "email")),
     EventType("customer.deleted", "It is gone.", _changed("customer", "cus_01jz")),
+    EventType("metric.created", "It can be measured.", _changed("metric", "met_01jz")),
+    EventType("metric.updated", "`changed` names the fields, or `filters`.", _changed("metric", "met_01jz", "name")),
+    EventType("metric.deleted", "It is measured no more.", _changed("metric", "met_01jz")),
+    EventType("product.created", "Plans can belong to it.", _changed("product", "prod_01jz")),
+    EventType("feature.created", "Plans can grant it.", _changed("feature", "feat_01jz")),
+    EventType("feature.updated", "`changed` names the fields.", _changed("feature", "feat_01jz", "name")),
+    EventType("feature.deleted", "It is gone.", _changed("feature", "feat_01jz")),
+    EventType("entitlement.created", "A plan grants a feature.", _changed("entitlement", "entl_01jz")),
+    EventType("entitlement.updated", "It has another value.", _changed("entitlement", "entl_01jz", "value")),
+    EventType("entitlement.deleted", "A plan grants a feature no more.", _changed("entitlement", "entl_01jz")),
     EventType("plan.created", "It can be subscribed to.", _changed("plan", "plan_01jz")),
     EventType("plan.updated", "It has another name, or a new version.", _changed("plan", "plan_01jz", "version")),
     EventType("plan.deleted", "Nobody can subscribe to it any more.", _changed("plan", "plan_01jz")),
     EventType("payment_method.created", "A way to pay was saved.", _changed("payment_method", "pm_01jz")),
+    EventType(
+        "payment_method.updated", "It became the default one.", _changed("payment_method", "pm_01jz", "is_default")
+    ),
     EventType("payment_method.deleted", "A way to pay was removed.", _changed("payment_method", "pm_01jz")),
     EventType("applied_coupon.created", "A coupon was applied to a customer.", _changed("applied_coupon", "acpn_01jz")),
     EventType("applied_coupon.deleted", "It was taken away.", _changed("applied_coupon", "acpn_01jz")),
@@ -188,6 +210,27 @@ EVENT_TYPES: Final = (
     EventType("add_on.created", "It can be applied.", _changed("add_on", "aon_01jz")),
     EventType("add_on.updated", "`changed` names the fields.", _changed("add_on", "aon_01jz", "name")),
     EventType("add_on.deleted", "It cannot be applied any more.", _changed("add_on", "aon_01jz")),
+    EventType(
+        "applied_add_on.created", "An add-on was applied to a customer.", _changed("applied_add_on", "aaon_01jz")
+    ),
+    EventType("billing_entity.created", "It can issue invoices.", _changed("billing_entity", "be_01jz")),
+    EventType("billing_entity.updated", "`changed` names the fields.", _changed("billing_entity", "be_01jz", "name")),
+    EventType("billing_entity.deleted", "It issues no more invoices.", _changed("billing_entity", "be_01jz")),
+    EventType("integration.created", "It was set up.", _changed("integration", _UUID)),
+    EventType("integration.updated", "It, or what it maps, changed.", _changed("integration", _UUID, "mappings")),
+    EventType("integration.deleted", "It is gone.", _changed("integration", _UUID)),
+    EventType("event.amended", "A counted event has another value.", _changed("event", "evt_01jz", "value")),
+    EventType("event.voided", "It counts no more.", _changed("event", "evt_01jz", "status")),
+    EventType("event.reprocessed", "One that was skipped counts.", _changed("event", "evt_01jz", "status")),
+    EventType(
+        "event_backfill.completed", "The events of a window were replaced.", _changed("event_backfill", "bkf_01jz")
+    ),
+    EventType(
+        "event_reprocessing.started", "Skipped events are looked at again.", _changed("event_reprocessing", "rep_01jz")
+    ),
+    EventType("test_clock.created", "A time that waits to be advanced.", _changed("test_clock", "clock_01jz")),
+    EventType("test_clock.advanced", "It is later there.", _changed("test_clock", "clock_01jz", "frozen_time")),
+    EventType("test_clock.deleted", "It is gone with what lived in it.", _changed("test_clock", "clock_01jz")),
     EventType("webhook_endpoint.disabled", "An endpoint that accepted nothing for days was given up.", _DISABLED),
 )
 

@@ -89,7 +89,8 @@ async def change(
     statement = update(integrations).where(integrations.c.id == before.id).values(**values, updated_at=_now)
     after: Row[Any] = (await connection.execute(statement.returning(integrations))).one()
     # Settings hold secrets, so only the names of what changed are noted.
-    await _note(connection, scope, actor, after, "updated", data={"fields": changed})
+    hidden = {name: {"old": "[hidden]", "new": "[hidden]"} for name in changed}
+    await _note(connection, scope, actor, after, "updated", changes=hidden)
     return after
 
 
@@ -194,6 +195,7 @@ async def _note(
     row: Row[Any],
     action: str,
     *,
+    changes: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
     await record(
@@ -204,5 +206,6 @@ async def _note(
         resource_id=row.id,
         action=action,
         title=f"Integration with {row.provider_type} {action}",
+        changes=changes,
         data=data,
     )

@@ -194,7 +194,7 @@ async def delete_draft(connection: AsyncConnection, scope: ProjectScope, actor: 
     await correction_store.unsettle(connection, row.id)
     await connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
     await connection.execute(delete(invoices).where(invoices.c.id == row.id))
-    await audit(connection, scope, actor, row, "deleted")
+    await log(connection, scope, actor, row, "deleted")
 
 
 async def set_due_date(
@@ -206,7 +206,7 @@ async def set_due_date(
             "invoice_is_final", f"The invoice is {row.status}; nothing of it changes.", invoice_status=row.status
         )
     await _set(connection, row.id, due_at=due_at)
-    await audit(connection, scope, actor, row, "updated", changes={"due_date": {"old": row.due_at, "new": due_at}})
+    await log(connection, scope, actor, row, "updated", changes={"due_date": {"old": row.due_at, "new": due_at}})
 
 
 async def describe_line(
@@ -223,7 +223,7 @@ async def describe_line(
         return
     statement = update(invoice_lines).where(invoice_lines.c.id == line.id)
     await connection.execute(statement.values(description=description))
-    await audit(connection, scope, actor, row, "updated", changes=changes, data={"line": line.position})
+    await log(connection, scope, actor, row, "updated", changes=changes, data={"line": line.position})
 
 
 async def _set(connection: AsyncConnection, invoice_id: UUID, **values: Any) -> None:
@@ -278,10 +278,12 @@ async def log(
     row: Row[Any],
     action: str,
     *,
+    changes: Mapping[str, Any] | None = None,
     number: str | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the audit entry and the webhook of a change of status."""
-    await audit(connection, scope, actor, row, action, number=number)
+    """Write the audit entry and the webhook of a change; the webhook names the fields of `changes`, if given."""
+    await audit(connection, scope, actor, row, action, changes=changes, number=number, data=data)
     payload = webhook_message(
         f"invoice.{action}",
         at=row.customer_now,
@@ -290,8 +292,9 @@ async def log(
         subscription_id=row.subscription_id,
         total_minor=row.total_minor,
         currency=row.currency,
-        status=action,
+        status=action if changes is None else row.status,
         invoice_number=number or row.number,
+        **({} if changes is None else {"changed": sorted(changes)}),
     )
     await outbox_store.enqueue(
         connection,

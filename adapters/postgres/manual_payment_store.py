@@ -189,9 +189,7 @@ async def retry(
         finished_at=None,
         expires_at=row.customer_now + CHECKOUT_LASTS,
     )
-    await _note(
-        connection, scope, actor, row, payment_id=payment.id, action="retried", amount=payment.amount_minor, told=False
-    )
+    await _note(connection, scope, actor, row, payment_id=payment.id, action="retried", amount=payment.amount_minor)
 
 
 async def remove(
@@ -200,9 +198,7 @@ async def remove(
     """Delete a payment that is still waited for. Raises `Problem` 409 `payment_not_pending`."""
     must_be_pending(payment)
     await connection.execute(delete(payment_attempts).where(payment_attempts.c.id == payment.id))
-    await _note(
-        connection, scope, actor, row, payment_id=payment.id, action="deleted", amount=payment.amount_minor, told=False
-    )
+    await _note(connection, scope, actor, row, payment_id=payment.id, action="deleted", amount=payment.amount_minor)
 
 
 async def refund(
@@ -278,9 +274,8 @@ async def _note(
     payment_id: UUID,
     action: str,
     amount: int,
-    told: bool = True,
 ) -> None:
-    """Write the payment's audit entry and, if the world is to know, its webhook."""
+    """Write the payment's audit entry and its webhook."""
     await audit_store.record(
         connection,
         scope,
@@ -292,8 +287,6 @@ async def _note(
         data={"invoice_id": row.id, "amount_minor": amount, "currency": row.currency},
         occurred_at=row.customer_now,
     )
-    if not told:
-        return
     payload = webhook_message(
         f"payment.{action}",
         at=row.customer_now,

@@ -34,14 +34,14 @@ def _known_type(name: str) -> str:
     if name == "*" or name in TYPE_NAMES:
         return name
     close = get_close_matches(name, TYPE_NAMES, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    raise ValueError(f"{name!r} is no type of webhook{meant} GET /openapi.json lists them under webhooks")
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    raise ValueError(f"{name!r} is no type of webhook{meant}; GET /openapi.json lists them under webhooks")
 
 
 _EventType = Annotated[str, StringConstraints(max_length=100), AfterValidator(_known_type)]
 _Events = Annotated[
     list[_EventType],
-    Field(max_length=100, description="Types to send; every type if it is empty, left out or holds `*`."),
+    Field(max_length=200, description="Types to send; every type if it is empty, left out or holds `*`."),
 ]
 #: Postgres and the audit log know it in every time zone.
 _Instant = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(2201, 1, 1, tzinfo=UTC))]
