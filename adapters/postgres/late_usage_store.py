@@ -6,22 +6,24 @@ from typing import Final
 #: or events that were corrected since: a correction that no close has looked at yet is pending (correction_store.py).
 #: What was never billed, or only up to a cutoff, is not late: nobody has asked for it yet (C23, C25). One line of an
 #: invoice that reaches the end of its period says that the whole period was billed to it: a charge whose usage was all
-#: invoiced in the middle of the period has no line at its end. Counts events as closes do quantities: from the rollups
-#: for whole UTC days, from the events at the edges. The parts of a charge with filters, and the groups of one with
-#: group_by, together count every event of their metric. A metric that carries over gives its periods every time, as
-#: late events change all that follow; their difference may then be nothing. Periods whose months of events were
-#: detached (`event_floor`) cannot be counted again.
+#: invoiced in the middle of the period has no line at its end. If the invoice in the middle is voided, its usage is
+#: late, too. Counts events as closes do quantities: from the rollups for whole UTC days, from the events at the edges.
+#: The parts of a charge with filters, and the groups of one with group_by, together count every event of their metric.
+#: A metric that carries over gives its periods every time, as late events change all that follow; their difference may
+#: then be nothing. Periods whose months of events were detached (`event_floor`) cannot be counted again.
 LATE_PERIODS: Final = """
     WITH lines AS (
         SELECT coalesce(p.supplied ->> 'part_of', CAST(p.id AS text)) AS charge, l.metric_id, l.period_start,
-               l.period_end, l.events_count, i.period_end >= l.period_end AS reaches_the_end
+               l.period_end, p.plan_version_id, CASE WHEN i.status <> 'voided' THEN l.events_count ELSE 0 END AS events_count,
+               i.status <> 'voided' AND i.period_end >= l.period_end AS reaches_the_end
         FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id JOIN plan_charges p ON p.id = l.charge_id
-        WHERE l.subscription_id = :subscription AND l.period_start < :start AND i.status <> 'voided'
-          AND l.period_start >= event_floor()
+        WHERE l.subscription_id = :subscription AND l.period_start < :start AND l.period_start >= event_floor()
     ), billed AS (
         SELECT charge, metric_id, period_start, max(period_end) AS period_end, sum(events_count) AS events
         FROM lines
-        WHERE metric_id IS NOT NULL AND period_start IN (SELECT period_start FROM lines WHERE reaches_the_end)
+        WHERE metric_id IS NOT NULL AND (period_start, plan_version_id) IN (
+            SELECT period_start, plan_version_id FROM lines WHERE reaches_the_end
+        )
         GROUP BY 1, 2, 3
     ), cut AS (
         SELECT b.*, date_trunc('day', period_end, 'UTC') AS tail,

@@ -111,6 +111,22 @@ async def test_usage_late_for_a_charge_that_has_no_line_on_the_invoice_of_its_pe
     assert await world.lines(late.invoice_id) == [("API Calls — tiered usage (1,200,000 calls), adjustment", 9000)]
 
 
+async def test_what_a_voided_middle_invoice_billed_of_a_closed_period_is_billed_again(
+    world: World, closing: ClosingActivities
+) -> None:
+    await world.use(200_000)
+    middle = world.close("progressive", key="middle").model_copy(update={"at": APRIL + timedelta(days=20)})
+    voided = await closing.close_periods(middle)
+    await closing.close_periods(world.close("period"))
+    await change(world, voided, "void")
+    following = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert await world.lines(following.invoice_id) == [
+        ("API Calls — tiered usage (200,000 calls)", 1000),
+        ("API Calls — tiered usage (0 calls)", 0),
+        ("Growth base fee", 4900),
+    ]
+
+
 async def test_a_final_invoice_holds_what_came_late(world: World, closing: ClosingActivities) -> None:
     await closing.close_periods(world.close("period"))
     await world.use(1_200_000)
