@@ -14,7 +14,8 @@ from typing import Final
 LATE_PERIODS: Final = """
     WITH lines AS (
         SELECT coalesce(p.supplied ->> 'part_of', CAST(p.id AS text)) AS charge, l.metric_id, l.period_start,
-               l.period_end, p.plan_version_id, CASE WHEN i.status <> 'voided' THEN l.events_count ELSE 0 END AS events_count,
+               l.period_end, p.plan_version_id,
+               CASE WHEN i.status <> 'voided' THEN l.events_count ELSE 0 END AS events_count,
                i.status <> 'voided' AND i.period_end >= l.period_end AS reaches_the_end
         FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id JOIN plan_charges p ON p.id = l.charge_id
         WHERE l.subscription_id = :subscription AND l.period_start < :start AND l.period_start >= event_floor()
