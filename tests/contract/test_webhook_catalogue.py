@@ -33,6 +33,8 @@ def test_every_type_of_the_catalogue_is_sent() -> None:
     sent |= {f"{kind}.{told}" for kind, actions in TOLD.items() for told in actions.values()}
     sent |= {f"invoice.{name}" for text in source.values() for name in _INVOICE_LOG.findall(text)}
     sent |= {"invoice.created", "invoice.issued"}  # of `invoice_write_store._actions`
+    moves = source[ROOT / "adapters" / "postgres" / "wallet_move_store.py"]
+    sent |= {f"wallet.{action}" for action in ("credited", "debited") if f'"{action}"' in moves}
     payments = source[ROOT / "adapters" / "postgres" / "manual_payment_store.py"]
     sent |= {f"payment.{action}" for action in _PAYMENT_NOTE.findall(payments)}
     assert sorted(NAMES - sent) == []
