@@ -6,7 +6,7 @@ usage and a run that is repeated after a crash are therefore one piece of code.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -120,7 +120,7 @@ def assemble(
     existing: Sequence[BilledLine],
     proposed: Sequence[ProposedLine],
     *,
-    closed_until: datetime | None = None,
+    closed: Collection[datetime] | None = None,
 ) -> tuple[InvoiceLine, ...]:
     """Give the lines that turn what was billed into what is proposed, in the order of the proposal.
 
@@ -129,8 +129,8 @@ def assemble(
     Existing lines of other charges or periods are left alone. Each group of a charge is a difference of its own; what a
     group was billed that has no usage any more is given back, as is the line of a charge that had no groups yet.
 
-    `closed_until` is the exclusive end of the time whose periods were closed before: a change in a period that ended by
-    then is an `adjustment`, a later one belongs to its running `period`. None: all that was billed was closed.
+    `closed` are the starts of the periods that were billed to their end before: a change in one of them is an
+    `adjustment`, any other belongs to its own `period`. None: all that was billed was closed.
     Raises `AbsurdInvoice` for two proposals of one charge and period, too many lines, or absurd amounts.
     """
     _unique(proposed)
@@ -141,8 +141,8 @@ def assemble(
         if before is None:
             lines.append(_line(line, _NOTHING_BILLED, reason=None))
         elif (before.amount_minor, before.quantity) != (line.amount_minor, line.quantity):
-            closed = closed_until is None or line.period.end <= closed_until
-            lines.append(_line(line, before, reason="adjustment" if closed else "period"))
+            is_closed = closed is None or line.period.start in closed
+            lines.append(_line(line, before, reason="adjustment" if is_closed else "period"))
     _sane(lines)
     return tuple(lines)
 

@@ -17,6 +17,6 @@ def unbilled_usage(existing: Sequence[BilledLine], proposed: Sequence[ProposedLi
     usage = [line for line in proposed if line.kind == "usage"]
     if not usage:
         return ()
-    lines = assemble(existing, usage, closed_until=usage[0].period.start)
+    lines = assemble(existing, usage, closed=())
     used = tuple(line for line in lines if line.amount_minor or line.quantity)
     return used if total(used) > 0 else ()

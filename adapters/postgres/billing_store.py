@@ -305,7 +305,7 @@ async def bill(
         used = await _usages(connection, terms.subscription_id, version.charges, counted, through)
         full = terms.cycle.full_period_containing(period.start)
         proposed += rate(version.charges, used, period=active, full_period=full, currency=version.currency)
-    lines = assemble(before.lines, proposed, closed_until=before.closed_until)
+    lines = assemble(before.lines, proposed, closed=before.closed)
     if closes_period and start not in before.closed | {line.period.start for line in lines}:
         lines += nothing_left(before.lines, [line for line in proposed if line.period.start == start])
     return Bill(

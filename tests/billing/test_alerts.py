@@ -196,7 +196,7 @@ def test_b155_b156_the_invoices_of_a_period_add_up_to_one_rating(
             assert all(line.kind == "usage" for line in middle)
             assert total(middle) >= 0
             existing += billed(middle)
-    last = assemble(existing, proposed(used[ONE], used[TWO]), closed_until=START + timedelta(days=20))
+    last = assemble(existing, proposed(used[ONE], used[TWO]), closed=())
     assert [line.kind for line in last if line.kind == "fee"] == ["fee"]
     assert {line.reason for line in last} == {"period"}
     assert total(existing) + total(last) == total(proposed(used[ONE], used[TWO]))
@@ -206,7 +206,7 @@ def test_b155_by_hand() -> None:
     """133 calls: 100 x 0.133 + 0.50 + 33 x 0.0777 = 16.3641; 300: 13.30 + 0.50 + 11.655 + 50 x 0.021 = 26.505."""
     middle = unbilled_usage([], proposed(D(133), D(0)))
     assert [(line.charge_id, line.amount_minor) for line in middle] == [(ONE, 1636)]
-    last = assemble(billed(middle), proposed(D(300), D(0)), closed_until=START + timedelta(days=9))
+    last = assemble(billed(middle), proposed(D(300), D(0)), closed=())
     assert [line.amount_minor for line in last] == [2651 - 1636, 0, 4900]
     assert unbilled_usage(billed(middle), proposed(D(133), D(0))) == ()
     assert unbilled_usage(billed(middle), proposed(D(120), D(0))) == ()

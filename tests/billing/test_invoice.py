@@ -85,7 +85,7 @@ def test_a_period_that_still_runs_is_continued_not_adjusted() -> None:
     april = assemble([], propose(Usage(quantity=100)))
     may = assemble([], propose(Usage(quantity=100), period=MAY))
     now = (*propose(Usage(quantity=300)), *propose(Usage(quantity=300), period=MAY))
-    late, running = assemble(billed([*april, *may]), now, closed_until=APRIL.end)
+    late, running = assemble(billed([*april, *may]), now, closed={APRIL.start})
     assert (late.period, late.reason, late.amount_minor) == (APRIL, "adjustment", 100)
     assert (running.period, running.reason, running.amount_minor) == (MAY, "period", 100)
     assert running.description == "API Calls — usage (300 calls), less what was invoiced before"
@@ -179,7 +179,7 @@ def test_the_line_of_a_charge_without_groups_yet_is_given_back_when_there_are_so
     # The first tier's flat fee is due at zero usage (R4), and then once for each group.
     empty = assemble([], propose(Usage(quantity=0), (GROUPED,)))
     assert [(line.amount_minor, line.group) for line in empty] == [(500, ())]
-    used = assemble(billed(empty), propose(grouped_usage(eu=1), (GROUPED,)), closed_until=APRIL.start)
+    used = assemble(billed(empty), propose(grouped_usage(eu=1), (GROUPED,)), closed=())
     assert [(line.amount_minor, line.group, line.reason) for line in used] == [
         (600, (("region", "eu"),), "period"),
         (-500, (), "period"),

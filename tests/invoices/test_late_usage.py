@@ -111,6 +111,22 @@ async def test_usage_late_for_a_charge_that_has_no_line_on_the_invoice_of_its_pe
     assert await world.lines(late.invoice_id) == [("API Calls — tiered usage (1,200,000 calls), adjustment", 9000)]
 
 
+async def test_a_period_in_its_grace_is_not_adjusted_by_its_own_invoice(
+    world: World, closing: ClosingActivities
+) -> None:
+    """An invoice in the middle of the next period comes before the one that closes this period."""
+    await world.use(200_000)
+    await closing.close_periods(world.close(end=APRIL + timedelta(days=20)))
+    await world.use(200_000, APRIL + timedelta(days=25))
+    await world.use(200_000, MAY)
+    running = world.close("progressive", start=MAY, end=JUNE, key="running")
+    await closing.close_periods(running.model_copy(update={"at": MAY + timedelta(days=2)}))
+    closed = await closing.close_periods(world.close("period"))
+    assert await world.lines(closed.invoice_id) == [
+        ("API Calls — tiered usage (400,000 calls), less what was invoiced before", 2000)
+    ]
+
+
 async def test_what_a_voided_middle_invoice_billed_of_a_closed_period_is_billed_again(
     world: World, closing: ClosingActivities
 ) -> None:
