@@ -26,7 +26,6 @@ from activities.closing import ClosingActivities
 from activities.collecting import CollectingActivities
 from activities.lifecycle import LifecycleActivities
 from activities.upkeep import UpkeepActivities
-from activities.webhooks import AT_ONCE as WEBHOOKS_AT_ONCE
 from activities.webhooks import WebhookActivities
 from adapters.collector import spare_the_collector
 from adapters.payments.registry import payment_providers
@@ -36,6 +35,7 @@ from adapters.temporal.interceptor import ActivityEdge
 from adapters.temporal.relay import Relay
 from adapters.temporal.sandbox import runner
 from adapters.temporal.schedules import ensure_schedules
+from adapters.webhooks.slots import AT_ONCE as WEBHOOKS_AT_ONCE
 from models.problems import Problem
 from settings import Settings, settings
 from workflows.after_end import AfterEndWorkflow

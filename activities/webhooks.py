@@ -1,9 +1,7 @@
 """Trying a webhook again: one attempt, and what the record says of the delivery after it."""
 
-from collections import Counter
 from datetime import timedelta
 from typing import Final
-from uuid import UUID
 
 from temporalio import activity
 
@@ -12,11 +10,10 @@ from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.webhook_delivery_store import Ended, Found
 from adapters.webhooks.retries import pause_after, pauses
 from adapters.webhooks.send import Sender
+from adapters.webhooks.slots import Slots
 from models.messages.webhooks import AttemptWebhook, WebhookStanding
 from settings import Settings
 
-#: Attempts that this process makes at once, for all endpoints.
-AT_ONCE: Final = 64
 #: A timer may fire a little before the database's clock says so.
 _EARLY: Final = timedelta(seconds=2)
 
@@ -29,8 +26,7 @@ class WebhookActivities:
         self.sender = Sender(settings)
         self._schedule = pauses(settings.webhook_first_retry_seconds)
         self._disable_after = timedelta(hours=settings.webhook_disable_after_hours)
-        self._of_an_endpoint = settings.webhook_concurrency
-        self.on_their_way: Counter[UUID] = Counter()
+        self.slots = Slots.of(settings)
 
     @activity.defn(name="attempt_webhook")
     async def attempt_webhook(self, message: AttemptWebhook) -> WebhookStanding:
@@ -49,14 +45,10 @@ class WebhookActivities:
             return WebhookStanding(status="failed", attempts=message.attempt_no, scheduled_attempts=message.attempt_no)
         if not _is_due(found, message.attempt_no):
             return found.standing
-        endpoint = found.delivery.endpoint_id
-        if self.on_their_way[endpoint] >= self._of_an_endpoint or self.on_their_way.total() >= AT_ONCE:
-            return found.standing.model_copy(update={"busy": True})
-        self.on_their_way[endpoint] += 1
-        try:
+        with self.slots.taken(found.delivery) as is_free:
+            if not is_free:
+                return found.standing.model_copy(update={"busy": True})
             attempt = await self.sender.attempt(found.delivery)
-        finally:
-            self.on_their_way -= Counter([endpoint])
         pause = pause_after(found.delivery.scheduled_attempts + 1, self._schedule, attempt.retry_after)
         ended = Ended(found.delivery, attempt, pause)
         async with self._database.transaction(scope) as connection:

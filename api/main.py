@@ -17,6 +17,7 @@ from adapters.collector import spare_the_collector
 from adapters.payments.registry import payment_providers
 from adapters.postgres import idempotency_store, reservation_settle_store, reserved_store
 from adapters.postgres.database import SYSTEM, Database
+from adapters.webhooks.slots import Slots
 from api import errors, openapi
 from api.commands import Commands
 from api.compat import COMPAT_ROUTERS
@@ -91,6 +92,7 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
         **openapi.METADATA,
     )
     app.state.settings = configuration
+    app.state.webhook_slots = Slots.of(configuration)
     errors.install(app)
     for router in (*UNVERSIONED, *UNVERSIONED_TOO):
         app.include_router(router)

@@ -14,7 +14,7 @@ from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, page_of, paged
 from adapters.postgres.webhook_health_store import end_retries
 from models.identifiers import new_id, parse_id
-from models.problems import not_found
+from models.problems import conflict, not_found
 from models.tables import webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
 
 ORDERABLE: Final = {
@@ -22,6 +22,8 @@ ORDERABLE: Final = {
     "status": webhook_endpoints.c.status,
     "updated_at": webhook_endpoints.c.updated_at,
 }
+#: Of one project.
+MOST_ENDPOINTS: Final = 100
 _now = func.clock_timestamp()
 _hooks = webhook_deliveries.join(webhook_messages, webhook_messages.c.id == webhook_deliveries.c.message_id)
 _hook = select(
@@ -51,7 +53,20 @@ class HookFilter:
 
 
 async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
-    """Register an endpoint; ``values`` are columns of ``webhook_endpoints``."""
+    """Register an endpoint; ``values`` are columns of ``webhook_endpoints``.
+
+    Each change is told to every endpoint, so there is an end to them: ``Problem`` 409 ``too_many_webhook_endpoints``.
+    """
+    turn = func.pg_advisory_xact_lock(func.hashtextextended(f"webhook_endpoints/{scope.project_id}", 0))
+    await connection.execute(select(turn))
+    alive = webhook_endpoints.c.deleted_at.is_(None)
+    known = await connection.scalar(select(func.count()).select_from(webhook_endpoints).where(alive))
+    if int(known or 0) >= MOST_ENDPOINTS:
+        raise conflict(
+            "too_many_webhook_endpoints",
+            f"A project has at most {MOST_ENDPOINTS} webhook endpoints; delete one first.",
+            limit=MOST_ENDPOINTS,
+        )
     statement = insert(webhook_endpoints).values(id=new_id(), project_id=scope.project_id, **values)
     row: Row[Any] = (await connection.execute(statement.returning(webhook_endpoints))).one()
     await _note(connection, scope, actor, row, "created")

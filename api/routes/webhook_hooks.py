@@ -142,7 +142,10 @@ async def list_webhook_attempts(
     response_model=WebhookResponse,
 )
 async def retry_webhook(request: Request, caller: CallerDep, database: DatabaseDep, webhook_id: _WebhookId) -> Response:
-    """Send a failed delivery again at once, with the same id, and answer with the result; 400 if it has not failed."""
+    """Send a failed delivery again at once, with the same id, and answer with the result; 400 if it has not failed.
+
+    409 `webhook_endpoint_busy` while as many as are allowed are on their way to its endpoint.
+    """
     async with database.transaction(caller.scope) as connection:
         before = await webhook_store.hook(connection, webhook_id)
         if before.status != "failed":
@@ -150,9 +153,12 @@ async def retry_webhook(request: Request, caller: CallerDep, database: DatabaseD
         found = await webhook_delivery_store.find(connection, before.id)
     if found is None or not found.exists:
         raise conflict("webhook_endpoint_deleted", "The endpoint of this delivery was deleted.")
-    settings = request.app.state.settings
-    async with Sender(settings) as sender:
-        ended = Ended(found.delivery, await sender.attempt(found.delivery), asked=True)
+    settings, slots = request.app.state.settings, request.app.state.webhook_slots
+    with slots.taken(found.delivery) as is_free:
+        if not is_free:
+            raise conflict("webhook_endpoint_busy", "Enough others are on their way to this endpoint; try again soon.")
+        async with Sender(settings) as sender:
+            ended = Ended(found.delivery, await sender.attempt(found.delivery), asked=True)
     disable_after = timedelta(hours=settings.webhook_disable_after_hours)
     async with database.transaction(caller.scope) as connection:
         await webhook_delivery_store.record_asked(connection, ended, disable_after=disable_after)

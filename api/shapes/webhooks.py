@@ -102,7 +102,9 @@ class SecretRotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_hours": 24}]})
 
-    overlap_hours: Annotated[int, Field(ge=0, le=168, description="0: the old one stops signing at once.")] = 24
+    overlap_hours: Annotated[
+        int, Field(strict=True, ge=0, le=168, description="0: the old one stops signing at once.")
+    ] = 24
 
 
 class ReplayRequest(BaseModel):

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,9 @@ from adapters.postgres.webhook_delivery_store import Attempt, Ended
 from adapters.postgres.webhook_replay_store import Replay
 from adapters.webhooks import deliver
 from adapters.webhooks.retries import asked_pause, pause_after
+from adapters.webhooks.slots import Slots
+from models.identifiers import new_id
+from models.problems import Problem
 from models.tables import notifications, webhook_deliveries, webhook_endpoints
 from tests.adapters.test_webhook_retries import LATER, failed
 from tests.adapters.test_webhooks import delivering, endpoint, rows, say, settled
@@ -93,6 +96,44 @@ async def test_a_deleted_endpoint_gets_nothing_that_was_not_on_its_way(
             await eventually(lambda: _standing(database), until=lambda found: found.get("succeeded") == 4)
     assert slow.requests == 4
     assert await _standing(database) == {"succeeded": 4, "failed": 8}
+
+
+async def test_a_project_has_only_so_many_endpoints(
+    database: Database, tenant: ProjectScope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_store, "MOST_ENDPOINTS", 2)
+    identity, _ = await endpoint(database, tenant, "http://127.0.0.1:9/")
+    made = await asyncio.gather(
+        *(endpoint(database, tenant, "http://127.0.0.1:9/") for _ in range(3)), return_exceptions=True
+    )
+    refused = [one for one in made if isinstance(one, Problem)]
+    assert [(one.status, one.code, one.extra) for one in refused] == [
+        (409, "too_many_webhook_endpoints", {"limit": 2})
+    ] * 2
+    async with database.transaction(tenant) as connection:
+        await webhook_store.delete(connection, tenant, SYSTEM_ACTOR, str(identity))
+    await endpoint(database, tenant, "http://127.0.0.1:9/")
+
+
+async def test_one_project_takes_a_part_of_the_slots_and_an_endpoint_a_part_of_these(
+    database: Database, tenant: ProjectScope
+) -> None:
+    for number in range(2):
+        await endpoint(database, tenant, f"http://127.0.0.1:{8 + number}/")
+    await say(database, tenant)
+    async with database.transaction(SYSTEM) as connection:
+        await webhook_fanout_store.fan_out(connection, limit=9)
+        first, second = await webhook_delivery_store.due(connection, busy=[], endpoints=9, failing=9, each=9)
+    slots = Slots(of_an_endpoint=2)
+    other = replace(first, endpoint_id=new_id(), project_id=new_id())
+    with ExitStack() as held:
+        assert [held.enter_context(slots.taken(first)) for _ in range(3)] == [True, True, False]
+        assert held.enter_context(slots.taken(second))
+        many = [held.enter_context(slots.taken(replace(first, endpoint_id=new_id()))) for _ in range(15)]
+        assert many == [True] * 13 + [False] * 2
+        assert held.enter_context(slots.taken(other))
+    with slots.taken(first) as is_free:
+        assert is_free
 
 
 async def _true_at(condition: bool) -> float:

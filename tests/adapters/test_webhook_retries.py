@@ -84,12 +84,15 @@ async def test_after_the_last_retry_it_is_left_failed(database: Database, tenant
 
 async def test_as_many_go_to_an_endpoint_at_once_as_are_allowed(database: Database, tenant: ProjectScope) -> None:
     async with receiving(answers=[500]) as receiver:
-        identity, _ = await endpoint(database, tenant, receiver.url)
-        retrying = Retrying(database, tenant, await failed(database, tenant), webhook_concurrency=1)
+        await endpoint(database, tenant, receiver.url)
+        delivery = await failed(database, tenant)
+        retrying = Retrying(database, tenant, delivery, webhook_concurrency=1)
         await is_due(database)
-        retrying.activities.on_their_way[identity] = 1
-        assert (await retrying.attempt(2)).busy
-        retrying.activities.on_their_way.clear()
+        async with database.transaction(tenant) as connection:
+            found = await webhook_delivery_store.find(connection, delivery.id)
+        assert found is not None
+        with retrying.activities.slots.taken(found.delivery):
+            assert (await retrying.attempt(2)).busy
         assert not (await retrying.attempt(2)).busy
     assert len(receiver.received) == 2
 

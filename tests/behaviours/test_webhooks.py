@@ -1,5 +1,6 @@
 """Webhooks over HTTP, on the whole stack: B161, B162, B164-B168, B182 (B163: test_alerts)."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+from tests.adapters.test_webhook_lanes import odd
 from tests.support import quickstart
 from tests.support.receiver import Received, Receiver, receiving
 from tests.support.stack import Stack
@@ -132,6 +134,25 @@ async def test_b164_a_retry_delivers_at_once_and_answers_with_the_result(client:
         # Either the retry or the next automatic attempt succeeded.
         assert (await hook(client, "succeeded"))["id"] == failed["id"]
         assert receiver.received[0].verified(endpoint["secret"])["id"] == failed["message_id"]
+
+
+async def test_b164_only_so_many_are_sent_by_hand_to_one_endpoint_at_the_same_time(client: httpx.AsyncClient) -> None:
+    async with odd(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n") as receiver:
+        body = {"url": receiver.url, "events": ["customer.created"]}
+        await quickstart.made(client, "/v1/webhook_endpoints", body)
+        await quickstart.customer(client)
+        failed = await hook(client, "failed")
+        receiver.gate.clear()
+        path = f"/v1/webhook_endpoints/hooks/{failed['id']}/retry"
+        answers = [asyncio.create_task(client.post(path)) for _ in range(6)]
+
+        async def refused() -> list[int]:
+            return [answer.result().status_code for answer in answers if answer.done()]
+
+        assert await eventually(refused, until=lambda codes: len(codes) == 2) == [409, 409]
+        receiver.gate.set()
+        codes = [(await answer).status_code for answer in answers]
+    assert sorted(codes) == [200, 200, 200, 200, 409, 409]
 
 
 @pytest.mark.parametrize(
@@ -307,7 +328,8 @@ async def test_b164_what_an_endpoint_missed_is_sent_again_with_rotated_secrets(c
         {"since": since.isoformat(), "status": "pending"},
     ):
         assert (await client.post(f"{path}/replay", json=wrong)).status_code == 422
-    assert (await client.post(f"{path}/rotate_secret", json={"overlap_hours": 999})).status_code == 422
+    for hours in (999, -1, True, "24"):
+        assert (await client.post(f"{path}/rotate_secret", json={"overlap_hours": hours})).status_code == 422
 
 
 async def _pro_plan(client: httpx.AsyncClient, organization: str) -> str:
