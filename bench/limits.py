@@ -1,27 +1,33 @@
 """Reservations under hard limits at a steady 500 requests a second: how long an answer takes.
 
 Requests leave at fixed times, whether or not earlier ones were answered, so that a slow answer is not hidden by a
-client that waits. Two loads: reservations alone over the customers of the ingestion benchmark, each with a cap of its
-own, and reserve-and-commit pairs. The limit is the route that stores nothing at the same pace. The processor time of
-the API's process for a request is printed as well, since the load generator shares the machine with it.
+client that waits. Three loads: reservations alone over the customers of the ingestion benchmark, each with a cap of
+its own; reservations of one subscription that has 10,000 open ones; reserve-and-commit pairs. The limit is the route
+that stores nothing at the same pace.
 """
 
 import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 
 import httpx
 
+from adapters.postgres import reservation_store
+from adapters.postgres.database import Database
+from adapters.postgres.reservation_store import Ask, Reserved
+from api.auth import caller_with_key
 from bench import http_load
 from bench.http_load import Load
-from bench.ingestion import CUSTOMERS, Shop, event, shop
+from bench.ingestion import CUSTOMERS, DATABASE, Shop, event, shop
 from bench.report import Row
 
 RATE = 500
 SECONDS = 6.0
 QUICK_SECONDS = 3.0
 CONNECTIONS = 32
+CROWD = 10_000
 
 
 async def run(quick: bool = False) -> list[Row]:
@@ -31,12 +37,22 @@ async def run(quick: bool = False) -> list[Row]:
         subscriptions = await _capped(running)
         await _paced(running.port, _reservations(running, subscriptions, 1.0), expect=201)
         alone = await _paced(running.port, _reservations(running, subscriptions, seconds), expect=201)
+        await _crowd(running, subscriptions[0])
+        crowded = await _paced(running.port, _reservations(running, subscriptions[:1], seconds), expect=201)
         pairs = await _pairs(running, subscriptions, seconds)
         noop = await _paced(running.noop_port, _noops(running, seconds), expect=202)
     limit = (_milliseconds(noop, 99),)
     return [
         Row(f"reservations at {RATE}/s, p99", "ms", (_milliseconds(alone, 99),), "no-op route, p99", limit, "< 15 ms"),
         Row(f"reservations at {RATE}/s, p50", "ms", (_milliseconds(alone, 50),)),
+        Row(
+            f"the same at {RATE}/s on one subscription with {CROWD:,} open, p99",
+            "ms",
+            (_milliseconds(crowded, 99),),
+            "no-op route, p99",
+            limit,
+            "< 15 ms",
+        ),
         Row(f"reserve + commit at {RATE}/s, p99", "ms", (_milliseconds(pairs, 99),), "no-op route, p99", limit),
     ]
 
@@ -57,6 +73,16 @@ async def _capped(running: Shop) -> list[str]:
             answer = await client.post(f"/v1/subscriptions/{subscription}/limits", json=body)
             assert answer.status_code == 201, answer.text
     return found
+
+
+async def _crowd(running: Shop, subscription: str) -> None:
+    """Open many reservations of one subscription, which stay open for an hour."""
+    database = Database(running.postgres.url(DATABASE, user="durabill"), pool_size=1)
+    scope = (await caller_with_key(database, running.key)).scope
+    asks = [Ask(subscription, "api_calls", Decimal(1), 3600)] * CROWD
+    answers = await reservation_store.reserve(database, scope, asks)
+    assert all(isinstance(answer, Reserved) for answer in answers)
+    await database.close()
 
 
 def _reservations(running: Shop, subscriptions: Sequence[str], seconds: float) -> list[bytes]:

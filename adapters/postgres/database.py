@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -142,15 +142,11 @@ async def with_commit(connection: AsyncConnection) -> "AsyncIterator[psycopg.Asy
     Their errors show at the end of the block, and then nothing is committed.
     """
     raw = await driver(connection)
-    try:
-        async with raw.pipeline():
-            yield raw
-            await connection.commit()
-    except BaseException:
-        # For SQLAlchemy the transaction ended with the commit that it sent.
-        with suppress(psycopg.Error):
-            await raw.rollback()
-        raise
+    async with raw.pipeline():
+        yield raw
+        # Sent as a statement: the driver's own commit, inside a pipeline, waits for an answer before all that was
+        # queued has left, and never gets one when that is more than a socket holds.
+        await raw.execute(b"COMMIT")
 
 
 def is_connection_loss(error: BaseException) -> bool:

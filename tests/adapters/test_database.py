@@ -1,5 +1,6 @@
 """Transactions of the hot paths: what travels together is still one transaction."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -10,6 +11,7 @@ from adapters.postgres.database import Database, ProjectScope, driver, with_comm
 from models.identifiers import new_id
 
 _ADD = "INSERT INTO metrics (id, project_id, key, name) VALUES (%(id)s, %(project)s, 'api_calls', 'API Calls')"
+_NAME_AGAIN = "UPDATE metrics SET name = %(name)s WHERE id = %(id)s"
 _COUNT = "SELECT count(*) FROM metrics"
 _FAILS = "SELECT 1 / %(zero)s"
 
@@ -27,6 +29,20 @@ async def test_the_first_statement_and_the_last_are_one_transaction_with_the_res
     other = ProjectScope(organization_id=new_id(), project_id=new_id())
     async with database.transaction_asking(other, (_COUNT, {})) as (_, (rows,)):
         assert rows == [(0,)]
+
+
+async def test_more_than_a_socket_holds_at_once_goes_through(database: Database, tenant: ProjectScope) -> None:
+    """Neither side may wait for the other while megabytes are still to be sent (psycopg issue 685)."""
+    much = {"id": new_id(), "project": tenant.project_id, "name": "x" * 5_000_000}
+    measure = "SELECT length(%(name)s::text)"
+    async with asyncio.timeout(30):
+        async with database.transaction_asking(tenant, (measure, much), (measure, much)) as (connection, rows):
+            assert rows == [[(5_000_000,)]] * 2
+            async with with_commit(connection) as raw:
+                await raw.execute(_ADD.replace("'API Calls'", "%(name)s"), much)
+                await raw.execute(_NAME_AGAIN, much)
+        async with database.transaction_asking(tenant, (_COUNT, {})) as (_, (rows,)):
+            assert rows == [(1,)]
 
 
 async def _add_and_fail(database: Database, scope: ProjectScope, where: str) -> None:
