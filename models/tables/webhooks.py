@@ -25,7 +25,7 @@ webhook_endpoints = Table(
     identity(),
     project(),
     Column("url", Text, nullable=False),
-    # Empty means every type.
+    # Empty means every type; invoice.* is every type about invoices.
     Column("events", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     # The newest is the first; the one before it signs as well until old_secret_until: receivers can change over.
     Column("secrets", ARRAY(Text), nullable=False),
