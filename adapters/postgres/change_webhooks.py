@@ -62,7 +62,12 @@ _SHOWN: Final = {"event_backfill": "backfill", "event_reprocessing": "reprocessi
 #: What the id is called where it is not `{kind}_id`, as in the other messages about these.
 _ID_OF: Final = {"usage_alert": "alert_id", "usage_threshold": "threshold_id"}
 #: Where messages about a resource have an order already.
-_ORDERS: Final = {"subscription": "subscription:{}", "usage_alert": "usage_alert:{}", "wallet": "webhook/wallet/{}"}
+_ORDERS: Final = {
+    "subscription": "subscription:{}",
+    "usage_alert": "usage_alert:{}",
+    "usage_threshold": "usage_threshold:{}",
+    "wallet": "webhook/wallet/{}",
+}
 
 
 async def announce(

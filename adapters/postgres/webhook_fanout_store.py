@@ -36,7 +36,7 @@ waiting AS MATERIALIZED (
         SELECT array_agg(e.id ORDER BY e.id) FROM webhook_endpoints e
         WHERE e.project_id = w.project_id AND e.deleted_at IS NULL AND e.status = 'active'
           AND e.created_at <= w.created_at
-          AND (e.events = '{}' OR w.type = ANY(e.events))
+          AND (e.events = '{}' OR e.events && ARRAY[w.type, split_part(w.type, '.', 1) || '.*'])
     ) AS takers
     FROM waiting w
 ), wanted AS MATERIALIZED (

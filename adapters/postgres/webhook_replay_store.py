@@ -21,7 +21,8 @@ _WANTED: Final = """
     FROM webhook_messages m LEFT JOIN webhook_deliveries d ON d.message_id = m.id AND d.endpoint_id = :endpoint
     WHERE m.project_id = :project AND m.created_at >= :since
       AND m.created_at < coalesce(CAST(:until AS timestamptz), 'infinity')
-      AND (cardinality(CAST(:types AS text[])) = 0 OR m.type = ANY(CAST(:types AS text[])))
+      AND (cardinality(CAST(:types AS text[])) = 0
+           OR CAST(:types AS text[]) && ARRAY[m.type, split_part(m.type, '.', 1) || '.*'])
       AND CASE WHEN :everything THEN d.id IS NULL OR d.status <> 'pending' ELSE d.status = 'failed' END
 """
 _CHOOSE: Final = text(f"""
@@ -44,7 +45,8 @@ ON CONFLICT (message_id, endpoint_id) DO NOTHING
 
 @dataclass(frozen=True)
 class Replay:
-    """What to send again: messages made in ``[since, until)`` (wall time), of these types (none: every type).
+    """What to send again: messages made in ``[since, until)`` (wall time), of these types (none: every type;
+    ``invoice.*``: all about invoices).
 
     Without ``everything`` only what failed; with it also what succeeded, and what was said before the endpoint was
     there (as far as any endpoint of the project wanted it).

@@ -29,11 +29,14 @@ _Url = Annotated[
 ]
 
 
+_ALL_ABOUT: Final = tuple(sorted({f"{name.partition('.')[0]}.*" for name in TYPE_NAMES}))
+
+
 def _known_type(name: str) -> str:
     """Refuse a type that nothing is ever told by; a misspelled one would be waited for in vain."""
-    if name == "*" or name in TYPE_NAMES:
+    if name == "*" or name in TYPE_NAMES or name in _ALL_ABOUT:
         return name
-    close = get_close_matches(name, TYPE_NAMES, n=1)
+    close = get_close_matches(name, (*TYPE_NAMES, *_ALL_ABOUT), n=1)
     meant = f" (did you mean {close[0]}?)" if close else ""
     raise ValueError(f"{name!r} is no type of webhook{meant}; GET /openapi.json lists them under webhooks")
 
@@ -41,7 +44,11 @@ def _known_type(name: str) -> str:
 _EventType = Annotated[str, StringConstraints(max_length=100), AfterValidator(_known_type)]
 _Events = Annotated[
     list[_EventType],
-    Field(max_length=200, description="Types to send; every type if it is empty, left out or holds `*`."),
+    Field(
+        max_length=200,
+        description="Types to send, such as `invoice.paid` or `invoice.*`; every one if it is empty, left out or "
+        "holds `*`.",
+    ),
 ]
 #: Postgres and the audit log know it in every time zone.
 _Instant = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(2201, 1, 1, tzinfo=UTC))]

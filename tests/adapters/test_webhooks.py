@@ -283,6 +283,19 @@ async def test_b161_an_endpoint_gets_the_types_and_the_project_that_it_asked_for
     assert all(row.delivered_at is not None for row in await rows(database, outbox))
 
 
+async def test_b161_a_star_stands_for_every_type_about_one_kind_of_resource(
+    database: Database, tenant: ProjectScope
+) -> None:
+    async with receiving() as receiver:
+        await endpoint(database, tenant, receiver.url, "coupon.*", "wallet.created")
+        for kind in ("coupon.created", "coupon.updated", "applied_coupon.created", "wallet.created", "wallet.updated"):
+            await say(database, tenant, kind, about=kind)
+        async with delivering(database):
+            await settled(database)
+    assert sorted(receiver.types()) == ["coupon.created", "coupon.updated", "wallet.created"]
+    assert len(await rows(database, webhook_messages)) == 3
+
+
 async def test_what_happened_before_an_endpoint_was_registered_is_not_told(
     database: Database, tenant: ProjectScope
 ) -> None:

@@ -184,8 +184,8 @@ async def test_an_endpoint_is_shown_changed_and_deleted_and_its_secret_shown_onc
     shown = {name: value for name, value in made.items() if name != "secret"}
     assert (await client.get(path)).json() == shown
     assert (await client.get("/v1/webhook_endpoints")).json() == [shown]
-    changed = await client.patch(path, json={"status": "disabled", "events": ["invoice.paid"]})
-    assert (changed.json()["status"], changed.json()["events"]) == ("disabled", ["invoice.paid"])
+    changed = await client.patch(path, json={"status": "disabled", "events": ["invoice.paid", "coupon.*"]})
+    assert (changed.json()["status"], changed.json()["events"]) == ("disabled", ["coupon.*", "invoice.paid"])
     async with stack.client("Other") as other:
         for method in ("GET", "PUT", "DELETE"):
             answer = await other.request(method, path, json={} if method == "PUT" else None)
@@ -205,6 +205,8 @@ async def test_an_endpoint_is_shown_changed_and_deleted_and_its_secret_shown_onc
         {"url": "http://127.0.0.1/", "events": ["invoice created"]},
         {"url": "http://127.0.0.1/", "events": "invoice.created"},
         {"url": "http://127.0.0.1/", "events": ["invoice.creatd"]},
+        {"url": "http://127.0.0.1/", "events": ["invoices.*"]},
+        {"url": "http://127.0.0.1/", "events": ["*.created"]},
         {"url": "http://127.0.0.1/", "signature_algo": "jwt"},
         {"url": "http://127.0.0.1/", "status": "sleeping"},
     ],
