@@ -31,11 +31,8 @@ from billing.usage import NO_USAGE, Usage
 _LIMITS: Final = """
     SELECT l.id, l.subscription_id, l.metric_id, l.cap, m.key
     FROM usage_limits l LEFT JOIN metrics m ON m.id = l.metric_id
-    WHERE l.subscription_id = ANY(%(subscriptions)s) ORDER BY l.id
+    WHERE l.subscription_id = ANY(%(subscriptions)s) ORDER BY l.id FOR NO KEY UPDATE OF l
 """
-#: Reservations take a limit alone; what settles them shares it with its like.
-_EXCLUSIVE: Final = _LIMITS + " FOR NO KEY UPDATE OF l"
-_SHARED: Final = _LIMITS + " FOR SHARE OF l"
 
 _SUBSCRIBED: Final = """
     SELECT s.id, s.plan_version_id, s.interval, s.alignment || ' ' || s.timezone,
@@ -118,12 +115,6 @@ class Counter:
         return spend(charges, self.by_charge, held, period=self.period, currency=currency)
 
 
-async def share(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> None:
-    """Keep reservations under the limits of subscriptions waiting until the transaction ends; others may share it."""
-    raw = await driver(connection)
-    await raw.execute(_SHARED, {"subscriptions": uuids(subscription_ids)}, prepare=True)
-
-
 async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> dict[UUID, Counter]:
     """Read how all limits of subscriptions stand now, keyed by subscription; those without a limit are absent.
 
@@ -134,7 +125,7 @@ async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID]
         return {}
     raw = await driver(connection)
     names = {"subscriptions": uuids(subscription_ids)}
-    limits = _by_subscription(await (await raw.execute(_EXCLUSIVE, names, prepare=True)).fetchall())
+    limits = _by_subscription(await (await raw.execute(_LIMITS, names, prepare=True)).fetchall())
     rows = await (await raw.execute(_SUBSCRIBED, names, prepare=True)).fetchall()
     concerned = [
         Concerned(row[0], row[1], _current(row), frozenset(each.metric_id for each in limits[row[0]] if each.metric_id))
@@ -161,7 +152,7 @@ async def locked_counters(connection: AsyncConnection, concerned: Sequence[Conce
 def asked_of(concerned: Sequence[Concerned]) -> tuple[Asked, Asked]:
     """Give the statements of ``locked_counters``, to be sent together with others; ``told`` reads their rows."""
     names = {"subscriptions": uuids(each.subscription_id for each in concerned)}
-    return (_EXCLUSIVE, names), (_USED_AND_RESERVED, additive_usage.parameters(_wanted(concerned)))
+    return (_LIMITS, names), (_USED_AND_RESERVED, additive_usage.parameters(_wanted(concerned)))
 
 
 async def told(

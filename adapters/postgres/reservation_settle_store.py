@@ -11,11 +11,12 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import ColumnElement, Row, Select, case, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import limit_standing
-from adapters.postgres.database import Database, ProjectScope, driver
+from adapters.postgres.arrays import uuids
+from adapters.postgres.database import Database, ProjectScope, with_commit
 from adapters.postgres.ingest_events import IngestEvent, Outcome, Presented, Submission
 from adapters.postgres.ingest_lookup import looked_up
 from adapters.postgres.ingest_store import ingest_within
@@ -33,8 +34,12 @@ KEPT: Final = timedelta(days=30)
 _SOURCE: Final = "reservation"
 _table = usage_reservations.c
 
-_SUBSCRIPTIONS: Final = "SELECT subscription_id FROM usage_reservations WHERE id = ANY(%(ids)s)"
-# In a statement after the limits' locks: what a former holder did to the reservation must be seen.
+# Shared with its like; whoever reserves waits, so that none of these expires before the end of the transaction.
+_SHARE: Final = """
+    SELECT l.id FROM usage_limits l
+    WHERE l.subscription_id IN (SELECT r.subscription_id FROM usage_reservations r WHERE r.id = ANY(%(ids)s))
+    ORDER BY l.id FOR SHARE OF l
+"""
 _LOCK: Final = """
     SELECT r.id, r.subscription_id, r.metric_id, m.key, r.quantity, r.properties, r.status,
            r.expires_at <= clock_timestamp(), r.committed_quantity, r.event_id, r.expires_at, r.created_at
@@ -104,32 +109,26 @@ async def settle(database: Database, scope: ProjectScope, asks: Sequence[Settle]
     """
     answers: dict[int, Answer] = {}
     named = [Submission((), _SOURCE, ask.presented) for ask in asks]
-    async with looked_up(database, scope, named) as (connection, found, _):
+    names = {"ids": uuids(sorted({row for ask in asks if (row := parse_id(ask.ref))}))}
+    async with looked_up(database, scope, named, (_SHARE, names), (_LOCK, names)) as (connection, found, (_, locked)):
+        rows = {row[0]: _as_open(dict(zip(_COLUMNS, row, strict=True))) for row in locked}
+        changed: list[dict[str, Any]] = []
         good: list[int] = []
         for place, ask in enumerate(asks):
             if found.accepts(ask.presented, scope):
                 good.append(place)
             else:
                 answers[place] = KeyChanged()
-        rows = await _locked(connection, sorted({row for row in (parse_id(asks[place].ref) for place in good) if row}))
         while good:
             # Of several requests for one reservation the later ones are judged by what the first one left.
             first = {parse_id(asks[place].ref) or place: place for place in reversed(good)}
-            now = sorted(first.values())
-            answers |= await _settle_each(connection, scope, {place: asks[place] for place in now}, rows)
+            now = {place: asks[place] for place in sorted(first.values())}
+            answers |= await _settle_each(connection, scope, now, rows, changed)
             good = [place for place in good if place not in answers]
+        if changed:
+            async with with_commit(connection) as raw:
+                await _write(raw, changed)
     return [answers[place] for place in range(len(asks))]
-
-
-async def _locked(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
-    """Lock reservations, and before them the limits that they are counted against, so that none expires meanwhile."""
-    if not ids:
-        return {}
-    raw = await driver(connection)
-    owners = await (await raw.execute(_SUBSCRIPTIONS, {"ids": ids}, prepare=True)).fetchall()
-    await limit_standing.share(connection, sorted({row[0] for row in owners}))
-    rows = await (await raw.execute(_LOCK, {"ids": ids}, prepare=True)).fetchall()
-    return {row[0]: _as_open(dict(zip(_COLUMNS, row, strict=True))) for row in rows}
 
 
 def _as_open(row: dict[str, Any]) -> dict[str, Any]:
@@ -140,9 +139,13 @@ def _as_open(row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _settle_each(
-    connection: AsyncConnection, scope: ProjectScope, asks: Mapping[int, Settle], rows: dict[UUID, dict[str, Any]]
+    connection: AsyncConnection,
+    scope: ProjectScope,
+    asks: Mapping[int, Settle],
+    rows: Mapping[UUID, dict[str, Any]],
+    changed: list[dict[str, Any]],
 ) -> dict[int, Answer]:
-    """Settle reservations, each asked for once; changes ``rows`` to what they are afterwards."""
+    """Settle reservations, each asked for once: changes their ``rows`` and adds these to ``changed``."""
     answers: dict[int, Answer] = {}
     commits: dict[int, tuple[Settle, dict[str, Any]]] = {}
     for place, ask in asks.items():
@@ -154,13 +157,14 @@ async def _settle_each(
             commits[place] = ask, row
         elif row is not None:
             row["status"] = "released"
+            changed.append(row)
             answers[place] = Settled(row["id"], row)
     if commits:
         outcomes = await ingest_within(connection, scope, [_submission(*each) for each in commits.values()])
         for (place, (ask, row)), outcome in zip(commits.items(), outcomes, strict=True):
-            answers[place] = _committed(ask, row, outcome)
-    changed = [rows[each.id] for each in answers.values() if isinstance(each, Settled)]
-    await _write(connection, [row for row in changed if not row.pop("is_settled", False)])
+            answer = answers[place] = _committed(ask, row, outcome)
+            if isinstance(answer, Settled):
+                changed.append(row)
     return answers
 
 
@@ -184,7 +188,6 @@ def _judged_again(ask: Settle, row: dict[str, Any], shown: str) -> Answer:
     """Answer for a reservation that was settled before: the same again, or a refusal of something else."""
     was_committed = row["status"] == "committed"
     if was_committed == ask.commit and (not was_committed or ask.quantity in (None, row["committed_quantity"])):
-        row["is_settled"] = True
         return Settled(row["id"], row)
     if was_committed:
         done = plain(row["committed_quantity"])
@@ -217,10 +220,7 @@ def _committed(ask: Settle, row: dict[str, Any], outcome: Outcome) -> Answer:
     return Settled(row["id"], row, outcome.skipped.get(0))
 
 
-async def _write(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-    if not rows:
-        return
-    raw = await driver(connection)
+async def _write(raw: "psycopg.AsyncConnection[Any]", rows: Sequence[Mapping[str, Any]]) -> None:
     parameters = {
         "ids": [row["id"] for row in rows],
         "statuses": [row["status"] for row in rows],
