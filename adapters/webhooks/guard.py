@@ -32,8 +32,11 @@ _PRIVATE: Final[tuple[_Network, ...]] = tuple(
         "0.0.0.0/32", "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::/128", "::1/128", "fc00::/7",
     )
 )  # fmt: skip
-_METADATA: Final = frozenset({ip_address("fd00:ec2::254"), ip_address("fd20:ce::254")})
-#: Not public by IANA's registries, though not every Python knows: a cloud's metadata live at 192.0.0.192.
+#: Where clouds hand out credentials beside the link-local addresses; refused in whatever network is admitted.
+_METADATA: Final = frozenset(
+    ip_address(address) for address in ("100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
+)
+#: Not public by IANA's registries, though not every Python knows.
 _NOT_GLOBAL: Final[tuple[_Network, ...]] = tuple(
     ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "5f00::/16", "100:0:0:1::/64")
 )

@@ -129,9 +129,10 @@ async def test_every_address_of_a_name_must_be_allowed() -> None:
 
 
 async def test_single_networks_can_be_admitted_but_never_where_clouds_hand_out_credentials() -> None:
-    settings = Settings.model_validate({"webhook_allowed_networks": "10.1.0.0/16, fd12::/64,169.254.0.0/16"})
+    settings = Settings.model_validate({"webhook_allowed_networks": "10.1.0.0/16, fd12::/64,169.254.0.0/16,100.64.0.0/10"})
     guard = Guard.of(settings)
-    for url in ("http://10.1.2.3/", "http://[fd12::1]/", "http://[::ffff:10.1.2.3]/"):
+    assert await code_of(guard, "http://100.100.100.200/") == REFUSED
+    for url in ("http://10.1.2.3/", "http://100.64.0.1/", "http://[fd12::1]/", "http://[::ffff:10.1.2.3]/"):
         assert await code_of(guard, url) is None
     for url in ("http://10.2.0.1/", "http://127.0.0.1/", "http://[fd13::1]/", "http://169.254.169.254/"):
         assert await code_of(guard, url) == REFUSED
