@@ -129,7 +129,9 @@ async def test_every_address_of_a_name_must_be_allowed() -> None:
 
 
 async def test_single_networks_can_be_admitted_but_never_where_clouds_hand_out_credentials() -> None:
-    settings = Settings.model_validate({"webhook_allowed_networks": "10.1.0.0/16, fd12::/64,169.254.0.0/16,100.64.0.0/10"})
+    settings = Settings.model_validate(
+        {"webhook_allowed_networks": "10.1.0.0/16, fd12::/64,169.254.0.0/16,100.64.0.0/10"}
+    )
     guard = Guard.of(settings)
     assert await code_of(guard, "http://100.100.100.200/") == REFUSED
     for url in ("http://10.1.2.3/", "http://100.64.0.1/", "http://[fd12::1]/", "http://[::ffff:10.1.2.3]/"):
