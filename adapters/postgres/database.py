@@ -35,8 +35,8 @@ def exact_json(value: Any) -> str:
 
 # Run on the driver itself: it begins every transaction.
 _SET_SCOPE = (
-    b"SELECT set_config('role', %(role)s, true), set_config('durabill.project_id', %(project)s, true), "
-    b"set_config('durabill.organization_id', %(organization)s, true)"
+    "SELECT set_config('role', %(role)s, true), set_config('durabill.project_id', %(project)s, true), "
+    "set_config('durabill.organization_id', %(organization)s, true)"
 )
 
 
@@ -96,7 +96,7 @@ class Database:
         Raises ``Problem`` 503 ``database_unavailable`` if Postgres cannot be reached.
         """
         async with self._begun() as connection:
-            await (await driver(connection)).execute(_SET_SCOPE, _settings_of(scope), prepare=True)
+            await (await driver(connection)).execute(_SET_SCOPE.encode(), _settings_of(scope), prepare=True)
             yield connection
 
     @asynccontextmanager
@@ -106,14 +106,11 @@ class Database:
         """Open a transaction as ``transaction`` does, and give the rows of each of its first statements with it.
 
         For the hot paths: begin, scope and statements are one round trip, which is most of what a short transaction
-        waits for on a busy machine. They are executed one after the other: each sees what was committed when it began.
+        waits for on a busy machine.
         """
         async with self._begun() as connection:
-            raw = await driver(connection)
-            async with raw.pipeline():
-                await raw.execute(_SET_SCOPE, _settings_of(scope), prepare=True)
-                sent = [await raw.execute(sql.encode(), parameters, prepare=True) for sql, parameters in asked]
-            yield connection, [await cursor.fetchall() for cursor in sent]
+            _, *rows = await answers(connection, (_SET_SCOPE, _settings_of(scope)), *asked)
+            yield connection, rows
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator[AsyncConnection]:
@@ -133,6 +130,17 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await asyncio.shield(self.engine.dispose())
+
+
+async def answers(connection: AsyncConnection, *asked: Asked) -> list[list[tuple[Any, ...]]]:
+    """Send prepared statements together, and give the rows of each: one round trip.
+
+    They are executed one after the other: each sees what was committed when it began.
+    """
+    raw = await driver(connection)
+    async with raw.pipeline():
+        sent = [await raw.execute(sql.encode(), parameters, prepare=True) for sql, parameters in asked]
+    return [await cursor.fetchall() for cursor in sent]
 
 
 @asynccontextmanager

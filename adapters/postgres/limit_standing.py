@@ -20,7 +20,7 @@ from adapters.postgres import additive_usage
 from adapters.postgres.additive_usage import TOTALS, Wanted
 from adapters.postgres.arrays import uuids
 from adapters.postgres.billing_store import PricedVersion, version_of
-from adapters.postgres.database import Asked, driver
+from adapters.postgres.database import Asked, answers, driver
 from adapters.postgres.reserved_store import RESERVED
 from adapters.postgres.usage_store import usages
 from billing.limits import Held, Standing, spend
@@ -143,10 +143,7 @@ async def locked_counters(connection: AsyncConnection, concerned: Sequence[Conce
     """
     if not concerned:
         return {}
-    raw = await driver(connection)
-    async with raw.pipeline():
-        sent = [await raw.execute(sql.encode(), parameters, prepare=True) for sql, parameters in asked_of(concerned)]
-    return await told(connection, concerned, [await cursor.fetchall() for cursor in sent])
+    return await told(connection, concerned, await answers(connection, *asked_of(concerned)))
 
 
 def asked_of(concerned: Sequence[Concerned]) -> tuple[Asked, Asked]:
