@@ -116,6 +116,7 @@ _THRESHOLDS: Final = Prepared(
           AND (NOT t.recurring OR c.period_start = :period_start)
     ) AS crossed
     FROM subscriptions s JOIN usage_thresholds t ON t.subscription_id = s.id OR t.plan_id = s.plan_id
+    JOIN plan_versions v ON v.id = s.plan_version_id AND upper(v.currency) = upper(t.currency)
     WHERE s.id = :subscription AND t.deleted_at IS NULL
     """)
 )
@@ -124,6 +125,7 @@ _THRESHOLDS: Final = Prepared(
 async def _thresholds(connection: AsyncConnection, message: EvaluateAlerts) -> tuple[list[Threshold], frozenset[UUID]]:
     """Give the thresholds of the subscription and of its plan, and which of them are crossed on this occasion.
 
+    A plan's threshold is an amount in the currency that the plan had then: versions in another one have not got it.
     One that was crossed by an earlier run of this very look counts as open, so that its invoice is found (C8).
     """
     asked = {

@@ -285,8 +285,8 @@ async def migrate_to(
 ) -> None:
     """Ask the workflow to move to a version of a plan, the newest by default; to the present one is nothing to do.
 
-    Raises `Problem` 404 `plan_not_found`, `plan_version_not_found`, 409 for another plan than the subscription's or an
-    ended subscription, 503.
+    Raises `Problem` 404 `plan_not_found`, `plan_version_not_found`, 409 for another plan than the subscription's, a
+    version in another currency or an ended subscription, 503.
     """
     async with desk.database.transaction(desk.caller.scope) as connection:
         plan_id = row.plan_id
@@ -302,6 +302,12 @@ async def migrate_to(
         raise conflict("other_plan", "A subscription moves between versions of its plan; subscribe to the other plan.")
     if row.ended_at is not None:
         raise conflict("illegal_transition", f"A subscription that is {row.status} cannot migrate.")
+    if wanted.currency.upper() != row.plan_currency.upper():
+        raise conflict(
+            "other_currency",
+            f"The subscription is billed in {row.plan_currency.upper()}, version {wanted.version} is priced in "
+            f"{wanted.currency.upper()}, and an invoice has one currency; subscribe to the plan anew.",
+        )
     if wanted.version_id == row.plan_version_id:
         return
     message = MigratePlan(

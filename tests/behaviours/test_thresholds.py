@@ -138,6 +138,24 @@ async def test_a_subscription_made_after_its_plans_threshold_is_watched_from_its
     assert totals(await invoices(client, later, 1)) == [1000]
 
 
+async def test_a_plans_threshold_is_an_amount_in_its_own_currency(client: httpx.AsyncClient) -> None:
+    """A plan that is priced in another currency now keeps its thresholds for the subscriptions to its old versions."""
+    in_dollars = await shop(client)
+    await post(client, PLAN_THRESHOLDS, {"amount_cents": 500, "recurring": True})
+    yen = [{"metric_key": "api_calls", "pricing_model": "per_unit", "unit_price": "5"}]
+    repriced = {"name": "Pro", "currency": "JPY", "billing_period": "monthly", "charges": yen}
+    await sent(client, "PUT", "/v1/price-plans/pro_monthly", 200, json=repriced)
+    refused = await post(client, f"/v1/subscriptions/{in_dollars['id']}/migrate", {}, 409)
+    assert refused["code"] == "other_currency"
+    in_yen = await subscribe(client, "cust_yen")
+    await post(client, PLAN_THRESHOLDS, {"amount_cents": 900, "currency": "JPY"})
+    await use(client, 120, customer="cust_yen")
+    await use(client, 120)
+    assert totals(await invoices(client, in_dollars, 1)) == [600]
+    await use(client, 80, customer="cust_yen")
+    assert totals(await invoices(client, in_yen, 1)) == [1000]
+
+
 async def test_a_voided_middle_invoice_is_billed_again_at_the_end(client: httpx.AsyncClient) -> None:
     subscription = await shop(client)
     await post(client, of(subscription), {"amount_cents": 1000})
