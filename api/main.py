@@ -48,7 +48,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         production=configuration.production,
     )
     app.state.commands = await Commands.connect(database, configuration)
-    cleaning = [asyncio.create_task(_repeatedly(seconds, work, database)) for seconds, work in _CLEANING]
+    cleaning = [asyncio.create_task(repeatedly(seconds, work, database)) for seconds, work in _CLEANING]
     spare_the_collector(_COLLECTOR_THRESHOLDS)
     try:
         yield
@@ -60,13 +60,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await database.close()
 
 
-async def _repeatedly(seconds: float, work: Callable[[Database], Awaitable[object]], database: Database) -> None:
-    """Do something now and again for as long as the process lives; while Postgres is away, later."""
+async def repeatedly(seconds: float, work: Callable[[Database], Awaitable[object]], database: Database) -> None:
+    """Do something now and again for as long as the process lives; what fails is tried again the next time."""
     while True:
         try:
             await work(database)
         except Problem as error:
             _log.warning("cleaning_failed", work=work.__name__, code=error.code)
+        except Exception:  # a task that ended would leave undone, unseen, what only a restart could mend
+            _log.exception("cleaning_failed", work=work.__name__)
         await asyncio.sleep(seconds)
 
 
