@@ -23,7 +23,7 @@ from models.identifiers import new_id
 _LOCK: Final = 0x_D0_4A_B1_12
 
 # Everything that waits is marked as delivered; only what somebody wants is read. Nobody is told what happened before
-# the endpoint was registered (a replay tells that on request).
+# the endpoint was registered (a replay tells that on request). What a disabled endpoint asks for is kept for a replay.
 _TAKE: Final = Prepared(
     text("""
 WITH lock AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:lock) AS got),
@@ -33,10 +33,11 @@ waiting AS MATERIALIZED (
     ORDER BY id LIMIT :most
 ), taken AS MATERIALIZED (
     SELECT w.id, w.message_id, (
-        SELECT array_agg(e.id ORDER BY e.id) FROM webhook_endpoints e
-        WHERE e.project_id = w.project_id AND e.deleted_at IS NULL AND e.status = 'active'
-          AND e.created_at <= w.created_at
+        SELECT coalesce(array_agg(e.id ORDER BY e.id) FILTER (WHERE e.status = 'active'), '{}')
+        FROM webhook_endpoints e
+        WHERE e.project_id = w.project_id AND e.deleted_at IS NULL AND e.created_at <= w.created_at
           AND (e.events = '{}' OR e.events && ARRAY[w.type, split_part(w.type, '.', 1) || '.*'])
+        HAVING count(*) > 0
     ) AS takers
     FROM waiting w
 ), wanted AS MATERIALIZED (

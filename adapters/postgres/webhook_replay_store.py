@@ -23,7 +23,10 @@ _WANTED: Final = """
       AND m.created_at < coalesce(CAST(:until AS timestamptz), 'infinity')
       AND (cardinality(CAST(:types AS text[])) = 0
            OR CAST(:types AS text[]) && ARRAY[m.type, split_part(m.type, '.', 1) || '.*'])
-      AND CASE WHEN :everything THEN d.id IS NULL OR d.status <> 'pending' ELSE d.status = 'failed' END
+      AND CASE WHEN :everything THEN d.id IS NULL OR d.status <> 'pending'
+          WHEN d.id IS NULL THEN m.created_at >= :registered_at AND (cardinality(CAST(:events AS text[])) = 0
+              OR CAST(:events AS text[]) && ARRAY[m.type, split_part(m.type, '.', 1) || '.*'])
+          ELSE d.status = 'failed' END
 """
 _CHOOSE: Final = text(f"""
 SELECT m.id AS message_id, d.id AS delivery_id, m.created_at {_WANTED} ORDER BY m.created_at, m.outbox_id LIMIT :most
@@ -48,8 +51,9 @@ class Replay:
     """What to send again: messages made in ``[since, until)`` (wall time), of these types (none: every type;
     ``invoice.*``: all about invoices).
 
-    Without ``everything`` only what failed; with it also what succeeded, and what was said before the endpoint was
-    there (as far as any endpoint of the project wanted it).
+    Without ``everything`` only what the endpoint missed: what failed, and what it asks for that was said since it was
+    registered and never sent to it, as it was disabled. With it also what succeeded, and what was said before the
+    endpoint was there (as far as any endpoint of the project wanted it).
     """
 
     since: datetime
@@ -84,6 +88,8 @@ async def replay(
         "until": wanted.until,
         "types": types,
         "everything": wanted.everything,
+        "registered_at": endpoint.created_at,
+        "events": list(endpoint.events),
         "most": LARGEST + 1,
     }
     found = (await connection.execute(_CHOOSE, asked)).all()

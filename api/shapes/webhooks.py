@@ -126,8 +126,8 @@ class ReplayRequest(BaseModel):
     types: _Events = Field([], description="Types to send; those that the endpoint asks for if empty or left out.")
     status: Annotated[Literal["failed", "all"], AnyCase] = Field(
         "failed",
-        description="`failed`: what failed, tried again by now or not. `all`: what succeeded as well, and what was "
-        "said before the endpoint was there.",
+        description="`failed`: what failed, tried again by now or not, and what came while the endpoint was disabled. "
+        "`all`: what succeeded as well, and what was said before the endpoint was there.",
     )
 
     @model_validator(mode="after")

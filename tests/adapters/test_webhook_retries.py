@@ -13,7 +13,15 @@ from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.webhook_replay_store import Replay
 from adapters.webhooks.retries import pauses
 from models.messages.webhooks import AttemptWebhook, WebhookStanding
-from models.tables import audit_log, notifications, outbox, webhook_attempts, webhook_deliveries, webhook_endpoints
+from models.tables import (
+    audit_log,
+    notifications,
+    outbox,
+    webhook_attempts,
+    webhook_deliveries,
+    webhook_endpoints,
+    webhook_messages,
+)
 from tests.adapters.test_webhooks import delivering, endpoint, rows, say, settings_with, settled
 from tests.support.receiver import receiving
 from tests.waiting import eventually
@@ -190,6 +198,32 @@ async def test_b164_what_was_missed_is_sent_again_from_a_time(database: Database
     assert sorted(ids.values()) == ["inv_0", "inv_1", "inv_2", "inv_3"]
     starts = [row for row in await rows(database, outbox) if row.topic == "workflow.start"]
     assert len(starts) == 2
+
+
+async def test_b164_what_came_while_an_endpoint_was_disabled_is_kept_for_a_replay(
+    database: Database, tenant: ProjectScope
+) -> None:
+    async with receiving() as receiver:
+        identity, _ = await endpoint(database, tenant, receiver.url, "invoice.*")
+
+        async def becomes(status: str) -> None:
+            async with database.transaction(tenant) as connection:
+                await webhook_store.change(connection, tenant, SYSTEM_ACTOR, str(identity), {"status": status})
+
+        await becomes("disabled")
+        for kind in ("invoice.created", "coupon.created", "invoice.paid"):
+            await say(database, tenant, kind, about="inv_1")
+        async with delivering(database):
+            await eventually(lambda: rows(database, webhook_messages), until=lambda kept: len(kept) == 2)
+            await becomes("active")
+            for expected in (2, 0):
+                async with database.transaction(tenant) as connection:
+                    wanted = Replay(LONG_AGO)
+                    found = await webhook_replay_store.replay(connection, tenant, SYSTEM_ACTOR, str(identity), wanted)
+                assert found.deliveries == expected
+            await settled(database)
+    assert receiver.types() == ["invoice.created", "invoice.paid"]
+    assert [one.document["sequence"] for one in receiver.received] == [1, 2]
 
 
 async def _attempts(database: Database) -> Sequence[Any]:
