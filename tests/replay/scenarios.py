@@ -17,7 +17,7 @@ from models.messages.subscription import (
 from tests.support.subscribing import ref_of
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
-from tests.workflows.test_alerting import watched_and_billed
+from tests.workflows.test_alerting import looked_again, watched_and_billed
 from tests.workflows.test_durability import break_plan, use
 from tests.workflows.test_life import FEBRUARY, MARCH, START, bills, in_clock, is_over, new_card
 from tests.workflows.test_upkeep import late_after_the_end, rollups_checked, window_reprocessed
@@ -101,6 +101,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Office], Awaitable[str]]]] = {
     "parked_and_retried": parked_and_retried,
     "trial_with_grace": trial_with_grace,
     "watched_and_billed": watched_and_billed,
+    "looked_again": looked_again,
     "webhook_retried": webhook_retried,
     "late_after_the_end": late_after_the_end,
     "rollups_checked": rollups_checked,
