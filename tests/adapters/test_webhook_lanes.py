@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,52 +26,12 @@ from models.problems import Problem
 from models.tables import notifications, outbox, webhook_deliveries, webhook_endpoints
 from tests.adapters.test_webhook_retries import LATER, failed
 from tests.adapters.test_webhooks import delivering, endpoint, rows, say, settled
+from tests.support.odd_receiver import odd
 from tests.support.receiver import receiving
 from tests.waiting import eventually
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
-@dataclass
-class Odd:
-    """A receiver that answers with these very bytes once its gate is open, and then keeps the connection or not."""
-
-    answer: bytes
-    stays: bool = False
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-    requests: int = 0
-    url: str = ""
-
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one request and answer it."""
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            self.requests += 1
-            await self.gate.wait()
-            writer.write(self.answer)
-            await writer.drain()
-            if self.stays:
-                await reader.read()
-                await reader.read()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
-
-
-@asynccontextmanager
-async def odd(answer: bytes, *, stays: bool = False, waits: bool = False) -> AsyncIterator[Odd]:
-    receiver = Odd(answer, stays)
-    if not waits:
-        receiver.gate.set()
-    server = await asyncio.start_server(receiver.handle, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    try:
-        yield receiver
-    finally:
-        receiver.gate.set()
-        server.close()
 
 
 async def fails_since(database: Database, *identities: UUID) -> None:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from tests.adapters.test_webhook_lanes import odd
 from tests.support import quickstart
+from tests.support.odd_receiver import odd
 from tests.support.receiver import Received, Receiver, receiving
 from tests.support.stack import Stack
 from tests.waiting import eventually
