@@ -257,6 +257,17 @@ async def test_bad_requests_are_named(shop: Shop) -> None:
     assert [entry["action"] for entry in audited] == ["deleted", "updated", "created"]
 
 
+async def test_many_large_reservations_go_through_together(shop: Shop) -> None:
+    """They are more than a socket takes at once (psycopg issue 685)."""
+    subscription, _ = await _capped(shop, 1000)
+    large = {"note": "x" * 30_000}
+    async with asyncio.timeout(60):
+        answers = await asyncio.gather(*(_reserve(shop, subscription, properties=large) for _ in range(60)))
+    assert [answer.status_code for answer in answers] == [201] * 60
+    assert (await _reserve(shop, subscription, properties={"note": "x" * 33_000})).status_code == 422
+    assert (await _limit(shop, subscription))["reserved"] == 60
+
+
 _steps = st.lists(
     st.tuples(st.sampled_from(["reserve", "commit", "release", "expire", "sweep", "event"]), st.integers(1, 6)),
     max_size=14,
