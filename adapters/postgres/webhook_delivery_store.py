@@ -26,7 +26,7 @@ _OVERDUE: Final = timedelta(hours=1)
 class DueDelivery:
     """A message that should be sent to an endpoint now; ``scheduled_attempts`` of its schedule were made before.
 
-    ``failing``: the endpoint's last answers were failures.
+    ``failing``: the endpoint has accepted nothing for a while, and may hang.
     """
 
     id: UUID
@@ -69,11 +69,13 @@ class Ended:
     asked: bool = False
 
 
-_COLUMNS: Final = """
+#: A receiver that fails now and then accepts a retry within this; one that hangs is known after its first time limit.
+_FAILS: Final = "coalesce(e.failing_since <= clock_timestamp() - interval '10 seconds', false)"
+_COLUMNS: Final = f"""
     d.id, p.organization_id, d.project_id, e.id AS endpoint_id, e.url,
     CASE WHEN e.old_secret_until > clock_timestamp() THEN e.secrets ELSE e.secrets[1:1] END AS secrets,
     d.scheduled_attempts, m.id AS message_id, m.type AS message_type, m.ordering_key, m.payload,
-    e.failing_since IS NOT NULL AS failing
+    {_FAILS} AS failing
 """
 
 # The first part steps from one endpoint with something to do to the next, however much each has to do. Who has waited
@@ -97,9 +99,9 @@ WITH RECURSIVE waiting AS (
     ) oldest
     WHERE e.status = 'active' AND e.deleted_at IS NULL AND e.id <> ALL(CAST(:busy AS uuid[]))
 ), chosen AS (
-    (SELECT * FROM ready WHERE failing_since IS NULL ORDER BY since LIMIT :endpoints)
+    (SELECT * FROM ready e WHERE NOT {_FAILS} ORDER BY since LIMIT :endpoints)
     UNION ALL
-    (SELECT * FROM ready WHERE failing_since IS NOT NULL ORDER BY since LIMIT :failing)
+    (SELECT * FROM ready e WHERE {_FAILS} ORDER BY since LIMIT :failing)
 )
 SELECT {_COLUMNS}
 FROM chosen e JOIN projects p ON p.id = e.project_id CROSS JOIN LATERAL (

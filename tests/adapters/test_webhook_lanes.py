@@ -34,10 +34,10 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-async def fails_since(database: Database, *identities: UUID) -> None:
+async def fails_since(database: Database, *identities: UUID, seconds: int = 15) -> None:
     failing = update(webhook_endpoints).where(webhook_endpoints.c.id.in_(identities))
     async with database.transaction(SYSTEM) as connection:
-        await connection.execute(failing.values(failing_since=func.clock_timestamp()))
+        await connection.execute(failing.values(failing_since=func.clock_timestamp() - timedelta(seconds=seconds)))
 
 
 async def test_a_deleted_endpoint_gets_nothing_that_was_not_on_its_way(
@@ -153,6 +153,11 @@ async def test_who_has_waited_longest_comes_first_whatever_its_id(database: Data
         assert await chosen(0, 1) == {identities[1]}
         assert await chosen(-1, -1) == set()
         assert await chosen(9, 9) == set(identities)
+    # One that has just begun to fail, and may accept the next message, is with those that do well.
+    await fails_since(database, identities[3], seconds=5)
+    async with database.transaction(SYSTEM) as connection:
+        (first, *_) = await webhook_delivery_store.due(connection, busy=[], endpoints=1, failing=0, each=9)
+        assert first.endpoint_id == identities[3]
 
 
 @pytest.mark.parametrize(
