@@ -14,6 +14,7 @@ from tests.adapters.test_webhooks import endpoint, rows, say
 from tests.support.receiver import Receiver, receiving
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
+from workflows.webhook_delivery import stand_back
 
 
 async def first_fails(office: Office, receiver: Receiver) -> Any:
@@ -84,3 +85,9 @@ async def test_b165_retries_survive_the_worker_and_tell_their_story(office: Offi
     assert [summary for summary in summaries if "send" in summary] == [
         f'"send invoice.created, attempt {number}"' for number in (2, 3)
     ]
+
+
+def test_who_finds_others_on_their_way_again_and_again_stands_back_longer() -> None:
+    assert [stand_back(times, 0.0).total_seconds() for times in (1, 2, 3, 4, 5, 400)] == [3, 6, 12, 24, 24, 24]
+    assert stand_back(1, 0.5).total_seconds() == 7.5
+    assert stand_back(9, 0.5).total_seconds() == 60
