@@ -97,7 +97,8 @@ async def close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceCl
         known = await invoice_store.by_billing_key(connection, message.billing_key)
         if known is not None:
             return known
-    beside = extra_store.extras(await extra_store.waiting(connection, terms, lock=True), bill, terms.subscription_id)
+    held = await extra_store.waiting(connection, terms, bill, lock=True)
+    beside = extra_store.extras(held, bill, terms.subscription_id)
     lines = [*(new_line(line, terms.subscription_id) for line in bill.lines), *beside.lines]
     lines += credit_store.carried(total(lines))
     if not lines or (message.kind == "progressive" and not bill.lines):

@@ -56,7 +56,11 @@ class FixedAmountOff(BaseModel):
 
 
 class AppliedCoupon(BaseModel):
-    """A coupon that a customer holds. `uses_left` counts the invoices that it may still discount; None is for ever."""
+    """A coupon that a customer holds.
+
+    `uses_left` counts the billing periods that it may still discount; None is for ever. `taken_minor` is what it took
+    off other invoices of the billing period at hand, in minor units; None if it did not discount that period yet.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,12 +68,14 @@ class AppliedCoupon(BaseModel):
     name: str
     off: Annotated[PercentageOff | FixedAmountOff, Field(discriminator="kind")]
     uses_left: int | None = None
+    taken_minor: int | None = None
 
 
 class Discount(BaseModel):
     """What one coupon takes off an invoice, in minor units: positive, and less than or equal to what was left.
 
     `parts` says how much of it belongs to each charged line, in their order; they add up to `amount_minor` (R17).
+    `counts` says whether it is the coupon's first in the billing period: each period counts as one use.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,10 +84,11 @@ class Discount(BaseModel):
     description: str
     amount_minor: int
     parts: tuple[int, ...]
+    counts: bool = True
 
 
 def uses_of(frequency: Frequency, duration: int | None) -> int | None:
-    """Give the number of invoices that a new application discounts: once 1, recurring its duration, forever None."""
+    """Give the number of periods that a new application discounts: once 1, recurring its duration, forever None."""
     match frequency:
         case "once":
             return 1
@@ -97,7 +104,8 @@ def discounts(coupons: Sequence[AppliedCoupon], amounts: Sequence[int], currency
     `coupons` are in the order of their application. Each discount is rounded once, half away from zero (R2), never
     more than what is left of the lines' sum, and split over the lines in proportion to what is left of each (R17), so
     that no line falls below zero. A coupon that is used up, of another currency, or that takes nothing gives no
-    discount. Lines that add up to 0 or less are not discounted; a negative line carries no part.
+    discount. Lines that add up to 0 or less are not discounted; a negative line carries no part. Of a billing period
+    with several invoices a percentage is taken off each, a fixed amount off all of them together.
 
     10 % of 100.00 -> 10.00 (B121); 50 % and 50 % of 100.00 -> 50.00 and 25.00; 150.00 off 100.00 -> 100.00.
     """
@@ -117,14 +125,15 @@ def discounts(coupons: Sequence[AppliedCoupon], amounts: Sequence[int], currency
                 description=_described(coupon),
                 amount_minor=taken,
                 parts=parts,
+                counts=coupon.taken_minor is None,
             )
         )
     return tuple(found)
 
 
 def after_use(coupons: Sequence[AppliedCoupon], used: Sequence[Discount]) -> tuple[AppliedCoupon, ...]:
-    """Give the coupons as the next invoice finds them: each that gave a discount has one use less."""
-    spent = {discount.application_id for discount in used}
+    """Give the coupons as another subscription's invoice finds them: each that was used has one use less."""
+    spent = {discount.application_id for discount in used if discount.counts}
     return tuple(
         coupon.model_copy(update={"uses_left": coupon.uses_left - 1})
         if coupon.application_id in spent and coupon.uses_left is not None
@@ -147,7 +156,8 @@ def cents_in_major(amount_cents: Decimal, currency: str) -> ExactDecimal:
 
 def _worth(coupon: AppliedCoupon, left: int, currency: str) -> int:
     """Give what a coupon would take off `left` minor units, rounded, before it is cut to what is left."""
-    if left <= 0 or (coupon.uses_left is not None and coupon.uses_left <= 0):
+    is_over = coupon.uses_left is not None and coupon.uses_left <= 0
+    if left <= 0 or (is_over and coupon.taken_minor is None):
         return 0
     match coupon.off:
         case PercentageOff(rate=rate):
@@ -155,7 +165,8 @@ def _worth(coupon: AppliedCoupon, left: int, currency: str) -> int:
             share = Fraction(rate) * left / 100
             return (2 * share.numerator + share.denominator) // (2 * share.denominator)
         case FixedAmountOff(amount_cents=amount, currency=own):
-            return cents_in_minor(amount, own) if own == normalise_currency(currency) else 0
+            whole = cents_in_minor(amount, own) if own == normalise_currency(currency) else 0
+            return whole - (coupon.taken_minor or 0)
 
 
 def _described(coupon: AppliedCoupon) -> str:

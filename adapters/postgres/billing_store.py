@@ -12,7 +12,6 @@ from uuid import UUID
 from sqlalchemy import bindparam, exists, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.coupon_store import IS_HELD
 from adapters.postgres.database import driver
 from adapters.postgres.late_usage_store import LATE_PERIODS
 from adapters.postgres.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
@@ -120,7 +119,8 @@ _TERMS: Final = (
         customers.c.billing_entity_id,
         exists().where(wallets.c.customer_id == customers.c.id, wallets.c.credits_balance > 0).label("has_wallet"),
         or_(
-            exists().where(applied_coupons.c.customer_id == customers.c.id, IS_HELD),
+            # One that is used up may still be due to another invoice of the same billing period.
+            exists().where(applied_coupons.c.customer_id == customers.c.id, applied_coupons.c.removed_at.is_(None)),
             exists().where(applied_add_ons.c.customer_id == customers.c.id, applied_add_ons.c.invoice_id.is_(None)),
         ).label("has_extras"),
         exists()

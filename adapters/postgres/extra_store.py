@@ -5,24 +5,25 @@ discount is not billed again, and a fee stands on one invoice. Coupons discount 
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, Uuid, case, cast, func, literal, select, update
+from sqlalchemy import Row, Uuid, and_, case, cast, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.billing_store import Bill, Terms
+from adapters.postgres.billing_store import Bill, Terms, terms_of
 from adapters.postgres.coupon_store import DISCOUNT_LINE, IS_HELD, line_reference
 from adapters.postgres.invoice_write_store import NewLine
 from billing.discounts import AppliedCoupon, Discount, after_use, cents_in_major, cents_in_minor, discounts
 from billing.money import normalise_currency
-from models.tables import add_ons, applied_add_ons, applied_coupons, coupons, invoice_lines
+from models.tables import add_ons, applied_add_ons, applied_coupons, coupons, invoice_lines, invoices
 
 ADD_ON_LINE: Final = "add_on"
 """The kind of the invoice lines that add-ons make."""
 
+_APPLICATION: Final = cast(func.split_part(invoice_lines.c.reference, ":", 2), Uuid)
 _MOST_WAITING: Final = 100
 """Coupons, and add-ons, that one invoice takes; the oldest come first, and the rest waits for the next one."""
 
@@ -44,16 +45,18 @@ class Extras:
     add_on_ids: tuple[UUID, ...] = ()
 
 
-async def waiting(connection: AsyncConnection, terms: Terms, *, lock: bool) -> Waiting:
-    """Read what a customer has for its next invoices; one without coupons and add-ons costs no statement.
+async def waiting(connection: AsyncConnection, terms: Terms, bill: Bill, *, lock: bool) -> Waiting:
+    """Read what a customer has for an invoice of these charges; one without coupons and add-ons costs no statement.
 
     `lock` keeps the other subscriptions of the customer from using the same until this transaction ends.
     """
     if not terms.has_extras:
         return Waiting()
-    mine = applied_coupons.c.customer_id == terms.customer_id
+    taken = await _taken(connection, terms, bill.period.end)
+    mine = and_(applied_coupons.c.customer_id == terms.customer_id, applied_coupons.c.removed_at.is_(None))
     held = select(applied_coupons, coupons.c.name).join(coupons, coupons.c.id == applied_coupons.c.coupon_id)
-    held = held.where(mine, IS_HELD).order_by(applied_coupons.c.id).limit(_MOST_WAITING)
+    held = held.where(mine, or_(IS_HELD, applied_coupons.c.id.in_(taken)))
+    held = held.order_by(applied_coupons.c.id).limit(_MOST_WAITING)
     fees = select(applied_add_ons, add_ons.c.name, add_ons.c.invoice_display_name)
     fees = fees.join(add_ons, add_ons.c.id == applied_add_ons.c.add_on_id)
     fees = fees.where(applied_add_ons.c.customer_id == terms.customer_id, applied_add_ons.c.invoice_id.is_(None))
@@ -62,19 +65,43 @@ async def waiting(connection: AsyncConnection, terms: Terms, *, lock: bool) -> W
         held = held.with_for_update(of=applied_coupons)
         fees = fees.with_for_update(of=applied_add_ons)
     return Waiting(
-        coupons=tuple(_coupon(row) for row in (await connection.execute(held)).all()),
+        coupons=tuple(_coupon(row, taken.get(row.id)) for row in (await connection.execute(held)).all()),
         add_ons=tuple((await connection.execute(fees)).all()),
     )
 
 
-def _coupon(row: Row[Any]) -> AppliedCoupon:
+async def _taken(
+    connection: AsyncConnection, terms: Terms, end: datetime, *, but: UUID | None = None
+) -> dict[UUID, int]:
+    """Give what coupons took off the invoices of a subscription's billing period, perhaps but one of them.
+
+    `end` is the exclusive end of an invoice's time, whose last instant lies in the period; a discount is of the period
+    in which the time of its invoice ends, whatever other periods that invoice bills.
+    """
+    period = terms.cycle.period_containing(end - timedelta.resolution)
+    statement = (
+        select(_APPLICATION, func.sum(-invoice_lines.c.amount_minor))
+        .join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
+        .where(
+            invoice_lines.c.subscription_id == terms.subscription_id,
+            invoice_lines.c.kind == DISCOUNT_LINE,
+            invoice_lines.c.period_end > period.start,
+            invoice_lines.c.period_end <= period.end,
+            invoices.c.id.is_distinct_from(but),
+            invoices.c.status != "voided",
+        )
+        .group_by(_APPLICATION)
+    )
+    return {row[0]: int(row[1]) for row in await connection.execute(statement)}
+
+
+def _coupon(row: Row[Any], taken_minor: int | None) -> AppliedCoupon:
     if row.coupon_type == "percentage":
         off: dict[str, Any] = {"kind": "percentage", "rate": row.percentage_rate}
     else:
         off = {"kind": "fixed_amount", "amount_cents": row.amount_cents, "currency": row.amount_currency}
-    return AppliedCoupon.model_validate(
-        {"application_id": row.id, "name": row.name, "off": off, "uses_left": row.uses_left}
-    )
+    own = {"application_id": row.id, "name": row.name, "off": off}
+    return AppliedCoupon.model_validate({**own, "uses_left": row.uses_left, "taken_minor": taken_minor})
 
 
 def extras(held: Waiting, bill: Bill, subscription_id: UUID) -> Extras:
@@ -136,7 +163,7 @@ async def use(connection: AsyncConnection, used: Extras, invoice_id: UUID, at: d
     `at` is the subscription's now. Whoever reads `waiting` with a lock counts once; a second run of a close ends at the
     invoice's billing key, and this goes with it.
     """
-    spent = [discount.application_id for discount in used.discounts]
+    spent = [discount.application_id for discount in used.discounts if discount.counts]
     if spent:
         left = applied_coupons.c.uses_left
         counted = update(applied_coupons).where(applied_coupons.c.id.in_(spent), left.is_not(None))
@@ -153,12 +180,21 @@ async def use(connection: AsyncConnection, used: Extras, invoice_id: UUID, at: d
 
 
 async def give_back(connection: AsyncConnection, invoice_id: UUID) -> None:
-    """Undo `use` for an invoice that is voided or deleted, before its lines go: what it billed is billed again."""
-    named = select(cast(func.split_part(invoice_lines.c.reference, ":", 2), Uuid)).where(
-        invoice_lines.c.invoice_id == invoice_id, invoice_lines.c.kind == DISCOUNT_LINE
-    )
-    counted = update(applied_coupons).where(applied_coupons.c.id.in_(named), applied_coupons.c.uses_left.is_not(None))
+    """Undo `use` for an invoice that is voided or deleted, before its lines go: what it billed is billed again.
+
+    A coupon that discounts another invoice of the same billing period stays used by that one.
+    """
+    mine = and_(invoice_lines.c.invoice_id == invoice_id, invoice_lines.c.kind == DISCOUNT_LINE)
+    lines = select(_APPLICATION, invoice_lines.c.subscription_id, invoice_lines.c.period_end).where(mine)
+    found = (await connection.execute(lines)).all()
+    named = {line[0] for line in found}
+    if found:
+        terms = await terms_of(connection, found[0].subscription_id, lock=False)
+        named -= (await _taken(connection, terms, found[0].period_end, but=invoice_id)).keys()
     now = func.clock_timestamp()
-    await connection.execute(counted.values(uses_left=applied_coupons.c.uses_left + 1, used_up_at=None, updated_at=now))
+    if named:
+        uses = applied_coupons.c.uses_left
+        counted = update(applied_coupons).where(applied_coupons.c.id.in_(named), uses.is_not(None))
+        await connection.execute(counted.values(uses_left=uses + 1, used_up_at=None, updated_at=now))
     freed = update(applied_add_ons).where(applied_add_ons.c.invoice_id == invoice_id)
     await connection.execute(freed.values(invoice_id=None, updated_at=now))

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from functools import reduce
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from fastapi import Query, Request, Response
 
 from adapters.postgres import billing_store, extra_store, invoice_store, resolver, settlement_store
 from adapters.postgres.database import Database
-from adapters.postgres.extra_store import Waiting
+from adapters.postgres.extra_store import Extras
 from adapters.postgres.invoice_store import InvoiceFilter
 from adapters.postgres.invoice_write_store import NewLine
 from adapters.postgres.rows import AsyncConnection, Row
@@ -140,7 +141,7 @@ async def preview_invoice(body: PreviewRequest, caller: CallerDep, database: Dat
 async def _preview(connection: AsyncConnection, wanted: Sequence[Target], body: PreviewRequest) -> dict[str, Any]:
     lines: list[InvoiceLine] = []
     beside: list[NewLine] = []
-    waiting: Waiting | None = None
+    used: list[Extras] = []
     currencies: set[str] = set()
     charges: dict[UUID, Charge] = {}
     starts: list[datetime] = []
@@ -156,10 +157,9 @@ async def _preview(connection: AsyncConnection, wanted: Sequence[Target], body: 
         version = await billing_store.version_of(connection, terms.plan_version_id)
         charges |= {charge.id: charge for charge in version.charges}
         # Every target is a subscription of the same customer: what one invoice uses, the next one has not.
-        if waiting is None:
-            waiting = await extra_store.waiting(connection, terms, lock=False)
+        waiting = reduce(extra_store.left_over, used, await extra_store.waiting(connection, terms, bill, lock=False))
         extras = extra_store.extras(waiting, bill, terms.subscription_id)
-        waiting = extra_store.left_over(waiting, extras)
+        used.append(extras)
         lines += bill.lines
         beside += extras.lines
         currencies.add(bill.currency)

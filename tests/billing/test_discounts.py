@@ -95,6 +95,20 @@ def test_uses_are_counted_down_for_what_gave_a_discount() -> None:
     assert [coupon.uses_left for coupon in after] == [2, 1, None]
 
 
+def test_a_billing_period_is_one_use_and_shares_a_fixed_amount() -> None:
+    """5.00 off 3.00 leaves 2.00 for the next invoice of the period; what is used up still discounts its last period."""
+    held = (percent("10", 1, 1), fixed("500", 2, 1))
+    first = discounts(held, (300,), "USD")
+    assert [(one.amount_minor, one.counts) for one in first] == [(30, True), (270, True)]
+    later = tuple(
+        coupon.model_copy(update={"uses_left": 0, "taken_minor": one.amount_minor})
+        for coupon, one in zip(held, first, strict=True)
+    )
+    second = discounts(later, (1000,), "USD")
+    assert [(one.amount_minor, one.counts) for one in second] == [(100, False), (230, False)]
+    assert after_use(later, second) == later
+
+
 def test_uses_of_each_frequency() -> None:
     assert (uses_of("once", None), uses_of("recurring", 3), uses_of("forever", None)) == (1, 3, None)
 

@@ -1,6 +1,7 @@
 """The close with coupons and add-ons: what they change of an invoice, once (B121, B122, R17)."""
 
 import asyncio
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from adapters.postgres import add_on_store, coupon_store, invoice_change_store, 
 from adapters.postgres.audit_store import SYSTEM_ACTOR
 from adapters.postgres.database import Database, ProjectScope
 from models.identifiers import new_id
+from models.messages.closing import ClosePeriods, InvoiceClosed
 from models.tables import applied_add_ons, applied_coupons, customers, invoice_lines, invoices, subscriptions
 from tests.support.billing_world import APRIL, JUNE, MAY, World
 
@@ -147,6 +149,58 @@ async def test_a_voided_invoice_gives_back_what_it_used(world: World, closing: C
     third = await closing.close_periods(world.close(key="third"))
     assert third.total_minor == first.total_minor
     assert await held(world) == [(0, True)]
+
+
+def _middle(world: World, day: int) -> ClosePeriods:
+    """Make the message that bills the usage of April's first days."""
+    return world.close("progressive", key=f"day {day}").model_copy(update={"at": APRIL + timedelta(days=day)})
+
+
+async def _three_invoices_of_april(world: World, closing: ClosingActivities) -> list[InvoiceClosed]:
+    """Bill 10.00 and 5.00 of usage in the middle of April, and the fee of 49.00 at its end."""
+    await world.use(200_000)
+    made = [await closing.close_periods(_middle(world, 10))]
+    await world.use(50_000)
+    made.append(await closing.close_periods(_middle(world, 20)))
+    made.append(await closing.close_periods(world.close("period")))
+    return made
+
+
+async def test_a_fixed_amount_is_taken_off_a_billing_period_once_however_many_invoices_it_has(
+    world: World, closing: ClosingActivities
+) -> None:
+    """12.00 off 10.00 and 5.00 and 49.00: 10.00, then the 2.00 that are left, then nothing; and again in May."""
+    await give(world, **{**FIVE_OFF, "amount_cents": Decimal(1200)}, frequency="recurring", frequency_duration=2)
+    made = await _three_invoices_of_april(world, closing)
+    assert [one.total_minor for one in made] == [0, 300, 4900]
+    assert await held(world) == [(1, False)]
+    may = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert may.total_minor == 4900 - 1200
+    assert await held(world) == [(0, True)]
+
+
+async def test_a_percentage_for_one_period_is_taken_off_all_its_invoices(
+    world: World, closing: ClosingActivities
+) -> None:
+    await give(world, **TEN_PERCENT, frequency="once")
+    made = await _three_invoices_of_april(world, closing)
+    assert [one.total_minor for one in made] == [900, 450, 4410]
+    assert await held(world) == [(0, True)]
+    may = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert may.total_minor == 4900
+
+
+async def test_the_last_of_a_periods_discounts_that_is_voided_gives_the_use_back(
+    world: World, closing: ClosingActivities
+) -> None:
+    """The 5.00 are on the first invoice alone, the 10 % on all three."""
+    await give(world, "FIVE", **FIVE_OFF, frequency="once")
+    await give(world, "TEN", **TEN_PERCENT, frequency="once")
+    made = await _three_invoices_of_april(world, closing)
+    assert [one.total_minor for one in made] == [400, 450, 4410]
+    for invoice, uses in zip(made, ([1, 0], [1, 0], [1, 1]), strict=True):
+        await undo(world, invoice.invoice_id, "void")
+        assert [left for left, _ in await held(world)] == uses
 
 
 async def test_everything_off_is_paid_at_once(world: World, closing: ClosingActivities) -> None:
