@@ -54,7 +54,7 @@ class CouponBody(BaseModel):
     currency: Currency | None = Field(default=None, description="A synonym of amount_currency.")
     percentage_rate: Rate | None = Field(default=None, description="Of a percentage: 0 to 100.")
     frequency: Annotated[Frequency, AnyCase]
-    frequency_duration: Invoices | None = Field(default=None, description="Of a recurring one: the billing periods that it discounts.")
+    frequency_duration: Invoices | None = Field(default=None, description="Of a recurring one: discounted periods.")
     reusable: bool = Field(default=True, description="Whether one customer may have it more than once.")
     max_redemptions: Times | None = Field(default=None, description="How often it may be applied in all.")
     expiration: Expiration | None = Field(default=None, description="no_expiration, or time_limit with expiration_at.")
