@@ -22,10 +22,17 @@ from models.identifiers import new_id
 
 _LOCK: Final = 0x_D0_4A_B1_12
 
+
+def asks_for(events: str, message_type: str) -> str:
+    """Write in SQL whether a list of event types has a type: by name, as `invoice.*`, or by being empty."""
+    kind = f"split_part({message_type}, '.', 1) || '.*'"
+    return f"(cardinality({events}) = 0 OR {events} && ARRAY[{message_type}, {kind}])"
+
+
 # Everything that waits is marked as delivered; only what somebody wants is read. Nobody is told what happened before
 # the endpoint was registered (a replay tells that on request). What a disabled endpoint asks for is kept for a replay.
 _TAKE: Final = Prepared(
-    text("""
+    text(f"""
 WITH lock AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:lock) AS got),
 waiting AS MATERIALIZED (
     SELECT id, project_id, payload->>'type' AS type, payload->>'id' AS message_id, created_at FROM outbox
@@ -33,10 +40,10 @@ waiting AS MATERIALIZED (
     ORDER BY id LIMIT :most
 ), taken AS MATERIALIZED (
     SELECT w.id, w.message_id, (
-        SELECT coalesce(array_agg(e.id ORDER BY e.id) FILTER (WHERE e.status = 'active'), '{}')
+        SELECT coalesce(array_agg(e.id ORDER BY e.id) FILTER (WHERE e.status = 'active'), '{{}}')
         FROM webhook_endpoints e
         WHERE e.project_id = w.project_id AND e.deleted_at IS NULL AND e.created_at <= w.created_at
-          AND (e.events = '{}' OR e.events && ARRAY[w.type, split_part(w.type, '.', 1) || '.*'])
+          AND {asks_for("e.events", "w.type")}
         HAVING count(*) > 0
     ) AS takers
     FROM waiting w
@@ -53,7 +60,7 @@ waiting AS MATERIALIZED (
 SELECT counted.rows, d.* FROM (SELECT count(*) AS rows FROM done) counted
 LEFT JOIN (SELECT * FROM done WHERE takers IS NOT NULL) d ON true
 ORDER BY d.id
-""")
+""")  # noqa: S608 - put together from constants
 )
 
 _LAST_NUMBERS: Final = Prepared(

@@ -11,21 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres import audit_store, webhook_store
 from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import ProjectScope
+from adapters.postgres.webhook_fanout_store import asks_for
 from models.identifiers import new_id
 from models.problems import conflict
 
 #: Most deliveries of one request; the answer says where to go on.
 LARGEST: Final = 10_000
 
-_WANTED: Final = """
+_WANTED: Final = f"""
     FROM webhook_messages m LEFT JOIN webhook_deliveries d ON d.message_id = m.id AND d.endpoint_id = :endpoint
     WHERE m.project_id = :project AND m.created_at >= :since
       AND m.created_at < coalesce(CAST(:until AS timestamptz), 'infinity')
-      AND (cardinality(CAST(:types AS text[])) = 0
-           OR CAST(:types AS text[]) && ARRAY[m.type, split_part(m.type, '.', 1) || '.*'])
+      AND {asks_for("CAST(:types AS text[])", "m.type")}
       AND CASE WHEN :everything THEN d.id IS NULL OR d.status <> 'pending'
-          WHEN d.id IS NULL THEN m.created_at >= :registered_at AND (cardinality(CAST(:events AS text[])) = 0
-              OR CAST(:events AS text[]) && ARRAY[m.type, split_part(m.type, '.', 1) || '.*'])
+          WHEN d.id IS NULL THEN m.created_at >= :registered_at AND {asks_for("CAST(:events AS text[])", "m.type")}
           ELSE d.status = 'failed' END
 """
 _CHOOSE: Final = text(f"""
