@@ -54,6 +54,11 @@ class Standing:
             return self.used + self.reserved <= self.cap
 
 
+def adds_up(charge: Charge) -> bool:
+    """Tell whether a charge prices the quantity of its metric alone, whatever events and reservations it came from."""
+    return charge.scope is None and not charge.group_by and not isinstance(charge.model, Dynamic | Percentage)
+
+
 def spend(
     charges: Sequence[Charge], usages: Mapping[UUID, Usage], held: Sequence[Held], *, period: Period, currency: str
 ) -> int:

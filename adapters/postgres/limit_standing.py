@@ -7,7 +7,7 @@ together.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -23,7 +23,7 @@ from adapters.postgres.billing_store import PricedVersion, version_of
 from adapters.postgres.database import Asked, answers, driver
 from adapters.postgres.reserved_store import RESERVED
 from adapters.postgres.usage_store import usages
-from billing.limits import Held, Standing, spend
+from billing.limits import Held, Standing, adds_up, spend
 from billing.numbers import exact
 from billing.period import BillingCycle, Period
 from billing.usage import NO_USAGE, Usage
@@ -79,7 +79,7 @@ class Counter:
     """What one subscription used and reserved in its current period; grows as reservations are admitted.
 
     ``used`` and ``reserved`` are keyed by metric. Only a cap on spend needs the usage ``by_charge`` and ``held``, which
-    tells the reservations apart.
+    tells the reservations apart if a charge does.
     """
 
     period: Period
@@ -87,7 +87,7 @@ class Counter:
     limits: Sequence[Limit]
     used: Mapping[UUID, Usage]
     reserved: dict[UUID, Decimal]
-    by_charge: Mapping[UUID, Usage] = field(default_factory=dict)
+    by_charge: dict[UUID, Usage] = field(default_factory=dict)
     held: list[Held] = field(default_factory=list)
 
     def admit(self, asked: Held) -> None:
@@ -158,14 +158,51 @@ async def told(
     """Put together how limits stand from the rows of both statements of ``asked_of``."""
     limits, totals = rows
     by_subscription = _by_subscription(limits)
-    used = await additive_usage.told(connection, _wanted(concerned), totals)
+    own = [each for each in concerned if each.subscription_id in by_subscription]
+    versions = {each.plan_version_id: await version_of(connection, each.plan_version_id) for each in own}
+    spending = [each for each in own if any(limit.metric_id is None for limit in by_subscription[each.subscription_id])]
+    wanted = _wanted(concerned)
+    more = _wanted([replace(each, metric_ids=_priced_metrics(each, versions) - each.metric_ids) for each in spending])
+    if more:
+        (others,) = await answers(connection, (_USED_AND_RESERVED, additive_usage.parameters(more)))
+        wanted, totals = [*wanted, *more], [*totals, *others]
+    used = await additive_usage.told(connection, wanted, totals)
     reserved = {(row[0], row[1]): row[-1] for row in totals}
     assert all(quantity >= 0 for quantity in reserved.values()), "less than nothing is reserved"
-    return {
-        each.subscription_id: await _counter(connection, each, by_subscription[each.subscription_id], used, reserved)
-        for each in concerned
-        if each.subscription_id in by_subscription
+    found = {}
+    for each in own:
+        metrics = each.metric_ids | (_priced_metrics(each, versions) if each in spending else frozenset())
+        found[each.subscription_id] = Counter(
+            each.period,
+            versions[each.plan_version_id],
+            by_subscription[each.subscription_id],
+            {metric: used[each.subscription_id, metric] for metric in metrics},
+            {metric: reserved[each.subscription_id, metric] for metric in metrics},
+        )
+    for each in spending:
+        await _price(connection, each, found[each.subscription_id])
+    return found
+
+
+def _priced_metrics(concerned: Concerned, versions: Mapping[UUID, PricedVersion]) -> frozenset[UUID]:
+    charges = versions[concerned.plan_version_id].charges
+    return frozenset(each.metric_id for each in charges if each.metric_id is not None and adds_up(each))
+
+
+async def _price(connection: AsyncConnection, concerned: Concerned, counter: Counter) -> None:
+    """Read what a cap on spend prices beside the quantities of metrics: parts of usage, and each open reservation."""
+    metered = [charge for charge in counter.version.charges if charge.metered]
+    apart = [charge for charge in metered if not adds_up(charge)]
+    counter.by_charge = {
+        charge.id: counter.used[charge.metric_id]
+        for charge in metered
+        if charge.metric_id is not None and adds_up(charge)
     }
+    if apart:
+        counter.by_charge |= await usages(connection, concerned.subscription_id, apart, concerned.period)
+        counter.held = await _held(connection, concerned.subscription_id)
+    else:
+        counter.held = [Held(metric_id=metric, quantity=sum_) for metric, sum_ in counter.reserved.items() if sum_]
 
 
 def _wanted(concerned: Sequence[Concerned]) -> list[Wanted]:
@@ -177,29 +214,6 @@ def _by_subscription(rows: Sequence[Any]) -> dict[UUID, list[Limit]]:
     for row in rows:
         found.setdefault(row[1], []).append(Limit(*row))
     return found
-
-
-async def _counter(
-    connection: AsyncConnection,
-    concerned: Concerned,
-    limits: Sequence[Limit],
-    used: Mapping[tuple[UUID, UUID], Usage],
-    reserved: Mapping[tuple[UUID, UUID], Decimal],
-) -> Counter:
-    """Put together what is capped, used and reserved; spend asks for every charge's usage and every reservation."""
-    owner, period, metrics = concerned.subscription_id, concerned.period, concerned.metric_ids
-    version = await version_of(connection, concerned.plan_version_id)
-    counter = Counter(
-        period,
-        version,
-        limits,
-        {metric: used[owner, metric] for metric in metrics},
-        {metric: reserved[owner, metric] for metric in metrics},
-    )
-    if any(limit.metric_id is None for limit in limits):
-        counter.by_charge = await usages(connection, owner, version.charges, period)
-        counter.held = await _held(connection, owner)
-    return counter
 
 
 async def _held(connection: AsyncConnection, subscription_id: UUID) -> list[Held]:

@@ -216,6 +216,31 @@ async def test_a_cap_on_spend_prices_what_is_asked_for_under_the_plan(shop: Shop
     assert (await _reserve(shop, subscription, 1)).status_code == 402
 
 
+async def test_a_cap_on_spend_counts_every_charge_of_the_plan(shop: Shop) -> None:
+    """0.01 a call, 0.10 for the first job and 0.50 for each further one, in all or of each region.
+
+    20 calls used and 20 reserved leave 60 cents: 2 jobs in all (10 + 50), or one of each of 6 regions.
+    """
+    await shop.ready()
+    await shop.metric("jobs", aggregation="count")
+    calls = {"metric_key": "api_calls", "pricing_model": "tiered", "tiers": [{"up_to": None, "unit_price": 0.01}]}
+    tiers = [{"up_to": 1, "unit_price": 0.10}, {"up_to": None, "unit_price": 0.50}]
+    jobs = {"metric_key": "jobs", "pricing_model": "tiered", "tiers": tiers}
+    for plan, more, most in (("in_all", {}, 2), ("of_each", {"group_by": ["region"]}, 6)):
+        charges = [calls, {**jobs, **more}]
+        await shop.made("/v1/plans", id=plan, name=plan, currency="usd", billing_period="monthly", charges=charges)
+        subscription = await shop.subscription(plan=plan)
+        await shop.made(f"/v1/subscriptions/{subscription}/limits", kind="spend", cap=100)
+        await shop.send(value=20, customer_id=None, subscription_id=subscription)
+        assert (await _reserve(shop, subscription, 20)).status_code == 201
+        path = f"/v1/subscriptions/{subscription}/reservations"
+        bodies = [{"metric": "jobs", "quantity": 1, "properties": {"region": str(number)}} for number in range(8)]
+        answers = [await shop.http.post(path, json=body) for body in bodies]
+        assert [answer.status_code for answer in answers] == [201] * most + [402] * (8 - most)
+        limit = await _limit(shop, subscription)
+        assert [limit[name] for name in ("used", "reserved", "left")] == [20, 80, 0]
+
+
 async def test_an_idempotency_key_replays_the_reservation(shop: Shop) -> None:
     subscription, _ = await _capped(shop, 5)
     body = {"metric": "api_calls", "quantity": 3}
