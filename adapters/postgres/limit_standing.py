@@ -161,8 +161,9 @@ async def told(
     own = [each for each in concerned if each.subscription_id in by_subscription]
     versions = {each.plan_version_id: await version_of(connection, each.plan_version_id) for each in own}
     spending = [each for each in own if any(limit.metric_id is None for limit in by_subscription[each.subscription_id])]
+    priced = {each.subscription_id: _metrics_priced(versions[each.plan_version_id]) for each in spending}
     wanted = _wanted(concerned)
-    more = _wanted([replace(each, metric_ids=_priced_metrics(each, versions) - each.metric_ids) for each in spending])
+    more = _wanted([replace(each, metric_ids=priced[each.subscription_id] - each.metric_ids) for each in spending])
     if more:
         (others,) = await answers(connection, (_USED_AND_RESERVED, additive_usage.parameters(more)))
         wanted, totals = [*wanted, *more], [*totals, *others]
@@ -171,7 +172,7 @@ async def told(
     assert all(quantity >= 0 for quantity in reserved.values()), "less than nothing is reserved"
     found = {}
     for each in own:
-        metrics = each.metric_ids | (_priced_metrics(each, versions) if each in spending else frozenset())
+        metrics = each.metric_ids | priced.get(each.subscription_id, frozenset())
         found[each.subscription_id] = Counter(
             each.period,
             versions[each.plan_version_id],
@@ -184,9 +185,8 @@ async def told(
     return found
 
 
-def _priced_metrics(concerned: Concerned, versions: Mapping[UUID, PricedVersion]) -> frozenset[UUID]:
-    charges = versions[concerned.plan_version_id].charges
-    return frozenset(each.metric_id for each in charges if each.metric_id is not None and adds_up(each))
+def _metrics_priced(version: PricedVersion) -> frozenset[UUID]:
+    return frozenset(each.metric_id for each in version.charges if each.metric_id is not None and adds_up(each))
 
 
 async def _price(connection: AsyncConnection, concerned: Concerned, counter: Counter) -> None:
