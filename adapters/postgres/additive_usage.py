@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.arrays import moments, uuids
-from adapters.postgres.database import driver
+from adapters.postgres.database import answers
 from adapters.postgres.usage_store import metric_usages
 from adapters.postgres.usage_window import window_of
 from billing.aggregations import round_quantity
@@ -62,9 +62,8 @@ async def usages_of_many(connection: AsyncConnection, wanted: Sequence[Wanted]) 
     """
     if not wanted:
         return {}
-    raw = await driver(connection)
-    answered = await raw.execute(TOTALS.encode(), parameters(wanted), prepare=True)
-    return await told(connection, wanted, await answered.fetchall())
+    (rows,) = await answers(connection, (TOTALS, parameters(wanted)))
+    return await told(connection, wanted, rows)
 
 
 def parameters(wanted: Sequence[Wanted]) -> dict[str, Any]:

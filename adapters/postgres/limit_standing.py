@@ -20,7 +20,7 @@ from adapters.postgres import additive_usage
 from adapters.postgres.additive_usage import TOTALS, Wanted
 from adapters.postgres.arrays import uuids
 from adapters.postgres.billing_store import PricedVersion, version_of
-from adapters.postgres.database import Asked, answers, driver
+from adapters.postgres.database import Asked, answers
 from adapters.postgres.reserved_store import RESERVED
 from adapters.postgres.usage_store import usages
 from billing.limits import Held, Standing, adds_up, spend
@@ -123,10 +123,9 @@ async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID]
     """
     if not subscription_ids:
         return {}
-    raw = await driver(connection)
     names = {"subscriptions": uuids(subscription_ids)}
-    limits = _by_subscription(await (await raw.execute(_LIMITS, names, prepare=True)).fetchall())
-    rows = await (await raw.execute(_SUBSCRIBED, names, prepare=True)).fetchall()
+    found, rows = await answers(connection, (_LIMITS, names), (_SUBSCRIBED, names))
+    limits = _by_subscription(found)
     concerned = [
         Concerned(row[0], row[1], _current(row), frozenset(each.metric_id for each in limits[row[0]] if each.metric_id))
         for row in rows
@@ -217,8 +216,7 @@ def _by_subscription(rows: Sequence[Any]) -> dict[UUID, list[Limit]]:
 
 
 async def _held(connection: AsyncConnection, subscription_id: UUID) -> list[Held]:
-    raw = await driver(connection)
-    rows = await (await raw.execute(_PRICED, {"subscription": subscription_id}, prepare=True)).fetchall()
+    (rows,) = await answers(connection, (_PRICED, {"subscription": subscription_id}))
     return [
         Held(metric_id=metric, quantity=quantity, count=count, properties=properties or {})
         for metric, properties, quantity, count in rows
