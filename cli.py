@@ -139,7 +139,7 @@ def detach_events(
     Refused, with the reasons, while one of these months is open for billing or acceptance. Needs the owner of the
     database (DURABILL_DATABASE_ADMIN_URL); without it, the local stack's is asked.
     """
-    from adapters.postgres.event_archive import StillOpen, detach
+    from adapters.postgres.events.event_archive import StillOpen, detach
 
     try:
         cut = datetime.strptime(before, "%Y-%m").replace(tzinfo=UTC)
@@ -193,8 +193,8 @@ def _database_url(*, user: str = "durabill") -> str:
 
 async def _verified_usage(project: str | None, *, quiet: bool) -> list[dict[str, Any]]:
     """Check one project after the other, saying how far it has come."""
-    from adapters.postgres import usage_check_store
     from adapters.postgres.database import Database
+    from adapters.postgres.usage import usage_check_store
 
     database = Database(_database_url(), pool_size=2)
     found: list[dict[str, Any]] = []
@@ -267,8 +267,8 @@ def outbox(
     """List messages that nobody could read and that were set aside, or release one when its cause is mended."""
     import asyncio
 
-    from adapters.postgres import parking_store
     from adapters.postgres.database import Database
+    from adapters.postgres.subscriptions import parking_store
 
     database = Database(_database_url(), pool_size=1)
     rows, released = asyncio.run(parking_store.look(database, release=release))

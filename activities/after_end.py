@@ -6,9 +6,11 @@ from temporalio import activity
 
 from activities.closing import billed_once, close
 from activities.lifecycle import scope_of
-from adapters.postgres import clock_store, invoice_follow_store, invoice_store, subscription_store
+from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database
+from adapters.postgres.invoices import invoice_follow_store, invoice_store
 from adapters.postgres.rows import AsyncConnection
+from adapters.postgres.subscriptions import subscription_store
 from billing.collection import OpenInvoice
 from models.identifiers import request_billing_key
 from models.messages.after_end import BillAfterEnd

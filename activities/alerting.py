@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.lifecycle import scope_of
-from adapters.postgres import alert_look_store
+from adapters.postgres.alerts import alert_look_store
 from adapters.postgres.database import Database
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 

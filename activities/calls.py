@@ -17,7 +17,7 @@ from activities.closing import ClosingActivities
 from activities.collecting import CollectingActivities
 from activities.lifecycle import LifecycleActivities
 from billing.period import Period
-from billing.story import shown_period
+from billing.subscriptions.story import shown_period
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 from models.messages.closing import ClosePeriods, InvoiceClosed
 from models.messages.collecting import CollectInvoice, InvoiceCollected

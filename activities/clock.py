@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.lifecycle import scope_of
-from adapters.postgres import clock_store
+from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database
 from models.messages.lifecycle import ClockReported, ReportClock
 

@@ -9,22 +9,16 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from adapters.payments.port import collects_automatically
-from adapters.postgres import (
-    billing_store,
-    correction_store,
-    credit_store,
-    extra_store,
-    invoice_store,
-    spend_store,
-    threshold_store,
-    wallet_move_store,
-)
-from adapters.postgres.audit_store import Actor
-from adapters.postgres.billing_store import Bill, Terms
+from adapters.postgres.alerts import threshold_store
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.invoice_write_store import AlreadyBilled, NewInvoice, NewLine, new_line, write_invoice
+from adapters.postgres.events import correction_store
+from adapters.postgres.invoices import billing_store, credit_store, extra_store, invoice_store, spend_store
+from adapters.postgres.invoices.billing_store import Bill, Terms
+from adapters.postgres.invoices.invoice_write_store import AlreadyBilled, NewInvoice, NewLine, new_line, write_invoice
+from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.rows import AsyncConnection
-from adapters.postgres.wallet_move_store import NOTHING_DRAWN, Drawn
+from adapters.postgres.wallets import wallet_move_store
+from adapters.postgres.wallets.wallet_move_store import NOTHING_DRAWN, Drawn
 from billing.invoice import AbsurdInvoice, InvoiceStatus, total
 from billing.money import UnknownCurrency
 from billing.period import Period

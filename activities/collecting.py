@@ -20,13 +20,16 @@ from adapters.payments.port import (
     Succeeded,
     Unknown,
 )
-from adapters.postgres import audit_store, notification_store, outbox_store, payment_store, settlement_store
-from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.failure_notices import action_required, payment_failed
-from adapters.postgres.invoice_write_store import webhook_message, webhook_order
-from adapters.postgres.payment_store import Collectable
+from adapters.postgres.invoices import payment_attempt_store
+from adapters.postgres.invoices.invoice_write_store import webhook_message, webhook_order
+from adapters.postgres.journal import audit_store, notification_store, outbox_store
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.failure_notices import action_required, payment_failed
+from adapters.postgres.payments import payment_store
+from adapters.postgres.payments.payment_store import Collectable
 from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.wallets import settlement_store
 from billing.invoice import InvoiceStatus, transition
 from models.identifiers import invoice_workflow_id, shown_id, subscription_workflow_id
 from models.messages.collecting import CollectInvoice, InvoiceCollected
@@ -72,11 +75,11 @@ class CollectingActivities:
         """Commit the attempt before anything is sent; or answer what is known already."""
         async with self._database.transaction(_scope(message)) as connection:
             invoice = await payment_store.lock_invoice(connection, message.invoice_id)
-            attempts = await payment_store.attempts_of(connection, message.invoice_id)
+            attempts = await payment_attempt_store.attempts_of(connection, message.invoice_id)
             refusal = _not_collectable(message, invoice)
             if invoice is None or refusal is not None:
                 return _known(message, attempts) or refusal or _missing(message)
-            open_one = next((row for row in attempts if row.status in payment_store.OPEN), None)
+            open_one = next((row for row in attempts if row.status in payment_attempt_store.OPEN), None)
             resumed = open_one is not None
             if open_one is None:
                 known = _known(message, attempts)
@@ -185,7 +188,7 @@ def _refused(message: CollectInvoice, code: str, detail: str) -> InvoiceCollecte
 def _known(message: CollectInvoice, attempts: list[Row[Any]]) -> InvoiceCollected | None:
     """Answer a repeated message from its attempt's row: a second run must say what the first did."""
     row = next((row for row in attempts if row.attempt_no == message.attempt_no), None)
-    if row is None or row.status in payment_store.OPEN:
+    if row is None or row.status in payment_attempt_store.OPEN:
         return None
     return InvoiceCollected(
         invoice_id=message.invoice_id,

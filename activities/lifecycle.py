@@ -2,8 +2,8 @@
 
 from temporalio import activity
 
-from adapters.postgres import lifecycle_store
 from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.subscriptions import lifecycle_store
 from models.messages.base import SubscriptionRef
 from models.messages.lifecycle import FindInvoice, InvoiceStanding, LifecycleRecorded, RecordLifecycle
 

@@ -5,9 +5,10 @@ from typing import Final
 
 from temporalio import activity
 
-from adapters.postgres import reprocessing_store, usage_check_store
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.usage_check_store import Progress
+from adapters.postgres.events import reprocessing_store
+from adapters.postgres.usage import usage_check_store
+from adapters.postgres.usage.usage_check_store import Progress
 from models.messages.upkeep import CheckUsage, ProjectRef, ProjectsPage, Reprocess, Reprocessed, UsageChecked
 
 _PARTS: Final = 10

@@ -5,9 +5,9 @@ from typing import Final
 
 from temporalio import activity
 
-from adapters.postgres import webhook_delivery_store as store
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.webhook_delivery_store import Ended, Found
+from adapters.postgres.webhooks import webhook_delivery_store as store
+from adapters.postgres.webhooks.webhook_delivery_store import Ended, Found
 from adapters.webhooks.retries import pause_after, pauses
 from adapters.webhooks.send import Sender
 from adapters.webhooks.slots import Slots

@@ -15,16 +15,17 @@ from fastapi_offline import FastAPIOffline
 
 from adapters.collector import spare_the_collector
 from adapters.payments.registry import payment_providers
-from adapters.postgres import idempotency_store, reservation_settle_store, reserved_store
 from adapters.postgres.database import SYSTEM, Database
+from adapters.postgres.journal import idempotency_store
+from adapters.postgres.limits import reservation_settle_store, reserved_store
 from adapters.webhooks.slots import Slots
-from api import errors, openapi
-from api.commands import Commands
 from api.compat import COMPAT_ROUTERS
-from api.ingest_route import FastLane
-from api.limits import BodyLimit, CleanPath, RequestId
-from api.reservations import ReservationLane
-from api.routes import ROUTERS, UNVERSIONED, UNVERSIONED_TOO
+from api.events.ingest_route import FastLane
+from api.http import errors, openapi
+from api.http.commands import Commands
+from api.http.middleware import BodyLimit, CleanPath, RequestId
+from api.limits.reservations import ReservationLane
+from api.routers import ROUTERS, UNVERSIONED, UNVERSIONED_TOO
 from models.problems import Problem
 from settings import Settings, settings
 from web import pages, portal

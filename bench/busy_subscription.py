@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 from temporalio.client import Client
 
-from api.commands import Commands
+from api.http.commands import Commands
 from bench.closing import Servers, process, servers, until_polling
 from bench.report import Row
 from devstack.processes import free_port

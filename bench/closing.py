@@ -22,17 +22,17 @@ import psycopg
 from sqlalchemy import insert
 from temporalio.client import Client
 
-from adapters.postgres import outbox_store
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
+from adapters.postgres.journal import outbox_store
 from adapters.postgres.migrate import create_database, upgrade
 from adapters.temporal.client import connect
-from api.commands import Commands
+from api.http.commands import Commands
 from bench import empty_workflow
 from bench.empty_workflow import Due, EmptyWorkflow
 from bench.report import Row
-from billing import lifecycle
 from billing.period import BillingCycle
-from billing.subscription import SubscriptionState
+from billing.subscriptions import lifecycle
+from billing.subscriptions.subscription import SubscriptionState
 from devstack.embedded_postgres import EmbeddedPostgres
 from devstack.temporal_server import TemporalServer
 from models.identifiers import new_id

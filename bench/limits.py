@@ -14,10 +14,10 @@ from decimal import Decimal
 
 import httpx
 
-from adapters.postgres import reservation_store
 from adapters.postgres.database import Database
-from adapters.postgres.reservation_store import Ask, Reserved
-from api.auth import caller_with_key
+from adapters.postgres.limits import reservation_store
+from adapters.postgres.limits.reservation_store import Ask, Reserved
+from api.http.auth import caller_with_key
 from bench import http_load
 from bench.http_load import Load
 from bench.ingestion import CUSTOMERS, DATABASE, Shop, event, shop

@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 import psycopg
 
-from adapters.postgres.event_scope import filter_bucket, filters_of
-from adapters.postgres.unique_value_store import KEY_SQL
+from adapters.postgres.events.event_scope import filter_bucket, filters_of
+from adapters.postgres.events.unique_value_store import KEY_SQL
 from bench.http_load import Load, send
 from bench.ingestion import DATABASE, Shop, shop
 from bench.report import Row

@@ -20,9 +20,9 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from adapters.postgres import webhook_fanout_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.migrate import create_database, upgrade
+from adapters.postgres.webhooks import webhook_fanout_store
 from adapters.webhooks.sign import new_secret, signed_headers
 from bench.report import Row
 from devstack.embedded_postgres import EmbeddedPostgres

@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from adapters.postgres.bootstrap import ensure_default_organization, new_demo_key
 from adapters.postgres.database import Database
 from adapters.postgres.migrate import create_database, upgrade
+from adapters.postgres.tenancy.bootstrap import ensure_default_organization, new_demo_key
 from devstack.home import Home
 from settings import settings
 

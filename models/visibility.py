@@ -4,7 +4,7 @@ from typing import Any
 
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
-from billing.subscription import SubscriptionState
+from billing.subscriptions.subscription import SubscriptionState
 from models.identifiers import CUSTOMER, NEEDS_ATTENTION, PERIOD_END, PLAN, PROJECT, STATE
 
 

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
-from adapters.postgres import audit_store, key_store, organization_store
-from adapters.postgres.audit_store import AuditFilter
-from adapters.postgres.overview_store import MOST_COUNTED, overview
+from adapters.postgres.journal import audit_store
+from adapters.postgres.journal.audit_store import AuditFilter
 from adapters.postgres.paging import Page
-from api.auth import caller_with_key
-from api.keys import make_key, revoke_key
-from api.shapes.tenancy_shapes import ApiKeyCreate, key_document
+from adapters.postgres.reports.overview_store import MOST_COUNTED, overview
+from adapters.postgres.tenancy import key_store, organization_store
+from api.http.auth import caller_with_key
+from api.tenancy.keys import make_key, revoke_key
+from api.tenancy.tenancy_shapes import ApiKeyCreate, key_document
 from models.problems import Problem
 from web import session as sessions
 from web.rendering import STYLE, page

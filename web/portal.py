@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from adapters.postgres import organization_store
 from adapters.postgres.database import Database
 from adapters.postgres.paging import Page
-from api import portal_view
-from api.portal_auth import read_token
-from api.portal_view import Held
-from api.shapes.portal import branding
+from adapters.postgres.tenancy import organization_store
+from api.portal import portal_view
+from api.portal.portal_auth import read_token
+from api.portal.portal_shapes import branding
+from api.portal.portal_view import Held
 from billing.money import exponent, to_major
 from billing.numbers import grouped
 from billing.period import inclusive_end, zone

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Request, Response
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from api.auth import Caller, caller_with_id
+from api.http.auth import Caller, caller_with_id
 
 COOKIE: Final = "durabill_session"
 _SECONDS: Final = 12 * 3600

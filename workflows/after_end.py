@@ -13,7 +13,7 @@ from temporalio.exceptions import FailureError
 from activities import policies
 from activities.after_end import AfterEndActivities
 from activities.calls import reason
-from billing.story import shown_amount
+from billing.subscriptions.story import shown_amount
 from models.identifiers import AFTER_END_WORKFLOW, NEEDS_ATTENTION
 from models.messages.after_end import AfterEnd, AfterEndDone, BillAfterEnd, LateUsage
 from models.messages.closing import InvoiceClosed

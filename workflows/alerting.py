@@ -7,10 +7,10 @@ from typing import Final
 from temporalio import workflow
 
 from activities import calls
-from billing import lifecycle, watching
 from billing.numbers import grouped
-from billing.story import shown_amount
-from billing.subscription import SubscriptionState
+from billing.subscriptions import lifecycle, watching
+from billing.subscriptions.story import shown_amount
+from billing.subscriptions.subscription import SubscriptionState
 from models.messages import subscription_steps as steps
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 from models.messages.closing import InvoiceClosed

@@ -11,7 +11,7 @@ from temporalio import workflow
 
 from activities import calls
 from billing.collection import OpenInvoice, after_outcome, is_final_attempt
-from billing.story import shown_amount
+from billing.subscriptions.story import shown_amount
 from models.identifiers import INVOICE_WORKFLOW
 from models.messages import subscription_steps as steps
 from models.messages.collecting import CollectInvoice, FollowInvoice, InvoiceCollected, InvoiceSettled

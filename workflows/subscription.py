@@ -1,6 +1,6 @@
 """The one actor of a subscription, for its whole life: usage, periods, invoices and their collection.
 
-It decides nothing itself: `billing.subscription.next_wake` says what is due, `billing.lifecycle` what follows from it,
+It decides nothing itself: `next_wake` says what is due, `lifecycle` what follows from it,
 and local activities write it down. Closing and commands take turns under one lock, payments under another, so that a
 provider that hangs delays neither the next close nor a command.
 """
@@ -15,10 +15,10 @@ from temporalio.common import SearchAttributePair
 from temporalio.exceptions import ApplicationError
 
 from activities import calls
-from billing import lifecycle, suspending, watching
 from billing.collection import OpenInvoice
-from billing.story import WAITS_FOR, story
-from billing.subscription import (
+from billing.subscriptions import lifecycle, suspending, watching
+from billing.subscriptions.story import WAITS_FOR, story
+from billing.subscriptions.subscription import (
     CutoffBeforeOpenPeriod,
     DueClose,
     IllegalTransition,

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from adapters.payments.port import ChargeRequest, Outcome, RequiresAction, Unknown, declined, succeeded
-from adapters.postgres import sandbox_store
 from adapters.postgres.database import SYSTEM, Database
+from adapters.postgres.payments import sandbox_store
 from adapters.postgres.rows import AsyncConnection, Row
 from models.identifiers import new_id
 

@@ -13,8 +13,8 @@ from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverse
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from adapters.postgres import clock_store
-from adapters.postgres.clock_store import Lagging
+from adapters.postgres.customers import clock_store
+from adapters.postgres.customers.clock_store import Lagging
 from adapters.postgres.database import SYSTEM, Database
 from models.identifiers import subscription_workflow_id
 

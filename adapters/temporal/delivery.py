@@ -26,10 +26,11 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from adapters.postgres import parking_store, relay_store
 from adapters.postgres.database import SYSTEM, Database
-from adapters.postgres.outbox_store import WORKFLOW_SIGNAL, WORKFLOW_START
-from adapters.postgres.relay_store import DueRow
+from adapters.postgres.journal import relay_store
+from adapters.postgres.journal.outbox_store import WORKFLOW_SIGNAL, WORKFLOW_START
+from adapters.postgres.journal.relay_store import DueRow
+from adapters.postgres.subscriptions import parking_store
 from adapters.temporal.upkeep import start_reprocessing
 from models.identifiers import INVOICE_WORKFLOW, PROJECT, REPROCESS_WORKFLOW, WEBHOOK_WORKFLOW
 from models.messages.collecting import FollowInvoice

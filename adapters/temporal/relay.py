@@ -14,19 +14,17 @@ from uuid import UUID
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from adapters.postgres import (
-    current_totals_store,
-    ended_store,
-    event_months,
-    reached_store,
-    relay_store,
-    webhook_prune_store,
-)
+from adapters.postgres.alerts import reached_store
+from adapters.postgres.alerts.reached_store import Reached
 from adapters.postgres.database import SYSTEM, Database
-from adapters.postgres.ended_store import Ended
-from adapters.postgres.reached_store import Reached
-from adapters.postgres.relay_store import DueMark
+from adapters.postgres.events import event_months
+from adapters.postgres.journal import relay_store
+from adapters.postgres.journal.relay_store import DueMark
 from adapters.postgres.rows import AsyncConnection, SQLAlchemyError
+from adapters.postgres.subscriptions import ended_store
+from adapters.postgres.subscriptions.ended_store import Ended
+from adapters.postgres.usage import current_totals_store
+from adapters.postgres.webhooks import webhook_prune_store
 from adapters.temporal import clock_watch
 from adapters.temporal.after_end import bill_late_usage
 from adapters.temporal.delivery import Delivery, NotDelivered

@@ -13,11 +13,11 @@ from itertools import groupby
 from typing import Final
 from uuid import UUID
 
-from adapters.postgres import webhook_delivery_store as store
-from adapters.postgres import webhook_fanout_store
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.rows import AsyncConnection
-from adapters.postgres.webhook_delivery_store import DueDelivery, Ended
+from adapters.postgres.webhooks import webhook_delivery_store as store
+from adapters.postgres.webhooks import webhook_fanout_store
+from adapters.postgres.webhooks.webhook_delivery_store import DueDelivery, Ended
 from adapters.webhooks.recorder import Recorder
 from adapters.webhooks.retries import pause_after, pauses
 from adapters.webhooks.send import Sender

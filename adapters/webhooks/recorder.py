@@ -4,9 +4,9 @@ import asyncio
 from datetime import timedelta
 from typing import Final
 
-from adapters.postgres import webhook_delivery_store as store
 from adapters.postgres.database import SYSTEM, Database
-from adapters.postgres.webhook_delivery_store import Ended
+from adapters.postgres.webhooks import webhook_delivery_store as store
+from adapters.postgres.webhooks.webhook_delivery_store import Ended
 
 _TOGETHER: Final = 200
 

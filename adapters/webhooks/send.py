@@ -11,7 +11,7 @@ from typing import Final, Self
 
 import httpx
 
-from adapters.postgres.webhook_delivery_store import Attempt, DueDelivery
+from adapters.postgres.webhooks.webhook_delivery_store import Attempt, DueDelivery
 from adapters.webhooks.guard import Guard, Refused
 from adapters.webhooks.retries import asked_pause
 from adapters.webhooks.sign import body_of, signed_headers

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final, Self
 from uuid import UUID
 
-from adapters.postgres.webhook_delivery_store import DueDelivery
+from adapters.postgres.webhooks.webhook_delivery_store import DueDelivery
 from settings import Settings
 
 #: Attempts that one process makes at once, for everybody.

@@ -6,17 +6,17 @@ from typing import Annotated, Any
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.postgres import metric_store, plan_store, plan_write_store
+from adapters.postgres.catalogue import metric_store, plan_store, plan_write_store
 from adapters.postgres.resolver import PLAN, required
-from api.deps import CallerDep, DatabaseDep
-from api.pagination import LISTED, PageDep, listed
-from api.responses import created
-from api.routing import resource_router
-from api.shapes.fields import AnyCase, ClientId, Currency, FixedPrice, Name, Prose, Ref
-from api.shapes.metrics import MetricBody, new_columns, shown_metric
-from api.shapes.plan_answers import shown_plan
-from api.shapes.plan_drafts import drafted
-from api.shapes.plans import PlanBody, included_charge, new_plan, with_charges
+from api.catalogue.metric_shapes import MetricBody, new_columns, shown_metric
+from api.catalogue.plan_answers import shown_plan
+from api.catalogue.plan_drafts import drafted
+from api.catalogue.plan_shapes import PlanBody, included_charge, new_plan, with_charges
+from api.http.deps import CallerDep, DatabaseDep
+from api.http.fields import AnyCase, ClientId, Currency, FixedPrice, Name, Prose, Ref
+from api.http.pagination import LISTED, PageDep, listed
+from api.http.responses import created
+from api.http.routing import resource_router
 from billing.numbers import NonNegative, UnitPrice
 from billing.period import Interval
 from models.problems import conflict

@@ -7,17 +7,18 @@ from typing import Annotated, Any
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
-from adapters.postgres import invoice_store, resolver
-from adapters.postgres.invoice_store import InvoiceFilter
+from adapters.postgres import resolver
+from adapters.postgres.invoices import invoice_store
+from adapters.postgres.invoices.invoice_store import InvoiceFilter
 from adapters.postgres.rows import Row
-from adapters.postgres.subscription_store import wanted_id
-from api.deps import CallerDep, DatabaseDep
-from api.pagination import LISTED, PageDep, listed
-from api.responses import reply
-from api.routing import resource_router
-from api.shapes.fields import ExactNumber, Ref
-from api.shapes.invoice_bodies import statuses
-from api.shapes.invoice_shapes import customer_shown
+from adapters.postgres.subscriptions.subscription_store import wanted_id
+from api.http.deps import CallerDep, DatabaseDep
+from api.http.fields import ExactNumber, Ref
+from api.http.pagination import LISTED, PageDep, listed
+from api.http.responses import reply
+from api.http.routing import resource_router
+from api.invoices.invoice_bodies import statuses
+from api.invoices.invoice_shapes import customer_shown
 from billing.money import to_major
 from billing.numbers import json_number
 from billing.period import inclusive_end

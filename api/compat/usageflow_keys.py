@@ -2,11 +2,11 @@
 
 from fastapi import Response
 
-from api.deps import CallerDep, DatabaseDep
-from api.keys import make_key
-from api.responses import created
-from api.routing import resource_router
-from api.shapes.tenancy_shapes import ApiKeyCreate, ApiKeyCreateResponse
+from api.http.deps import CallerDep, DatabaseDep
+from api.http.responses import created
+from api.http.routing import resource_router
+from api.tenancy.keys import make_key
+from api.tenancy.tenancy_shapes import ApiKeyCreate, ApiKeyCreateResponse
 
 # The answer holds a secret, which must not be stored for a replay.
 router = resource_router("UsageFlow", idempotent=False)

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import Path, Request, Response
 
-from adapters.postgres import member_store
-from api.deps import Caller, CallerDep, DatabaseDep
-from api.pagination import LISTED, PageDep, listed
-from api.responses import created
-from api.routing import resource_router
-from api.shapes.members import InvitationAnswer, InvitationCreate, MemberAnswer, member_document
+from adapters.postgres.tenancy import member_store
+from api.http.deps import Caller, CallerDep, DatabaseDep
+from api.http.pagination import LISTED, PageDep, listed
+from api.http.responses import created
+from api.http.routing import resource_router
+from api.tenancy.member_shapes import InvitationAnswer, InvitationCreate, MemberAnswer, member_document
 from models.problems import Problem, not_found
 
 # The answer to an invitation holds a secret, which must not be stored for a replay.

@@ -2,11 +2,11 @@
 
 from fastapi import Response
 
-from api.deps import AnyCallerDep, Caller, DatabaseDep
-from api.responses import created
-from api.routes.organizations import new_organization
-from api.routing import resource_router
-from api.shapes.tenancy_shapes import OrganizationCreate, OrganizationCreateResponse
+from api.http.deps import AnyCallerDep, Caller, DatabaseDep
+from api.http.responses import created
+from api.http.routing import resource_router
+from api.tenancy.organizations import new_organization
+from api.tenancy.tenancy_shapes import OrganizationCreate, OrganizationCreateResponse
 from models.problems import Problem
 
 # The answer holds a secret, which must not be stored for a replay.

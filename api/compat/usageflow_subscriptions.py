@@ -5,15 +5,19 @@ from typing import Annotated, Any, Final
 from fastapi import Request, Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
-from adapters.postgres import customer_store, organization_store, plan_store, resolver, subscription_store
-from adapters.postgres.subscription_store import SubscriptionFilter, View
-from api.pagination import LISTED, PageDep, listed
-from api.responses import created, reply
-from api.routes.subscription_actions import Desk, DeskDep
-from api.routes.subscriptions import subscribe
-from api.routing import resource_router
-from api.shapes.moments import AnyMoment
-from api.shapes.subscription_shapes import NewSubscription, Reference
+from adapters.postgres import resolver
+from adapters.postgres.catalogue import plan_store
+from adapters.postgres.customers import customer_store
+from adapters.postgres.subscriptions import subscription_store
+from adapters.postgres.subscriptions.subscription_store import SubscriptionFilter, View
+from adapters.postgres.tenancy import organization_store
+from api.http.moments import AnyMoment
+from api.http.pagination import LISTED, PageDep, listed
+from api.http.responses import created, reply
+from api.http.routing import resource_router
+from api.subscriptions.subscription_actions import Desk, DeskDep
+from api.subscriptions.subscription_shapes import NewSubscription, Reference
+from api.subscriptions.subscriptions import subscribe
 from models.problems import invalid, not_found
 
 router = resource_router("UsageFlow")

@@ -7,18 +7,18 @@ from typing import Annotated, Final
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
-from adapters.postgres import usage_report_store
-from adapters.postgres.ingest_events import TRACK
-from api.deps import CallerDep, DatabaseDep
-from api.ingest_route import ingest_router, take
-from api.pagination import LISTED
-from api.responses import reply
-from api.routes.events import already_other
-from api.routing import resource_router
-from api.shapes.moments import InstantField
-from api.shapes.usage_answers import accepted_document
-from api.shapes.usage_events import Shape
-from api.shapes.usage_openapi import TRACK_BODY
+from adapters.postgres.events.ingest_events import TRACK
+from adapters.postgres.reports import usage_report_store
+from api.events.events import already_other
+from api.events.ingest_route import ingest_router, take
+from api.events.usage_answers import accepted_document
+from api.events.usage_events import Shape
+from api.events.usage_openapi import TRACK_BODY
+from api.http.deps import CallerDep, DatabaseDep
+from api.http.moments import InstantField
+from api.http.pagination import LISTED
+from api.http.responses import reply
+from api.http.routing import resource_router
 from billing.period import inclusive_end
 from models.identifiers import shown_id
 from models.problems import invalid

@@ -2,11 +2,11 @@
 
 from fastapi import Request, Response
 
-from api.deps import CallerDep, DatabaseDep
-from api.responses import created
-from api.routes.webhook_endpoints import register
-from api.routing import resource_router
-from api.shapes.webhooks import WebhookEndpointCreate, WebhookEndpointCreated
+from api.http.deps import CallerDep, DatabaseDep
+from api.http.responses import created
+from api.http.routing import resource_router
+from api.webhooks.webhook_endpoints import register
+from api.webhooks.webhook_shapes import WebhookEndpointCreate, WebhookEndpointCreated
 
 # The answer holds a secret, which must not be stored for a replay.
 router = resource_router("UsageFlow", idempotent=False)

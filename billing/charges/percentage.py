@@ -55,7 +55,7 @@ class Percentage(PricingModel):
     def with_event(self, usage: Usage, value: Decimal) -> Usage:
         """Give the usage with one more event, later than all of its own: `quantity` is the value so far.
 
-        The statement that folds stored events says the same in SQL (adapters/postgres/event_charges.py).
+        The statement that folds stored events says the same in SQL (adapters/postgres/usage/event_charges.py).
         """
         with exact():
             before, after = usage.quantity, usage.quantity + value

@@ -1,13 +1,13 @@
 """Messages of the SubscriptionWorkflow: its start, its commands (updates), its facts (signals) and its state query.
 
-The workflow's own state (carried through continue-as-new) is ``billing.subscription.SubscriptionState``.
+The workflow's own state (carried through continue-as-new) is ``billing.subscriptions.subscription.SubscriptionState``.
 """
 
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from billing.subscription import SubscriptionState
+from billing.subscriptions.subscription import SubscriptionState
 from models.messages.base import Message
 
 

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Final, assert_never
 from uuid import UUID
 
-from billing import lifecycle, suspending, watching
 from billing.collection import OpenInvoice, Outcome, is_final_attempt
 from billing.period import Period
-from billing.subscription import DueClose, PlanChange, SubscriptionState, UsageSoFar
+from billing.subscriptions import lifecycle, suspending, watching
+from billing.subscriptions.subscription import DueClose, PlanChange, SubscriptionState, UsageSoFar
 from models.identifiers import period_billing_key, request_billing_key
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 from models.messages.base import SubscriptionRef

@@ -8,8 +8,8 @@ import psycopg
 from alembic import command
 
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.ingest_events import IngestEvent, Submission
-from adapters.postgres.ingest_store import ingest
+from adapters.postgres.events.ingest_events import IngestEvent, Submission
+from adapters.postgres.events.ingest_store import ingest
 from adapters.postgres.migrate import _config, create_database, upgrade
 from devstack.embedded_postgres import EmbeddedPostgres
 from models.identifiers import new_id

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 from alembic import command
 
-from adapters.postgres.ingest_events import IngestEvent
+from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.migrate import _config
 from billing.scope import Combination, PropertyMatch
 from tests.conftest import FreshDatabase

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import select, text
 
+from adapters.postgres.catalogue.plan_store import combination_of
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.plan_store import combination_of
 from billing.scope import Combination, PropertyMatch
 from models.identifiers import new_id
 from models.tables import plan_charges, plan_versions, plans

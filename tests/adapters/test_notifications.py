@@ -1,8 +1,8 @@
 """Notifications: told once for each fact, shown to their own project, read one by one or all at once (B175)."""
 
-from adapters.postgres import notification_store
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.notification_store import NotificationFilter, notify
+from adapters.postgres.journal import notification_store
+from adapters.postgres.journal.notification_store import NotificationFilter, notify
 from adapters.postgres.paging import Page
 from models.identifiers import new_id
 

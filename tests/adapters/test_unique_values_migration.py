@@ -7,7 +7,7 @@ import psycopg
 from alembic import command
 from sqlalchemy import update
 
-from adapters.postgres.ingest_events import IngestEvent
+from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.migrate import _config
 from models.tables import metrics
 from tests.conftest import FreshDatabase

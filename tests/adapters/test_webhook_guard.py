@@ -7,7 +7,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from adapters.postgres.webhook_delivery_store import DueDelivery
+from adapters.postgres.webhooks.webhook_delivery_store import DueDelivery
 from adapters.webhooks.guard import Guard, Refused
 from adapters.webhooks.send import Sender
 from adapters.webhooks.sign import new_secret

@@ -12,12 +12,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, update
 
-from adapters.postgres import webhook_delivery_store, webhook_fanout_store, webhook_replay_store, webhook_store
-from adapters.postgres.audit_store import SYSTEM_ACTOR
-from adapters.postgres.change_webhooks import announce
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
-from adapters.postgres.webhook_delivery_store import Attempt, Ended
-from adapters.postgres.webhook_replay_store import Replay
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.change_webhooks import announce
+from adapters.postgres.webhooks import webhook_delivery_store, webhook_fanout_store, webhook_replay_store, webhook_store
+from adapters.postgres.webhooks.webhook_delivery_store import Attempt, Ended
+from adapters.postgres.webhooks.webhook_replay_store import Replay
 from adapters.webhooks import deliver
 from adapters.webhooks.retries import asked_pause, pause_after
 from adapters.webhooks.slots import Slots

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from sqlalchemy import func, update
 
-from adapters.postgres import webhook_prune_store
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
+from adapters.postgres.webhooks import webhook_prune_store
 from models.tables import webhook_attempts, webhook_deliveries, webhook_messages, webhook_sequences
 from tests.adapters.test_webhooks import delivering, endpoint, rows, say, settled
 from tests.support.receiver import Receiver, receiving

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from activities.webhooks import WebhookActivities
-from adapters.postgres import webhook_delivery_store, webhook_replay_store, webhook_store
-from adapters.postgres.audit_store import SYSTEM_ACTOR
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
-from adapters.postgres.webhook_replay_store import Replay
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.webhooks import webhook_delivery_store, webhook_replay_store, webhook_store
+from adapters.postgres.webhooks.webhook_replay_store import Replay
 from adapters.webhooks.retries import pauses
 from models.messages.webhooks import AttemptWebhook, WebhookStanding
 from models.tables import (

@@ -13,10 +13,11 @@ import pytest
 from sqlalchemy import func, select, update
 from standardwebhooks import WebhookVerificationError
 
-from adapters.postgres import parking_store, webhook_delivery_store, webhook_fanout_store, webhook_store
-from adapters.postgres.audit_store import SYSTEM_ACTOR
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
-from adapters.postgres.outbox_store import WEBHOOK, WORKFLOW_START, enqueue
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.outbox_store import WEBHOOK, WORKFLOW_START, enqueue
+from adapters.postgres.subscriptions import parking_store
+from adapters.postgres.webhooks import webhook_delivery_store, webhook_fanout_store, webhook_store
 from adapters.webhooks.deliver import Webhooks
 from adapters.webhooks.retries import pause_after, pauses
 from adapters.webhooks.send import Sender

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from adapters.postgres.bootstrap import ensure_default_organization, new_demo_key
+from adapters.postgres.tenancy.bootstrap import ensure_default_organization, new_demo_key
 from tests.api.conftest import BOOTSTRAP_KEY, Service, bearer
 
 

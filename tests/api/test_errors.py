@@ -9,10 +9,10 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import OperationalError
 
-from api.deps import CallerDep
+from api.http.deps import CallerDep
+from api.http.responses import reply
+from api.http.routing import resource_router
 from api.main import create_app
-from api.responses import reply
-from api.routing import resource_router
 from billing.numbers import Quantity
 from tests.api.conftest import Service, bearer, client_of, settings_for
 

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Response
 from sqlalchemy import select, update
 
 from adapters.postgres.database import SYSTEM
-from api.deps import CallerDep
-from api.responses import created, reply
-from api.routing import resource_router
+from api.http.deps import CallerDep
+from api.http.responses import created, reply
+from api.http.routing import resource_router
 from models.problems import Problem
 from models.tables import idempotency_keys
 from tests.api.conftest import Service, bearer

@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from adapters.postgres.database import ProjectScope
-from api import portal_auth
+from api.portal import portal_auth
 from settings import Settings
 from tests.support import quickstart
 from tests.support.quickstart import made

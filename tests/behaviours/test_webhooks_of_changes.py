@@ -6,7 +6,7 @@ import httpx
 import jsonschema_rs
 import pytest
 
-from adapters.postgres.change_webhooks import TOLD
+from adapters.postgres.journal.change_webhooks import TOLD
 from tests.support import quickstart
 from tests.support.receiver import Receiver, receiving
 from tests.waiting import eventually

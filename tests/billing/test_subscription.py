@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing import lifecycle
 from billing.collection import OpenInvoice
 from billing.period import BillingCycle, Period
-from billing.story import story
-from billing.subscription import (
+from billing.subscriptions import lifecycle
+from billing.subscriptions.story import story
+from billing.subscriptions.subscription import (
     Command,
     IllegalTransition,
     PlanChange,

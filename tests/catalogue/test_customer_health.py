@@ -8,10 +8,10 @@ from uuid import UUID
 import httpx
 from sqlalchemy import update
 
-from adapters.postgres import customer_store
-from adapters.postgres.audit_store import SYSTEM_ACTOR
+from adapters.postgres.customers import customer_store
 from adapters.postgres.database import SYSTEM, Connection, Database, ProjectScope
-from api.shapes.customers import shown_health
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from api.customers.customer_shapes import shown_health
 from models.identifiers import new_id
 from models.tables import invoices, payment_attempts, test_clocks
 from tests.api.conftest import Service

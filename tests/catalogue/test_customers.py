@@ -6,7 +6,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from adapters.postgres import customer_store
+from adapters.postgres.customers import customer_store
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.paging import Page
 from tests.catalogue.seeds import fields_of, made, refused

@@ -9,13 +9,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from adapters.postgres import event_months
-from adapters.postgres.audit_store import SYSTEM_ACTOR
+from adapters.postgres.catalogue.plan_store import charges_of_version
+from adapters.postgres.catalogue.plan_write_store import ChargeDraft, FilterDraft, VersionDraft, create
 from adapters.postgres.database import Connection, Database, ProjectScope
-from adapters.postgres.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
-from adapters.postgres.plan_store import charges_of_version
-from adapters.postgres.plan_write_store import ChargeDraft, FilterDraft, VersionDraft, create
-from adapters.postgres.usage_store import usages
+from adapters.postgres.events import event_months
+from adapters.postgres.events.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.usage.usage_store import usages
 from billing.charges import Charge, PerUnit
 from billing.period import Period
 from billing.rating import rate

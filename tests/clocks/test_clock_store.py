@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert, select
 
-from adapters.postgres import clock_store
+from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.paging import Page
 from models.identifiers import new_id, shown_id

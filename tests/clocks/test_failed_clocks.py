@@ -9,8 +9,9 @@ import pytest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from adapters.postgres import clock_store, lifecycle_store
+from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.subscriptions import lifecycle_store
 from adapters.temporal.clock_watch import ClockWatch
 from adapters.temporal.sandbox import runner
 from devstack.temporal_server import TemporalServer

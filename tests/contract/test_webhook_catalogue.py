@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from adapters.postgres.change_webhooks import TOLD
-from api.webhook_catalogue import EVENT_TYPES
+from adapters.postgres.journal.change_webhooks import TOLD
+from models.webhook_types import EVENT_TYPES
 from tests.api.conftest import application
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +33,9 @@ def test_every_type_of_the_catalogue_is_sent() -> None:
     sent |= {f"{kind}.{told}" for kind, actions in TOLD.items() for told in actions.values()}
     sent |= {f"invoice.{name}" for text in source.values() for name in _INVOICE_LOG.findall(text)}
     sent |= {"invoice.created", "invoice.issued"}  # of `invoice_write_store._actions`
-    moves = source[ROOT / "adapters" / "postgres" / "wallet_move_store.py"]
+    moves = source[ROOT / "adapters" / "postgres" / "wallets" / "wallet_move_store.py"]
     sent |= {f"wallet.{action}" for action in ("credited", "debited") if f'"{action}"' in moves}
-    payments = source[ROOT / "adapters" / "postgres" / "manual_payment_store.py"]
+    payments = source[ROOT / "adapters" / "postgres" / "payments" / "manual_payment_store.py"]
     sent |= {f"payment.{action}" for action in _PAYMENT_NOTE.findall(payments)}
     assert sorted(NAMES - sent) == []
 

@@ -9,9 +9,9 @@ from uuid import UUID
 from sqlalchemy import event, select
 
 from activities.closing import ClosingActivities
-from adapters.postgres import add_on_store, coupon_store, invoice_change_store, invoice_store
-from adapters.postgres.audit_store import SYSTEM_ACTOR
 from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.invoices import add_on_store, coupon_store, invoice_change_store, invoice_store
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from models.identifiers import new_id
 from models.messages.closing import ClosePeriods, InvoiceClosed
 from models.tables import applied_add_ons, applied_coupons, customers, invoice_lines, invoices, subscriptions

@@ -14,16 +14,16 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("billing", "models", "adapters", "activities", "workflows", "api", "web", "devstack")
 SINGLE_FILES = ("settings.py", "worker.py", "cli.py")
 FILE_LINES_MAX = 400
+FOLDER_FILES_MAX = 20
 FUNCTION_LINES_MAX = 70
 BANNED_NAMES = ("service.py", "utils.py", "helpers.py", "util.py", "misc.py", "common.py")
 #: Folders whose __init__ is a registry: each file must be named in it.
-REGISTRIES = ("billing/charges", "billing/aggregations", "api/routes", "api/compat", "adapters/payments")
+REGISTRIES = ("billing/charges", "billing/aggregations", "api/compat", "adapters/payments")
 #: Files of a registry folder that are not entries of it.
 NOT_ENTRIES = {
     "billing/charges": {"tier", "charge", "model", "base", "step"},
     "billing/aggregations": {"base", "arithmetic", "event", "rounding"},
     "adapters/payments": {"port", "errors", "stripe_amounts"},
-    "api/routes": set(),
     "api/compat": set(),
 }
 
@@ -72,6 +72,22 @@ def test_no_file_of_a_registry_folder_is_unlisted(folder: str) -> None:
         if path.stem in ("__init__", "registry") or path.stem in NOT_ENTRIES[folder]:
             continue
         assert re.search(rf"\b{path.stem}\b", registry), f"{relative(path)} is not in {folder}/__init__.py"
+
+
+def test_every_router_of_an_area_is_listed() -> None:
+    listed = (ROOT / "api" / "routers.py").read_text()
+    for path in sorted((ROOT / "api").rglob("*.py")):
+        if path.parent.name in ("api", "compat") or not re.search(
+            r"^\w+ = (resource_router|APIRouter)\(", path.read_text(), re.M
+        ):
+            continue
+        assert re.search(rf"\b{path.stem}\.", listed), f"{relative(path)} is not in api/routers.py"
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in sources()}), ids=relative)
+def test_a_folder_holds_few_enough_files_to_see_at_once(folder: Path) -> None:
+    files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(files) <= FOLDER_FILES_MAX, "split the folder into areas"
 
 
 def test_workflow_packages_are_empty() -> None:

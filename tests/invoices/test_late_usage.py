@@ -5,9 +5,10 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from activities.closing import ClosingActivities
-from adapters.postgres import correction_store, invoice_change_store, invoice_store
-from adapters.postgres.audit_store import SYSTEM_ACTOR
-from adapters.postgres.correction_store import Replacement
+from adapters.postgres.events import correction_store
+from adapters.postgres.events.correction_store import Replacement
+from adapters.postgres.invoices import invoice_change_store, invoice_store
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from models.messages.closing import InvoiceClosed
 from models.tables import (
     events,

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from adapters.postgres.additive_usage import Wanted, usages_of_many
 from adapters.postgres.database import Database
 from adapters.postgres.resolver import METRIC, required
-from adapters.postgres.usage_store import metric_usages
-from api.auth import caller_with_key
+from adapters.postgres.usage.additive_usage import Wanted, usages_of_many
+from adapters.postgres.usage.usage_store import metric_usages
+from api.http.auth import caller_with_key
 from billing.period import Period
 from models.identifiers import parse_id
 from tests.api.conftest import Service

@@ -8,11 +8,11 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.postgres import reservation_settle_store, reservation_store, reserved_store
 from adapters.postgres.database import SYSTEM, Database
-from adapters.postgres.reservation_settle_store import Settle, Settled
-from adapters.postgres.reservation_store import Ask, Reserved
-from api.auth import caller_with_key
+from adapters.postgres.limits import reservation_settle_store, reservation_store, reserved_store
+from adapters.postgres.limits.reservation_settle_store import Settle, Settled
+from adapters.postgres.limits.reservation_store import Ask, Reserved
+from api.http.auth import caller_with_key
 from tests.api.conftest import Service
 from tests.usage.conftest import Shop
 

@@ -8,10 +8,11 @@ from activities.collecting import CollectingActivities
 from adapters.payments.port import ChargeRequest, Outcome, Unknown, succeeded
 from adapters.payments.registry import Providers, payment_providers
 from adapters.payments.sandbox import SandboxPayments
-from adapters.postgres import invoice_change_store, invoice_store, manual_payment_store, payment_view_store
-from adapters.postgres.audit_store import Actor
 from adapters.postgres.database import SYSTEM
-from api.giving_up import give_up_waiting_attempt
+from adapters.postgres.invoices import invoice_change_store, invoice_store
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.payments import manual_payment_store, payment_view_store
+from api.invoices.abandon_attempt import give_up_waiting_attempt
 from models.problems import Problem
 from models.tables import customers, notifications, payment_attempts, projects
 from tests.support.billing_world import MAY

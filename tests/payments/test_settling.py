@@ -11,18 +11,13 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from activities.closing import ClosingActivities
-from adapters.postgres import (
-    invoice_change_store,
-    invoice_store,
-    manual_payment_store,
-    payment_method_store,
-    payment_view_store,
-    wallet_move_store,
-    wallet_store,
-)
-from adapters.postgres.audit_store import Actor
+from adapters.postgres.customers import payment_method_store
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.manual_payment_store import Money
+from adapters.postgres.invoices import invoice_change_store, invoice_store
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.payments import manual_payment_store, payment_view_store
+from adapters.postgres.payments.manual_payment_store import Money
+from adapters.postgres.wallets import wallet_move_store, wallet_store
 from models.problems import Problem
 from models.tables import invoices, payment_methods, settlements, wallet_transactions, wallets
 from tests.support.billing_world import JUNE, MAY, World

@@ -17,7 +17,7 @@ from temporalio.client import WorkflowHistory
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.migrate import create_database, upgrade
 from adapters.temporal.client import connect
-from api.commands import Commands
+from api.http.commands import Commands
 from devstack.embedded_postgres import EmbeddedPostgres
 from devstack.temporal_server import TemporalServer
 from models.identifiers import new_id

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from adapters.postgres.subscription_store import Named
-from api.shapes.subscription_shapes import NewSubscription
-from api.shapes.subscription_terms import first_state, row_of
-from billing.subscription import SubscriptionState, next_wake
+from adapters.postgres.subscriptions.subscription_store import Named
+from api.subscriptions.subscription_shapes import NewSubscription
+from api.subscriptions.subscription_terms import first_state, row_of
+from billing.subscriptions.subscription import SubscriptionState, next_wake
 from models.identifiers import new_id
 from models.problems import Problem
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from adapters.postgres import event_months
 from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.events import event_months
 from models.identifiers import new_id
 from models.messages.base import SubscriptionRef
 from models.messages.closing import ClosePeriods, InvoiceKind

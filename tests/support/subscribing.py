@@ -8,11 +8,12 @@ from uuid import UUID
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import clock_store, outbox_store
+from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database, ProjectScope
-from billing import lifecycle
+from adapters.postgres.journal import outbox_store
 from billing.period import BillingCycle, Interval
-from billing.subscription import SubscriptionState, TestClock
+from billing.subscriptions import lifecycle
+from billing.subscriptions.subscription import SubscriptionState, TestClock
 from models.identifiers import new_id, subscription_workflow_id
 from models.messages.base import SubscriptionRef
 from models.tables import customers, metrics, plan_charges, plan_versions, plans, subscriptions, usage_marks

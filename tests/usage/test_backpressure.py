@@ -7,7 +7,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.ingest_queue import IngestQueue
+from api.events.ingest_queue import IngestQueue
 from models.problems import Problem
 from tests.api.conftest import Service
 from tests.conftest import FreshDatabase

@@ -12,9 +12,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert
 
-from adapters.postgres import event_months
 from adapters.postgres.database import Connection, Database, ProjectScope
-from adapters.postgres.usage_store import usages
+from adapters.postgres.events import event_months
+from adapters.postgres.usage.usage_store import usages
 from billing.aggregations import AGGREGATIONS, CARRYING, Aggregation, EventValue, aggregation
 from billing.charges import Charge
 from billing.invoice import TooManyGroups

@@ -7,11 +7,11 @@ import psycopg
 import pytest
 from sqlalchemy import select, text
 
-from adapters.postgres import event_months
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
-from adapters.postgres.event_archive import StillOpen, detach
-from adapters.postgres.ingest_events import IngestEvent, Outcome, Submission
-from adapters.postgres.ingest_store import ingest
+from adapters.postgres.events import event_months
+from adapters.postgres.events.event_archive import StillOpen, detach
+from adapters.postgres.events.ingest_events import IngestEvent, Outcome, Submission
+from adapters.postgres.events.ingest_store import ingest
 from models.identifiers import new_id
 from models.tables import event_keys, events
 from tests.conftest import FreshDatabase

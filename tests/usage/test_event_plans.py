@@ -7,9 +7,9 @@ import psycopg
 from sqlalchemy import event as listening
 from sqlalchemy.engine import Engine
 
-from adapters.postgres import event_store
 from adapters.postgres.database import Database
-from adapters.postgres.event_store import EventFilter
+from adapters.postgres.events import event_store
+from adapters.postgres.events.event_store import EventFilter
 from adapters.postgres.paging import Page
 from tests.conftest import FreshDatabase
 from tests.support.billing_world import APRIL, World

@@ -12,20 +12,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Row, select, text, update
 
-from adapters.postgres import (
-    backfill_store,
-    correction_store,
-    event_store,
-    metric_store,
-    trend_store,
-    usage_check_store,
-    usage_store,
-)
-from adapters.postgres.audit_store import SYSTEM_ACTOR
-from adapters.postgres.correction_store import Replacement
+from adapters.postgres.catalogue import metric_store
 from adapters.postgres.database import SYSTEM, Connection, Database
-from adapters.postgres.event_scope import filter_bucket, filters_of, told_apart
-from adapters.postgres.ingest_events import IngestEvent
+from adapters.postgres.events import backfill_store, correction_store, event_store
+from adapters.postgres.events.correction_store import Replacement
+from adapters.postgres.events.event_scope import filter_bucket, filters_of, told_apart
+from adapters.postgres.events.ingest_events import IngestEvent
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.reports import trend_store
+from adapters.postgres.usage import usage_check_store, usage_store
 from billing.aggregations import EventValue, aggregation
 from billing.charges import Charge
 from billing.numbers import plain

@@ -4,9 +4,10 @@ from decimal import Decimal
 from functools import reduce
 from typing import Any
 
-from adapters.postgres import usage_report_store, usage_store
 from adapters.postgres.database import Database
-from api.auth import caller_with_key
+from adapters.postgres.reports import usage_report_store
+from adapters.postgres.usage import usage_store
+from api.http.auth import caller_with_key
 from billing.charges import Percentage
 from billing.usage import NO_USAGE
 from tests.api.conftest import Service

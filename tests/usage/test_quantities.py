@@ -12,11 +12,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, insert, select
 
-from adapters.postgres import current_totals_store, usage_store
 from adapters.postgres.database import Database, ProjectScope
-from adapters.postgres.ingest_events import IngestEvent, Outcome, Submission
-from adapters.postgres.ingest_store import ingest
-from api.ingest_queue import IngestQueue
+from adapters.postgres.events.ingest_events import IngestEvent, Outcome, Submission
+from adapters.postgres.events.ingest_store import ingest
+from adapters.postgres.usage import current_totals_store, usage_store
+from api.events.ingest_queue import IngestQueue
 from billing.aggregations import AGGREGATIONS, EventValue, aggregation
 from billing.numbers import plain
 from billing.period import Period

@@ -11,21 +11,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from adapters.postgres import (
-    backfill_store,
-    correction_store,
-    event_store,
-    metric_store,
-    trend_store,
-    unique_count_store,
-    usage_check_store,
-    usage_store,
-)
-from adapters.postgres.audit_store import SYSTEM_ACTOR
-from adapters.postgres.correction_store import Replacement
+from adapters.postgres.catalogue import metric_store
 from adapters.postgres.database import SYSTEM, Database
-from adapters.postgres.ingest_events import IngestEvent
-from adapters.postgres.usage_window import window_of
+from adapters.postgres.events import backfill_store, correction_store, event_store
+from adapters.postgres.events.correction_store import Replacement
+from adapters.postgres.events.ingest_events import IngestEvent
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.reports import trend_store
+from adapters.postgres.usage import unique_count_store, usage_check_store, usage_store
+from adapters.postgres.usage.usage_window import window_of
 from billing.aggregations import aggregation
 from billing.period import Period
 from models.identifiers import new_id

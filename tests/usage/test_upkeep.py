@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from adapters.postgres import usage_check_store
 from adapters.postgres.database import SYSTEM, Database
+from adapters.postgres.usage import usage_check_store
 from settings import settings
 from tests.conftest import FreshDatabase
 from tests.usage.conftest import Shop

@@ -12,12 +12,12 @@ from uuid import UUID
 import pytest
 from temporalio.client import Client, WorkflowHandle
 
-from adapters.postgres import clock_store
+from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database, ProjectScope
 from adapters.temporal.client import connect
 from adapters.temporal.relay import Relay
-from api.commands import Commands
-from billing.subscription import SubscriptionState
+from api.http.commands import Commands
+from billing.subscriptions.subscription import SubscriptionState
 from devstack.temporal_server import TemporalServer
 from models.tables import test_clocks
 from settings import Settings

@@ -5,7 +5,7 @@ from datetime import timedelta
 import psycopg
 
 from billing.period import Period
-from billing.subscription import DueClose, SubscriptionState
+from billing.subscriptions.subscription import DueClose, SubscriptionState
 from models.tables import invoices
 from tests.conftest import FreshDatabase
 from tests.support.subscribing import ref_of, soon_due

@@ -6,13 +6,14 @@ from typing import Any
 
 from activities.alerting import AlertActivities
 from activities.closing import ClosingActivities
-from adapters.postgres import alert_store, reached_store, relay_store, threshold_store
-from adapters.postgres.audit_store import Actor
+from adapters.postgres.alerts import alert_store, reached_store, threshold_store
+from adapters.postgres.alerts.reached_store import Reached
 from adapters.postgres.database import SYSTEM
-from adapters.postgres.reached_store import Reached
-from adapters.postgres.relay_store import DueMark
-from billing.subscription import SubscriptionState
-from billing.watching import asked
+from adapters.postgres.journal import relay_store
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.relay_store import DueMark
+from billing.subscriptions.subscription import SubscriptionState
+from billing.subscriptions.watching import asked
 from models.identifiers import new_id
 from models.messages.alerting import EvaluateAlerts
 from models.messages.subscription import RetryParked, UsageRecorded

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from api.commands import Commands
-from billing.subscription import SubscriptionState
+from api.http.commands import Commands
+from billing.subscriptions.subscription import SubscriptionState
 from models.messages.base import SubscriptionRef
 from models.messages.subscription import Cancel, Pause, Resume
 from models.tables import invoices, subscriptions

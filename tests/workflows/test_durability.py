@@ -9,10 +9,10 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import insert as upsert
 from temporalio.client import WorkflowExecutionStatus
 
-from adapters.postgres import event_months
-from adapters.postgres.relay_store import DueRow
+from adapters.postgres.events import event_months
+from adapters.postgres.journal.relay_store import DueRow
 from adapters.temporal.relay import Relay
-from billing.subscription import SubscriptionState
+from billing.subscriptions.subscription import SubscriptionState
 from models.identifiers import NEEDS_ATTENTION, PERIOD_END, PLAN, PROJECT, STATE
 from models.messages.subscription import Pause, Resume, RetryParked
 from models.tables import events, outbox, plan_charges, subscriptions, usage_marks, usage_rollups

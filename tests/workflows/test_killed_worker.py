@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select
 
-from adapters.postgres import clock_store
+from adapters.postgres.customers import clock_store
 from adapters.postgres.database import SYSTEM
 from models.tables import invoices, sandbox_charges, test_clocks
 from tests.conftest import FreshDatabase

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from billing.subscription import SubscriptionState
+from billing.subscriptions.subscription import SubscriptionState
 from models.messages.closing import InvoiceClosed
 from models.messages.subscription import (
     Activate,

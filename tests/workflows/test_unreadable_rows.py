@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 from typing import Any
 
-from adapters.postgres import parking_store
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
-from adapters.postgres.outbox_store import WORKFLOW_SIGNAL, WORKFLOW_START, enqueue
+from adapters.postgres.journal.outbox_store import WORKFLOW_SIGNAL, WORKFLOW_START, enqueue
+from adapters.postgres.subscriptions import parking_store
 from adapters.temporal.client import connect
 from adapters.temporal.relay import Relay
 from devstack.temporal_server import TemporalServer

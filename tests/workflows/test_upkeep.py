@@ -6,9 +6,10 @@ from datetime import timedelta
 
 from temporalio.service import RPCError
 
-from adapters.postgres import billing_store, reprocessing_store
-from adapters.postgres.audit_store import SYSTEM_ACTOR
-from adapters.postgres.reprocessing_store import Window
+from adapters.postgres.events import reprocessing_store
+from adapters.postgres.events.reprocessing_store import Window
+from adapters.postgres.invoices import billing_store
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.temporal.after_end import bill_late_usage
 from adapters.temporal.schedules import check_usage_schedule, ensure_schedules
 from models.identifiers import CHECK_USAGE_WORKFLOW, after_end_workflow_id, new_id

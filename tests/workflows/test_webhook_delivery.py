@@ -6,7 +6,7 @@ from typing import Any
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
-from adapters.postgres import webhook_delivery_store as store
+from adapters.postgres.webhooks import webhook_delivery_store as store
 from adapters.webhooks.send import Sender
 from models.identifiers import webhook_workflow_id
 from models.tables import webhook_attempts, webhook_deliveries

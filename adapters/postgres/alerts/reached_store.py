@@ -1,0 +1,101 @@
+"""Which subscriptions' usage has got to an alert's line: the relay tells those at once, not in their turn.
+
+A line that was told rests: the signal is on its way, and telling each further event of a subscription whose workflow
+has not come to look yet would keep it from looking.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.database import driver
+from adapters.postgres.journal.relay_store import DueMark
+from adapters.postgres.prepared import Prepared
+
+#: In the place of a metric: money or a part of the events is watched, which only a look can tell.
+ANY_USAGE: Final = UUID(int=0)
+
+#: How long a told line rests at the most, should a look not have drawn another one by then.
+_LONGEST_REST_SECONDS: Final = 15
+
+# Counts whole days, so that at the edges of a period it may ask for a look too many, and never misses one that whole
+# days would show. What does not add up by days is told in its turn.
+_REACHED: Final = Prepared(
+    text("""
+    SELECT k.project_id, k.subscription_id, k.version, l.metric_id, l.quantity
+    FROM usage_marks k
+    JOIN usage_lines l ON l.subscription_id = k.subscription_id
+    JOIN metrics m ON m.id = l.metric_id
+    CROSS JOIN LATERAL (
+        SELECT CASE m.aggregation WHEN 'sum' THEN sum(r.value_sum) WHEN 'count' THEN sum(r.event_count)
+               WHEN 'max' THEN max(r.value_max) END AS quantity
+        FROM usage_rollups r
+        WHERE r.subscription_id = l.subscription_id AND r.metric_id = l.metric_id
+          AND r.day >= (l.period_start AT TIME ZONE 'UTC')::date
+          AND r.day <= ((l.period_end - interval '1 microsecond') AT TIME ZONE 'UTC')::date
+    ) used
+    WHERE k.version > k.signalled_version AND used.quantity >= l.quantity
+      AND (l.rests_until IS NULL OR l.rests_until <= clock_timestamp())
+      AND (k.signalled_at IS NULL OR k.signalled_at <= clock_timestamp() - make_interval(secs => :rest))
+    UNION ALL
+    SELECT k.project_id, k.subscription_id, k.version, l.metric_id, l.quantity
+    FROM usage_marks k JOIN usage_lines l ON l.subscription_id = k.subscription_id AND l.metric_id = :any_usage
+    WHERE k.version > k.signalled_version
+      AND (k.signalled_at IS NULL OR k.signalled_at <= clock_timestamp() - make_interval(secs => :interval))
+    LIMIT :most
+    """)
+)
+
+
+# Only the line that was read: a look may have drawn the next one meanwhile.
+_REST: Final = """
+    UPDATE usage_lines l SET rests_until = clock_timestamp() + make_interval(secs => told.seconds)
+    FROM unnest(%(subscriptions)s::uuid[], %(metrics)s::uuid[], %(quantities)s::numeric[], %(seconds)s::float8[])
+         AS told (subscription_id, metric_id, quantity, seconds)
+    WHERE l.subscription_id = told.subscription_id AND l.metric_id = told.metric_id AND l.quantity = told.quantity
+"""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A line that untold usage has got to, as whole days have it; of `ANY_USAGE` the quantity means nothing."""
+
+    mark: DueMark
+    metric_id: UUID
+    quantity: Decimal
+
+    def rest_seconds(self, told: Decimal, interval_seconds: float) -> float:
+        """Give how long it rests after a quantity was told: until a look, or for an interval if that was less."""
+        return _LONGEST_REST_SECONDS if told >= self.quantity else interval_seconds
+
+
+async def reached_lines(
+    connection: AsyncConnection, *, rest_seconds: float, interval_seconds: float, limit: int
+) -> list[Reached]:
+    """Give the nearest lines of metrics that untold usage has got to, for the relay's signal; told ones rest.
+
+    A subscription that was told less than `rest_seconds` ago waits: its workflow may just be looking. Where any usage
+    may matter, because money is watched, it is told every `interval_seconds`. In the system's scope.
+    """
+    parameters = {"rest": rest_seconds, "interval": interval_seconds, "most": limit, "any_usage": ANY_USAGE}
+    cursor = await _REACHED.run(await driver(connection), parameters)
+    rows = await cursor.fetchall()
+    return [Reached(DueMark(*row[:3]), row.metric_id, row.quantity) for row in rows]
+
+
+async def rest(connection: AsyncConnection, told: Sequence[tuple[Reached, float]]) -> None:
+    """Let lines rest for some seconds each; one that was drawn elsewhere meanwhile does not."""
+    if not told:
+        return
+    names = {
+        "subscriptions": [line.mark.subscription_id for line, _ in told],
+        "metrics": [line.metric_id for line, _ in told],
+        "quantities": [line.quantity for line, _ in told],
+        "seconds": [seconds for _, seconds in told],
+    }
+    await (await driver(connection)).execute(_REST, names, prepare=True)

@@ -1,0 +1,226 @@
+"""Reading stored events, and counting a skipped one once what it refers to exists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, and_, func, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.database import ProjectScope, driver
+from adapters.postgres.events import unique_value_store
+from adapters.postgres.events.event_count_store import EventKinds, event_counts
+from adapters.postgres.events.ingest_events import IngestEvent, Submission
+from adapters.postgres.events.ingest_lookup import look_up, wall_now
+from adapters.postgres.events.ingest_store import FOLD
+from adapters.postgres.events.ingest_targets import customer_of, target_of, value_of
+from adapters.postgres.journal.audit_store import Actor, record
+from adapters.postgres.paging import Page, paged
+from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, resolve_many
+from billing.numbers import plain
+from models.identifiers import parse_id
+from models.problems import not_found
+from models.tables import customers, event_keys, events, metrics, subscriptions
+
+COUNTED: Final = "counted"
+SKIPPED: Final = "skipped"
+
+_FOLD_ONE: Final = f"""
+WITH inserted AS (
+    SELECT subscription_id, metric_id, occurred_at, value, properties, status FROM events
+    WHERE project_id = %(project)s AND id = %(id)s
+), {FOLD}
+SELECT count(*) FROM inserted
+"""  # noqa: S608
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """Which events are wanted; None leaves a field open. ``start`` is inclusive, ``end`` exclusive, of event time."""
+
+    customer: str | None = None
+    metric: str | None = None
+    subscription: str | None = None
+    status: str | None = None
+    key: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+def _read() -> Select[Any]:
+    """Read events with the names of what they resolved to."""
+    return (
+        select(
+            events,
+            customers.c.code.label("customer_code"),
+            metrics.c.key.label("metric_key"),
+            subscriptions.c.external_id.label("subscription_external_id"),
+        )
+        .outerjoin(customers, customers.c.id == events.c.customer_id)
+        .outerjoin(metrics, metrics.c.id == events.c.metric_id)
+        .outerjoin(subscriptions, subscriptions.c.id == events.c.subscription_id)
+    )
+
+
+async def _conditions(connection: AsyncConnection, project_id: UUID, wanted: EventFilter) -> list[ColumnElement[bool]]:
+    """Give conditions that indexes answer: what counts is found by what it resolved to, the rest by what was sent."""
+    found: list[ColumnElement[bool]] = [events.c.project_id == project_id]
+    for ref, kind, column, sent in (
+        (wanted.customer, CUSTOMER, events.c.customer_id, events.c.customer_ref),
+        (wanted.metric, METRIC, events.c.metric_id, events.c.metric_ref),
+        (wanted.subscription, SUBSCRIPTION, events.c.subscription_id, events.c.subscription_ref),
+    ):
+        if ref is None:
+            continue
+        row = (await resolve_many(connection, project_id, kind, (ref,))).get(ref)
+        if row is None:
+            found.append(sent == ref)
+            continue
+        counts = and_(events.c.status == COUNTED, column == row.id)
+        if kind == CUSTOMER:
+            held = await _subscriptions_of(connection, project_id, row.id)
+            counts = and_(counts, events.c.subscription_id.in_(held))
+        found.append(or_(counts, and_(events.c.status != COUNTED, or_(column == row.id, sent == ref))))
+    if wanted.status is not None:
+        found.append(events.c.status == wanted.status)
+    if wanted.key is not None:
+        found.append(events.c.id == _keyed(project_id, wanted.key))
+    if wanted.start is not None:
+        found.append(events.c.occurred_at >= wanted.start)
+    if wanted.end is not None:
+        found.append(events.c.occurred_at < wanted.end)
+    return found
+
+
+def _keyed(project_id: UUID, key: str) -> ScalarSelect[UUID]:
+    """Select the id of the event that has an idempotency key."""
+    same = event_keys.c.project_id == project_id, event_keys.c.idempotency_key == key
+    return select(event_keys.c.event_id).where(*same).scalar_subquery()
+
+
+async def _subscriptions_of(connection: AsyncConnection, project_id: UUID, customer_id: UUID) -> list[UUID]:
+    """Give the subscriptions that may hold a customer's events: its own and the organization's (C9)."""
+    organizations = select(customers.c.id).where(customers.c.project_id == project_id, customers.c.is_organization)
+    owners = or_(subscriptions.c.customer_id == customer_id, subscriptions.c.customer_id.in_(organizations))
+    statement = select(subscriptions.c.id).where(subscriptions.c.project_id == project_id, owners)
+    return list((await connection.execute(statement)).scalars())
+
+
+async def listed(
+    connection: AsyncConnection, project_id: UUID, wanted: EventFilter, page: Page
+) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of the matching events, the last received first, and their number."""
+    condition = and_(*await _conditions(connection, project_id, wanted))
+    orderable = {
+        "timestamp": events.c.occurred_at,
+        "received_at": events.c.received_at,
+        "value": events.c.value,
+        "code": events.c.metric_ref,
+        "transaction_id": events.c.idempotency_key,
+    }
+    statement = paged(_read().where(condition), page, events.c.id, orderable)
+    if wanted != EventFilter(status=wanted.status):
+        total = await connection.scalar(select(func.count()).select_from(events).where(condition))
+    else:
+        total = await event_counts(connection, project_id, EventKinds(wanted.status))
+    return (await connection.execute(statement)).all(), int(total or 0)
+
+
+async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+    """Find an event by its shown id, uuid or idempotency key. Raises ``Problem`` 404 ``event_not_found``."""
+    own = parse_id(ref)
+    same_key = events.c.id == _keyed(project_id, ref)
+    condition = same_key if own is None else or_(events.c.id == own, same_key)
+    statement = _read().where(events.c.project_id == project_id, condition)
+    if own is not None:
+        statement = statement.order_by((events.c.id == own).desc())
+    row: Row[Any] | None = (await connection.execute(statement.limit(1))).first()
+    if row is None:
+        raise not_found("event", ref)
+    return row
+
+
+async def many(connection: AsyncConnection, project_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
+    """Give events by their uuids."""
+    statement = _read().where(events.c.project_id == project_id, events.c.id.in_(ids))
+    return {row.id: row for row in (await connection.execute(statement)).all()}
+
+
+async def volume(
+    connection: AsyncConnection, project_id: UUID, start: datetime, end: datetime
+) -> list[tuple[datetime, int]]:
+    """Count the events of each UTC hour of ``[start, end)`` by event time; empty hours are absent (B74)."""
+    hour = func.date_trunc("hour", events.c.occurred_at, "UTC").label("hour")
+    statement = (
+        select(hour, func.count())
+        .where(events.c.project_id == project_id, events.c.occurred_at >= start, events.c.occurred_at < end)
+        .group_by(text("1"))
+        .order_by(text("1"))
+    )
+    return [(row[0], row[1]) for row in (await connection.execute(statement)).all()]
+
+
+@dataclass(frozen=True)
+class Reprocessed:
+    """The event after reprocessing, and the number of subscriptions that were considered for it."""
+
+    row: Row[Any]
+    subscriptions_checked: int
+
+
+async def reprocess(connection: AsyncConnection, scope: ProjectScope, actor: Actor, ref: str) -> Reprocessed:
+    """Count a skipped event if what it refers to exists now; one that is counted stays counted once (B55, B76).
+
+    Raises ``Problem`` 404 ``event_not_found``.
+    """
+    found = await find(connection, scope.project_id, ref)
+    same = and_(events.c.project_id == scope.project_id, events.c.id == found.id)
+    stored = (await connection.execute(select(events).where(same).with_for_update())).one()
+    if stored.status != SKIPPED:
+        return Reprocessed(found, 1 if stored.subscription_id is not None else 0)
+    event = IngestEvent(
+        stored.metric_ref,
+        stored.customer_ref,
+        stored.subscription_ref,
+        stored.product_item_ref,
+        stored.idempotency_key,
+        None if stored.value is None else plain(stored.value),
+        stored.properties,
+        stored.occurred_at,
+    )
+    looked_up = await look_up(connection, scope.project_id, [Submission([event], stored.source)])
+    target = target_of(event, stored.source, looked_up, wall_now())
+    held, reason = target.choose(stored.occurred_at)
+    value: str | None = event.value
+    if target.metric is not None:
+        value, unreadable = value_of(target.metric, event)
+        reason = reason or unreadable
+    changed = {
+        "metric_id": None if target.metric is None else target.metric.id,
+        "customer_id": customer_of(target, held),
+        "subscription_id": None if held is None else held.id,
+        "status": COUNTED if reason is None else SKIPPED,
+        "skip_reason": reason,
+        "value": value,
+    }
+    await connection.execute(update(events).where(same).values(changed))
+    if reason is None:
+        raw = await driver(connection)
+        names = {"project": scope.project_id, "id": stored.id, "metric_ids": [changed["metric_id"]]}
+        await raw.execute(_FOLD_ONE, names)
+        counted = {**stored._mapping, **changed}
+        await unique_value_store.refresh(connection, scope.project_id, counted["metric_id"], [counted])
+        await record(
+            connection,
+            scope,
+            actor,
+            resource_type="event",
+            resource_id=stored.id,
+            action="reprocessed",
+            changes={"status": {"old": SKIPPED, "new": COUNTED}},
+            data={"idempotency_key": stored.idempotency_key, "skip_reason": stored.skip_reason},
+        )
+    row = await find(connection, scope.project_id, str(stored.id))
+    return Reprocessed(row, len(target.candidates))

@@ -1,0 +1,286 @@
+"""Invoices as rows: what the API shows of them, and the fees that are their lines (conflicts C32)."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, false, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.customers.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
+from adapters.postgres.paging import Page, page_of, paged
+from models.identifiers import parse_id
+from models.messages.closing import InvoiceClosed
+from models.problems import not_found
+from models.tables import audit_log, customers, invoice_lines, invoices, metrics, subscriptions, test_clocks
+
+#: What may still be collected, voided or marked paid.
+OPEN_STATUSES: Final = ("issued", "overdue", "failed")
+_MOST_LOG_ENTRIES: Final = 1000
+
+_ORDERABLE: Final[Mapping[str, ColumnElement[Any]]] = {
+    "updated_at": invoices.c.updated_at,
+    "issued_at": invoices.c.issued_at,
+    "due_date": invoices.c.due_at,
+    "paid_at": invoices.c.paid_at,
+    "status": invoices.c.status,
+    "invoice_number": invoices.c.number,
+    "total_cents": invoices.c.total_minor,
+    "total_amount": invoices.c.total_minor,
+    "period_start": invoices.c.period_start,
+    "billing_period_start": invoices.c.period_start,
+}
+
+
+@dataclass(frozen=True)
+class InvoiceFilter:
+    """Which invoices a list is about; None means any. References are resolved to uuids before."""
+
+    customer_id: UUID | None = None
+    subscription_id: UUID | None = None
+    statuses: Sequence[str] | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Give the conditions of a row."""
+        found: list[ColumnElement[bool]] = []
+        if self.customer_id is not None:
+            found.append(invoices.c.customer_id == self.customer_id)
+        if self.subscription_id is not None:
+            found.append(invoices.c.subscription_id == self.subscription_id)
+        if self.statuses is not None:
+            found.append(invoices.c.status.in_(self.statuses))
+        return found
+
+
+def _viewed() -> Select[Any]:
+    """Read an invoice with the names of what it refers to, and the time its customer lives in."""
+    joined = (
+        invoices.join(customers, customers.c.id == invoices.c.customer_id)
+        .outerjoin(DEFAULT_METHOD, is_default_of(customers.c.id))
+        .outerjoin(subscriptions, subscriptions.c.id == invoices.c.subscription_id)
+        .outerjoin(test_clocks, test_clocks.c.id == customers.c.test_clock_id)
+    )
+    return select(
+        invoices,
+        customers.c.code.label("customer_code"),
+        customers.c.code_chosen.label("customer_code_chosen"),
+        customers.c.name.label("customer_name"),
+        PROVIDER,
+        customers.c.test_clock_id,
+        subscriptions.c.customer_supplied,
+        func.coalesce(test_clocks.c.frozen_time, func.clock_timestamp()).label("customer_now"),
+    ).select_from(joined)
+
+
+async def by_billing_key(connection: AsyncConnection, billing_key: str) -> InvoiceClosed | None:
+    """Find the invoice that an earlier run of the same close wrote (C8)."""
+    row = (await connection.execute(select(invoices).where(invoices.c.billing_key == billing_key))).one_or_none()
+    if row is None:
+        return None
+    return InvoiceClosed(
+        invoice_id=row.id,
+        status=row.status,
+        number=row.number,
+        total_minor=row.total_minor,
+        currency=row.currency,
+        collect=row.auto_collect and row.status in OPEN_STATUSES,
+        due_at=row.due_at,
+    )
+
+
+async def view(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> Row[Any]:
+    """Read an invoice by `inv_...`, uuid or number; `lock` keeps others from changing it until the transaction ends.
+
+    Raises `Problem` 404 `invoice_not_found`.
+    """
+    found = parse_id(ref)
+    if found is None and not _may_be_number(ref):
+        raise not_found("invoice", ref)
+    matches = invoices.c.number == ref if found is None else invoices.c.id == found
+    statement = _viewed().where(invoices.c.project_id == project_id, matches)
+    if lock:
+        statement = statement.with_for_update(of=invoices)
+    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise not_found("invoice", ref)
+    return row
+
+
+def _may_be_number(ref: str) -> bool:
+    return 0 < len(ref) <= 100 and ref.isascii() and ref.isprintable()
+
+
+async def listed(
+    connection: AsyncConnection, project_id: UUID, wanted: InvoiceFilter, page: Page
+) -> tuple[Sequence[Row[Any]], int]:
+    """List invoices, newest first or as the page asks, and count all that the filter matches."""
+    conditions = [invoices.c.project_id == project_id, *wanted.conditions()]
+    return await page_of(connection, invoices, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
+
+
+async def lines_of(connection: AsyncConnection, invoice_ids: Sequence[UUID]) -> Mapping[UUID, list[Row[Any]]]:
+    """Read the lines of invoices in their order, with the keys of their metrics."""
+    found: defaultdict[UUID, list[Row[Any]]] = defaultdict(list)
+    if not invoice_ids:
+        return found
+    statement = (
+        select(invoice_lines, metrics.c.key.label("metric_key"))
+        .outerjoin(metrics, metrics.c.id == invoice_lines.c.metric_id)
+        .where(invoice_lines.c.invoice_id.in_(invoice_ids))
+        .order_by(invoice_lines.c.invoice_id, invoice_lines.c.position)
+    )
+    for line in (await connection.execute(statement)).all():
+        found[line.invoice_id].append(line)
+    return found
+
+
+async def log_of(connection: AsyncConnection, invoice_id: UUID) -> Sequence[Row[Any]]:
+    """Read everything that happened to an invoice, oldest first: a view of the audit log (conflicts C31, B115)."""
+    statement = (
+        select(audit_log)
+        .where(audit_log.c.resource_type == "invoice", audit_log.c.resource_id == invoice_id)
+        .order_by(audit_log.c.sequence)
+        .limit(_MOST_LOG_ENTRIES)
+    )
+    return (await connection.execute(statement)).all()
+
+
+async def newest_of(connection: AsyncConnection, subscription_id: UUID) -> UUID | None:
+    """Give the newest invoice of a subscription that was not voided."""
+    statement = (
+        select(invoices.c.id)
+        .where(invoices.c.subscription_id == subscription_id, invoices.c.status != "voided")
+        .order_by(invoices.c.id.desc())
+        .limit(1)
+    )
+    return await connection.scalar(statement)
+
+
+@dataclass(frozen=True)
+class BillableFilter:
+    """Whose subscriptions are to be invoiced: one, or those of a customer."""
+
+    subscription_id: UUID | None = None
+    customer_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Billable:
+    """A subscription that an invoice may be asked for, with the time it lives in."""
+
+    subscription_id: UUID
+    starts_at: datetime
+    ended_at: datetime | None
+    now: datetime
+
+
+async def billable(connection: AsyncConnection, project_id: UUID, wanted: BillableFilter) -> list[Billable]:
+    """List the subscriptions that have begun, oldest first; of a customer, those that have not ended come before."""
+    named = (
+        subscriptions.c.id == wanted.subscription_id
+        if wanted.subscription_id is not None
+        else subscriptions.c.customer_id == wanted.customer_id
+    )
+    statement = (
+        select(
+            subscriptions.c.id,
+            subscriptions.c.starts_at,
+            subscriptions.c.ended_at,
+            func.coalesce(test_clocks.c.frozen_time, func.clock_timestamp()).label("now"),
+        )
+        .outerjoin(test_clocks, test_clocks.c.id == subscriptions.c.test_clock_id)
+        .where(subscriptions.c.project_id == project_id, named, subscriptions.c.status != "pending")
+        .order_by(subscriptions.c.ended_at.is_not(None), subscriptions.c.created_at, subscriptions.c.id)
+    )
+    rows = (await connection.execute(statement)).all()
+    return [Billable(row.id, row.starts_at, row.ended_at, row.now) for row in rows]
+
+
+@dataclass(frozen=True)
+class FeeFilter:
+    """Which fees a list is about; None means any."""
+
+    invoice_id: UUID | None = None
+    customer_id: UUID | None = None
+    subscription_id: UUID | None = None
+    fee_type: str | None = None
+    payment_status: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Give the conditions of a line joined with its invoice."""
+        found: list[ColumnElement[bool]] = []
+        if self.invoice_id is not None:
+            found.append(invoice_lines.c.invoice_id == self.invoice_id)
+        if self.customer_id is not None:
+            found.append(invoices.c.customer_id == self.customer_id)
+        if self.subscription_id is not None:
+            found.append(invoice_lines.c.subscription_id == self.subscription_id)
+        if self.fee_type is not None:
+            found.append(invoice_lines.c.kind.in_(_KINDS_OF_FEE_TYPE.get(self.fee_type, ())))
+        if self.payment_status is not None:
+            found.append(_payment_status_is(self.payment_status))
+        return found
+
+
+_KINDS_OF_FEE_TYPE: Final = {"charge": ("usage",), "subscription": ("fee",), "add_on": ("one_off", "add_on")}
+# A discount, or what is carried over to a wallet, is a line of an invoice, but nobody's fee.
+_IS_FEE: Final = invoice_lines.c.kind.not_in(("discount", "wallet_credit"))
+
+
+def _payment_status_is(wanted: str) -> ColumnElement[bool]:
+    match wanted:
+        case "succeeded":
+            return invoices.c.status == "paid"
+        case "failed":
+            return invoices.c.status == "failed"
+        case "pending":
+            return invoices.c.status.not_in(("paid", "failed"))
+        case _:
+            return false()
+
+
+def _fees() -> Select[Any]:
+    joined = (
+        invoice_lines.join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
+        .join(customers, customers.c.id == invoices.c.customer_id)
+        .outerjoin(metrics, metrics.c.id == invoice_lines.c.metric_id)
+    )
+    return select(
+        invoice_lines,
+        invoices.c.status.label("invoice_status"),
+        invoices.c.currency,
+        invoices.c.customer_id,
+        invoices.c.updated_at,
+        customers.c.code.label("customer_code"),
+        customers.c.code_chosen.label("customer_code_chosen"),
+        metrics.c.key.label("metric_key"),
+    ).select_from(joined)
+
+
+async def fees(
+    connection: AsyncConnection, project_id: UUID, wanted: FeeFilter, page: Page
+) -> tuple[Sequence[Row[Any]], int]:
+    """List fees, newest first, and count all that the filter matches (B118)."""
+    conditions = [invoice_lines.c.project_id == project_id, _IS_FEE, *wanted.conditions()]
+    counted = select(func.count()).select_from(
+        invoice_lines.join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
+    )
+    total = await connection.scalar(counted.where(*conditions))
+    orderable = {"amount_cents": invoice_lines.c.amount_minor, "events_count": invoice_lines.c.events_count}
+    statement = paged(_fees().where(*conditions), page, invoice_lines.c.id, orderable)
+    return (await connection.execute(statement)).all(), int(total or 0)
+
+
+async def fee(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+    """Read one fee by `line_...` or uuid; raises `Problem` 404 `fee_not_found`."""
+    found = parse_id(ref)
+    if found is None:
+        raise not_found("fee", ref)
+    statement = _fees().where(invoice_lines.c.project_id == project_id, _IS_FEE, invoice_lines.c.id == found)
+    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise not_found("fee", ref)
+    return row

@@ -1,0 +1,350 @@
+"""Writing an invoice: its row, lines, number, audit entries and webhooks in one statement (C2, C8, C9).
+
+One statement, because the number's counter is one row per project or billing entity: it stays locked only while this
+statement runs and the transaction commits, so closes of many subscriptions of a project hardly wait for each other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from psycopg.errors import UniqueViolation
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.database import ProjectScope, driver
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.prepared import Prepared
+from billing.invoice import InvoiceLine, InvoiceStatus, total
+from billing.money import to_major
+from billing.numbers import json_number, plain
+from billing.scope import UNGROUPED, Group
+from models.identifiers import new_id, shown_id
+
+_BILLING_KEY: Final = "uq_invoices_project_id_billing_key"
+# Amounts in webhooks are JSON numbers, exact (C11).
+_JSON: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+class AlreadyBilled(Exception):
+    """Raised when an earlier run wrote the invoice of a billing key (C8)."""
+
+
+@dataclass(frozen=True)
+class NewLine:
+    """A line to be written; `unit_amount` is in major units, `amount_minor` in minor units, periods half-open."""
+
+    reference: str
+    kind: str
+    description: str
+    quantity: Decimal
+    total_quantity: Decimal
+    amount_minor: int
+    subscription_id: UUID | None = None
+    charge_id: UUID | None = None
+    metric_id: UUID | None = None
+    group: Group = UNGROUPED
+    unit_amount: Decimal | None = None
+    events: int = 0
+    period_start: datetime | None = None
+    period_end: datetime | None = None
+    reason: str = "period"
+    steps: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class NewInvoice:
+    """An invoice to be written. `at` is the subscription's now; amounts are minor units of `currency`.
+
+    `prepaid_minor` is what wallets pay; the caller writes its settlements (B133).
+    """
+
+    scope: ProjectScope
+    actor: Actor
+    customer_id: UUID
+    customer_shown: str
+    kind: str
+    status: InvoiceStatus
+    currency: str
+    lines: Sequence[NewLine]
+    billing_key: str
+    at: datetime
+    due_at: datetime | None
+    subscription_id: UUID | None = None
+    billing_entity_id: UUID | None = None
+    period_start: datetime | None = None
+    period_end: datetime | None = None
+    auto_collect: bool = False
+    prepaid_minor: int = 0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    next_period: tuple[datetime, datetime] | None = None
+    id: UUID = field(default_factory=new_id)
+
+    @property
+    def total_minor(self) -> int:
+        """The sum of the lines (C2, B97)."""
+        return total(self.lines)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is more than a draft, so that it has a number and was issued."""
+        return self.status != "draft"
+
+
+#: Draws the next number: of the billing entity's series (B119), else of the project's (C8). Gives none for a draft.
+DRAWN: Final = """
+WITH drawn_of_project AS (
+    INSERT INTO invoice_counters AS counter (project_id, next_number)
+    SELECT CAST(:project_id AS uuid), 2
+    WHERE CAST(:is_final AS boolean) AND CAST(:billing_entity_id AS uuid) IS NULL
+    ON CONFLICT (project_id) DO UPDATE SET next_number = counter.next_number + 1
+    RETURNING next_number - 1 AS drawn_number
+), drawn_of_entity AS (
+    UPDATE billing_entities SET next_invoice_number = next_invoice_number + 1
+    WHERE id = CAST(:billing_entity_id AS uuid) AND CAST(:is_final AS boolean)
+    RETURNING coalesce(invoice_prefix, code) || '-' AS prefix, next_invoice_number - 1 AS drawn_number
+), drawn AS (
+    SELECT prefix || lpad(drawn_number::text, greatest(4, length(drawn_number::text)), '0') AS number
+    FROM (SELECT CAST(:number_prefix AS text) AS prefix, drawn_number FROM drawn_of_project
+          UNION ALL SELECT prefix, drawn_number FROM drawn_of_entity) AS either
+)"""
+
+_WRITE: Final = Prepared(
+    text(
+        DRAWN  # noqa: S608 - both parts are constants
+        + """, made AS (
+    INSERT INTO invoices (
+        id, project_id, number, customer_id, subscription_id, billing_entity_id, kind, status, currency,
+        period_start, period_end, total_minor, settled_minor, prepaid_minor, billing_key, auto_collect,
+        issued_at, due_at, paid_at, metadata
+    )
+    SELECT CAST(:id AS uuid), CAST(:project_id AS uuid),
+        (SELECT number FROM drawn), CAST(:customer_id AS uuid), CAST(:subscription_id AS uuid),
+        CAST(:billing_entity_id AS uuid), CAST(:kind AS text), CAST(:status AS text),
+        CAST(:currency AS text), CAST(:period_start AS timestamptz), CAST(:period_end AS timestamptz),
+        CAST(:total_minor AS bigint), CAST(:prepaid_minor AS bigint), CAST(:prepaid_minor AS bigint),
+        CAST(:billing_key AS text), CAST(:auto_collect AS boolean),
+        CAST(:issued_at AS timestamptz), CAST(:due_at AS timestamptz), CAST(:paid_at AS timestamptz),
+        CAST(:metadata AS jsonb)
+    RETURNING number
+), written_lines AS (
+    INSERT INTO invoice_lines (
+        id, project_id, invoice_id, position, reference, subscription_id, charge_id, metric_id, group_key, kind,
+        description, quantity, total_quantity, unit_amount, amount_minor, events_count, period_start, period_end,
+        reason, steps
+    )
+    SELECT line.id, CAST(:project_id AS uuid), CAST(:id AS uuid), line.position, line.reference, line.subscription_id,
+        line.charge_id, line.metric_id, line.group_key, line.kind, line.description, line.quantity, line.total_quantity,
+        line.unit_amount, line.amount_minor, line.events_count, line.period_start, line.period_end, line.reason,
+        line.steps
+    FROM jsonb_to_recordset(CAST(:lines AS jsonb)) AS line(
+        id uuid, position int, reference text, subscription_id uuid, charge_id uuid, metric_id uuid,
+        group_key jsonb, kind text, description text, quantity numeric, total_quantity numeric, unit_amount numeric,
+        amount_minor bigint,
+        events_count bigint, period_start timestamptz, period_end timestamptz, reason text, steps jsonb)
+), audited AS (
+    INSERT INTO audit_log (
+        id, organization_id, project_id, resource_type, resource_id, action, title, data, actor_type, actor_id,
+        occurred_at
+    )
+    SELECT entry.id, CAST(:organization_id AS uuid), CAST(:project_id AS uuid), 'invoice', CAST(:id AS uuid),
+        entry.action, entry.title, CAST(:audit_data AS jsonb) || jsonb_build_object('invoice_number', made.number),
+        CAST(:actor_type AS text), CAST(:actor_id AS text), CAST(:at AS timestamptz)
+    FROM jsonb_to_recordset(CAST(:audit AS jsonb)) AS entry(id uuid, action text, title text), made
+), told AS (
+    INSERT INTO outbox (project_id, topic, ordering_key, payload)
+    SELECT CAST(:project_id AS uuid), 'webhook', CAST(:ordering_key AS text),
+        jsonb_set(message.payload, '{data,invoice_number}', coalesce(to_jsonb(made.number), 'null'))
+    FROM jsonb_to_recordset(CAST(:webhooks AS jsonb)) AS message(payload jsonb), made
+), moved AS (
+    UPDATE subscriptions
+    SET current_period_start = CAST(:next_start AS timestamptz), current_period_end = CAST(:next_end AS timestamptz),
+        updated_at = clock_timestamp()
+    WHERE id = CAST(:subscription_id AS uuid) AND CAST(:next_start AS timestamptz) IS NOT NULL
+)
+SELECT number FROM made
+"""
+    )
+)
+
+_TITLES: Final = {
+    "created": "Invoice created",
+    "issued": "Invoice issued",
+    "paid": "Invoice settled: nothing is due",
+}
+
+
+async def write_invoice(connection: AsyncConnection, invoice: NewInvoice) -> str | None:
+    """Write the invoice and everything that must be known about it; answers its number, None for a draft.
+
+    Raises `AlreadyBilled` when an invoice with its billing key exists; the transaction is then lost.
+    """
+    # A draft's number is drawn at finalisation; an issued one's here, last before the commit.
+    try:
+        written = await _WRITE.run(await driver(connection), _parameters(invoice))
+    except UniqueViolation as error:
+        if error.diag.constraint_name == _BILLING_KEY:
+            raise AlreadyBilled(invoice.billing_key) from error
+        raise
+    (number,) = await written.fetchone() or (None,)
+    return number
+
+
+def _parameters(invoice: NewInvoice) -> dict[str, Any]:
+    next_start, next_end = invoice.next_period or (None, None)
+    actions = _actions(invoice)
+    return {
+        "id": invoice.id,
+        "organization_id": invoice.scope.organization_id,
+        "project_id": invoice.scope.project_id,
+        "is_final": invoice.is_final,
+        "number_prefix": number_prefix(invoice.at),
+        "customer_id": invoice.customer_id,
+        "subscription_id": invoice.subscription_id,
+        "billing_entity_id": invoice.billing_entity_id,
+        "kind": invoice.kind,
+        "status": invoice.status,
+        "currency": invoice.currency,
+        "period_start": invoice.period_start,
+        "period_end": invoice.period_end,
+        "total_minor": invoice.total_minor,
+        "prepaid_minor": invoice.prepaid_minor,
+        "billing_key": invoice.billing_key,
+        "auto_collect": invoice.auto_collect,
+        "issued_at": invoice.at if invoice.is_final else None,
+        "due_at": invoice.due_at,
+        "paid_at": invoice.at if invoice.status == "paid" else None,
+        "metadata": _text(invoice.metadata),
+        "lines": _text([_line(position, line) for position, line in enumerate(invoice.lines)]),
+        "audit": _text([{"id": new_id(), "action": action, "title": _title(invoice, action)} for action in actions]),
+        "audit_data": _text({"total_minor": invoice.total_minor, "currency": invoice.currency, "kind": invoice.kind}),
+        "actor_type": invoice.actor.type,
+        "actor_id": invoice.actor.id,
+        "at": invoice.at,
+        "ordering_key": webhook_order(invoice.id),
+        "webhooks": _text([{"payload": _message(invoice, action)} for action in actions]),
+        "next_start": next_start,
+        "next_end": next_end,
+    }
+
+
+def _title(invoice: NewInvoice, action: str) -> str:
+    return "Invoice paid from wallets" if action == "paid" and invoice.prepaid_minor else _TITLES[action]
+
+
+def number_prefix(at: datetime) -> str:
+    """Give what stands before the running number: INV-20260501-."""
+    return f"INV-{at:%Y%m%d}-"
+
+
+def _actions(invoice: NewInvoice) -> tuple[str, ...]:
+    if not invoice.is_final:
+        return ("created",)
+    return ("created", "issued", "paid") if invoice.status == "paid" else ("created", "issued")
+
+
+def _text(value: Any) -> str:
+    return _JSON.encode(value).decode()
+
+
+def _line(position: int, line: NewLine) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "position": position,
+        "reference": line.reference,
+        "subscription_id": line.subscription_id,
+        "charge_id": line.charge_id,
+        "metric_id": line.metric_id,
+        "group_key": dict(line.group) if line.group else None,
+        "kind": line.kind,
+        "description": line.description,
+        "quantity": plain(line.quantity),
+        "total_quantity": plain(line.total_quantity),
+        "unit_amount": None if line.unit_amount is None else plain(line.unit_amount),
+        "amount_minor": line.amount_minor,
+        "events_count": line.events,
+        "period_start": line.period_start,
+        "period_end": line.period_end,
+        "reason": line.reason,
+        "steps": line.steps,
+    }
+
+
+def _message(invoice: NewInvoice, action: str) -> dict[str, Any]:
+    return webhook_message(
+        f"invoice.{action}",
+        at=invoice.at,
+        invoice_id=invoice.id,
+        customer_shown=invoice.customer_shown,
+        subscription_id=invoice.subscription_id,
+        total_minor=invoice.total_minor,
+        currency=invoice.currency,
+        status=invoice.status,
+    )
+
+
+def webhook_order(invoice_id: UUID) -> str:
+    """Name the order of an invoice's webhooks; starts and signals of its workflow do not wait for them."""
+    return f"webhook/invoice/{invoice_id}"
+
+
+def webhook_message(
+    kind: str,
+    *,
+    at: datetime,
+    invoice_id: UUID,
+    customer_shown: str,
+    subscription_id: UUID | None,
+    total_minor: int,
+    currency: str,
+    status: str,
+    **more: Any,
+) -> dict[str, Any]:
+    """Build the envelope of an invoice's webhook: seed 003's `{type, data}` with what C26 adds to it.
+
+    `amount` is in major units as a number, `amount_cents` in minor units as a decimal string (C11). The id stays the
+    same on every delivery (C9).
+    """
+    shown = shown_id("invoice", invoice_id)
+    return {
+        "id": f"msg_{new_id().hex}",
+        "type": kind,
+        "created_at": at.isoformat().replace("+00:00", "Z"),
+        "data": {
+            "invoiceId": shown,
+            "invoice_id": shown,
+            "amount": json_number(to_major(total_minor, currency)),
+            "amount_cents": str(total_minor),
+            "currency": currency,
+            "customer_id": customer_shown,
+            "subscription_id": None if subscription_id is None else shown_id("subscription", subscription_id),
+            "status": status,
+            **more,
+        },
+    }
+
+
+def new_line(line: InvoiceLine, subscription_id: UUID) -> NewLine:
+    """Turn a line that the pure core assembled into one to be written."""
+    return NewLine(
+        reference=line.reference,
+        subscription_id=subscription_id,
+        charge_id=line.charge_id,
+        metric_id=line.metric_id,
+        group=line.group,
+        kind=line.kind,
+        description=line.description,
+        quantity=line.quantity,
+        total_quantity=line.total_quantity,
+        unit_amount=line.unit_amount,
+        amount_minor=line.amount_minor,
+        events=line.events,
+        period_start=line.period.start,
+        period_end=line.period.end,
+        reason=line.reason,
+        steps=[step.model_dump(mode="json", by_alias=True) for step in line.steps],
+    )

@@ -1,0 +1,193 @@
+"""The audit log: one append-only row for every change, written in the transaction that makes the change (C31)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, func, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.database import ProjectScope
+from adapters.postgres.journal import change_webhooks
+from adapters.postgres.paging import Page, page_of
+from billing.numbers import plain
+from models.identifiers import new_id
+from models.tables import audit_log
+
+_SECRETS: Final = frozenset({"hmac_key", "secret", "secrets"})
+_HIDDEN: Final = "[hidden]"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who made a change: ``type`` is api_key, bootstrap, workflow, system or user; ``id`` says which one."""
+
+    type: str
+    id: str | None = None
+
+
+SYSTEM_ACTOR = Actor("system")
+
+
+async def record(
+    connection: AsyncConnection,
+    scope: ProjectScope,
+    actor: Actor,
+    *,
+    resource_type: str,
+    resource_id: UUID,
+    action: str,
+    title: str = "",
+    changes: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    occurred_at: datetime | None = None,
+) -> None:
+    """Write one entry about a resource of a project, and the webhook of it if it is told (`change_webhooks.TOLD`).
+
+    ``changes`` is ``{"field": {"old": ..., "new": ...}}`` (see ``changes_between``); ``occurred_at`` is in the
+    subscription's time and defaults to the wall clock (C11).
+    """
+    await _write(
+        connection,
+        organization_id=scope.organization_id,
+        project_id=scope.project_id,
+        actor=actor,
+        about={"resource_type": resource_type, "resource_id": resource_id, "action": action, "title": title},
+        changes=changes,
+        data=data,
+        occurred_at=occurred_at,
+    )
+    await change_webhooks.announce(
+        connection,
+        scope.project_id,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        action=action,
+        changes=changes,
+        occurred_at=occurred_at,
+    )
+
+
+async def record_for_organization(
+    connection: AsyncConnection,
+    organization_id: UUID,
+    actor: Actor,
+    *,
+    resource_type: str,
+    resource_id: UUID,
+    action: str,
+    title: str = "",
+    changes: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one entry about what belongs to no single project: organizations, projects, keys.
+
+    Every project of the organization shows it.
+    """
+    await _write(
+        connection,
+        organization_id=organization_id,
+        project_id=None,
+        actor=actor,
+        about={"resource_type": resource_type, "resource_id": resource_id, "action": action, "title": title},
+        changes=changes,
+        data=data,
+        occurred_at=None,
+    )
+
+
+async def _write(
+    connection: AsyncConnection,
+    *,
+    organization_id: UUID,
+    project_id: UUID | None,
+    actor: Actor,
+    about: Mapping[str, Any],
+    changes: Mapping[str, Any] | None,
+    data: Mapping[str, Any] | None,
+    occurred_at: datetime | None,
+) -> None:
+    await connection.execute(
+        insert(audit_log).values(
+            id=new_id(),
+            organization_id=organization_id,
+            project_id=project_id,
+            actor_type=actor.type,
+            actor_id=actor.id,
+            changes=_storable(changes or {}),
+            data=_storable(data or {}),
+            occurred_at=func.clock_timestamp() if occurred_at is None else occurred_at,
+            **about,
+        )
+    )
+
+
+def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """List the fields of ``after`` whose value differs from ``before``, as ``{"field": {"old", "new"}}``.
+
+    That a secret changed is noted, never the secret itself.
+    """
+    return {
+        field: {"old": _noted(field, before.get(field)), "new": _noted(field, value)}
+        for field, value in after.items()
+        if before.get(field) != value
+    }
+
+
+def _noted(field: str, value: Any) -> Any:
+    return _HIDDEN if field in _SECRETS and value is not None else _storable(value)
+
+
+def _storable(value: Any) -> Any:
+    """Turn a value into plain JSON: exact numbers as text, instants in UTC."""
+    match value:
+        case Mapping():
+            return {str(key): _storable(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_storable(item) for item in value]
+        case Decimal():
+            return plain(value)
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case UUID() | date():
+            return str(value)
+    return value
+
+
+@dataclass(frozen=True)
+class AuditFilter:
+    """Which entries are wanted; None leaves a field open. ``start`` is inclusive, ``end`` exclusive (wall clock)."""
+
+    resource_type: str | None = None
+    resource_id: UUID | None = None
+    action: str | None = None
+    actor_type: str | None = None
+    actor_id: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """List what the filter demands of a row."""
+        wanted = {
+            audit_log.c.resource_type: self.resource_type,
+            audit_log.c.resource_id: self.resource_id,
+            audit_log.c.action: self.action,
+            audit_log.c.actor_type: self.actor_type,
+            audit_log.c.actor_id: self.actor_id,
+        }
+        found: list[ColumnElement[bool]] = [column == value for column, value in wanted.items() if value is not None]
+        if self.start is not None:
+            found.append(audit_log.c.recorded_at >= self.start)
+        if self.end is not None:
+            found.append(audit_log.c.recorded_at < self.end)
+        return found
+
+
+async def entries(connection: AsyncConnection, wanted: AuditFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of the matching entries that the transaction's scope may see, newest first, and their number."""
+    conditions = wanted.conditions()
+    orderable = {"resource_type": audit_log.c.resource_type, "action": audit_log.c.action}
+    return await page_of(connection, audit_log, page, *conditions, orderable=orderable)

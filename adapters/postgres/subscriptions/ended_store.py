@@ -1,0 +1,39 @@
+"""Ended subscriptions whose usage has changed since their final invoice, for the relay."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.events.late_usage_store import LATE_PERIODS
+from models.messages.base import SubscriptionRef
+
+_ENDED: Final = text("""
+    SELECT s.id, s.project_id, p.organization_id, s.ended_at, s.test_clock_id
+    FROM subscriptions s JOIN projects p ON p.id = s.project_id
+    WHERE s.id = ANY(:subscriptions) AND s.ended_at IS NOT NULL
+""")
+_IS_LATE: Final = text(f"SELECT EXISTS ({LATE_PERIODS})")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An ended subscription; `late` says that periods of it have other usage than was billed."""
+
+    ref: SubscriptionRef
+    in_test_clock: bool
+    late: bool
+
+
+async def ended_among(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> dict[UUID, Ended]:
+    """Give those of some subscriptions that have ended; works in the system's scope."""
+    rows = (await connection.execute(_ENDED, {"subscriptions": list(subscription_ids)})).all()
+    found: dict[UUID, Ended] = {}
+    for row in rows:
+        late = await connection.scalar(_IS_LATE, {"subscription": row.id, "start": row.ended_at})
+        ref = SubscriptionRef(organization_id=row.organization_id, project_id=row.project_id, subscription_id=row.id)
+        found[row.id] = Ended(ref, row.test_clock_id is not None, bool(late))
+    return found

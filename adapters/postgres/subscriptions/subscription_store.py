@@ -1,0 +1,200 @@
+"""Subscriptions as rows: their creation, and what the API shows of them.
+
+A subscription's workflow changes the row as its life goes on (`subscriptions.lifecycle_store`); here a row begins,
+is read together with what it refers to, and its terms that no workflow needs to know are edited.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.catalogue import plan_store
+from adapters.postgres.customers import clock_store, customer_store
+from adapters.postgres.database import ProjectScope
+from adapters.postgres.failures import violated_constraint
+from adapters.postgres.paging import Page, page_of
+from adapters.postgres.resolver import CUSTOMER, PLAN, SUBSCRIPTION, Kind, required, resolve_many
+from billing.period import Interval
+from models.problems import conflict, not_found
+from models.tables import audit_log, customers, plan_versions, plans, subscriptions
+
+View = Row[Any]
+"""A subscription's row together with the names of its customer and plan."""
+
+_ORDERABLE: Final[Mapping[str, ColumnElement[Any]]] = {
+    "started_at": subscriptions.c.activated_at,
+    "starts_at": subscriptions.c.starts_at,
+    "start_date": subscriptions.c.starts_at,
+    "status": subscriptions.c.status,
+    "external_id": subscriptions.c.external_id,
+    "updated_at": subscriptions.c.updated_at,
+    "current_period_end": subscriptions.c.current_period_end,
+}
+
+
+@dataclass(frozen=True)
+class SubscriptionFilter:
+    """Which subscriptions a list is about; None means any. References are resolved to uuids before."""
+
+    customer_id: UUID | None = None
+    plan_id: UUID | None = None
+    status: str | None = None
+    external_reference: str | None = None
+    external_id: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Give the conditions of a row."""
+        columns = subscriptions.c
+        wanted = {
+            columns.customer_id: self.customer_id,
+            columns.plan_id: self.plan_id,
+            columns.external_reference: self.external_reference,
+            columns.external_id: self.external_id,
+        }
+        found: list[ColumnElement[bool]] = [column == value for column, value in wanted.items() if value is not None]
+        if self.status is not None:
+            found.append(_shown_as(self.status))
+        return found
+
+
+def _shown_as(status: str) -> ColumnElement[bool]:
+    """One that is to be canceled at its period's end is shown as canceled at once (C23)."""
+    columns = subscriptions.c
+    if status == "canceled":
+        return or_(columns.status == "canceled", and_(columns.canceled_at.is_not(None), columns.status != "terminated"))
+    condition = columns.status == status
+    return condition if status == "terminated" else and_(condition, columns.canceled_at.is_(None))
+
+
+async def create(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+    """Insert a subscription's row; raises `Problem` 409 `subscription_exists` for a taken external id."""
+    try:
+        await connection.execute(insert(subscriptions).values(**values))
+    except IntegrityError as error:
+        if violated_constraint(error) != "uq_subscriptions_external_id":
+            raise
+        raise conflict(
+            "subscription_exists", f"A subscription with the external id {values['external_id']!r} exists already."
+        ) from error
+
+
+async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> View:
+    """Read a subscription, named in any form, with the names of its customer and plan.
+
+    Raises `Problem` 404 `subscription_not_found`.
+    """
+    found = await required(connection, project_id, SUBSCRIPTION, ref)
+    return await view_by_id(connection, found.id)
+
+
+async def view_by_id(connection: AsyncConnection, subscription_id: UUID) -> View:
+    """Read a subscription by its uuid, as `view` does."""
+    row: View | None = (await connection.execute(_viewed().where(subscriptions.c.id == subscription_id))).one_or_none()
+    if row is None:
+        raise not_found("subscription", subscription_id)
+    return row
+
+
+async def listed(
+    connection: AsyncConnection, project_id: UUID, wanted: SubscriptionFilter, page: Page
+) -> tuple[Sequence[View], int]:
+    """List subscriptions, newest first or as the page asks, and count all that the filter matches."""
+    conditions = [subscriptions.c.project_id == project_id, *wanted.conditions()]
+    return await page_of(connection, subscriptions, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
+
+
+async def wanted_id(connection: AsyncConnection, project_id: UUID, kind: Kind, ref: str | None) -> UUID | None:
+    """Give the uuid that a list is filtered by: None without a reference, one of no row for an unknown name."""
+    if ref is None:
+        return None
+    row = (await resolve_many(connection, project_id, kind, (ref,))).get(ref)
+    return UUID(int=0) if row is None else row.id
+
+
+def _viewed() -> Select[Any]:
+    joined = (
+        subscriptions.join(customers, customers.c.id == subscriptions.c.customer_id)
+        .join(plans, plans.c.id == subscriptions.c.plan_id)
+        .join(plan_versions, plan_versions.c.id == subscriptions.c.plan_version_id)
+    )
+    return select(
+        subscriptions,
+        customers.c.code.label("customer_code"),
+        customers.c.code_chosen.label("customer_code_chosen"),
+        customers.c.is_organization.label("pays_for_organization"),
+        plans.c.code.label("plan_code"),
+        plans.c.code_chosen.label("plan_code_chosen"),
+        plan_versions.c.name.label("plan_name"),
+        plan_versions.c.currency.label("plan_currency"),
+        plan_versions.c.base_amount.label("plan_base_amount"),
+    ).select_from(joined)
+
+
+async def edit(connection: AsyncConnection, subscription_id: UUID, values: Mapping[str, Any]) -> None:
+    """Change terms of a row that no running workflow depends on; raises `Problem` 409 for a taken external id."""
+    statement = update(subscriptions).where(subscriptions.c.id == subscription_id)
+    await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a request for a subscription names, as the rows say it; `now` is the customer's time (C11)."""
+
+    organization_id: UUID
+    project_id: UUID
+    customer_id: UUID
+    test_clock_id: UUID | None
+    grace_days: int
+    timezone: str
+    plan_id: UUID
+    plan_code: str
+    plan_version_id: UUID
+    plan_version: int
+    interval: Interval
+    trial_period_days: int
+    now: datetime
+
+
+async def named(connection: AsyncConnection, scope: ProjectScope, *, customer: str, plan: str) -> Named:
+    """Read the customer, the newest version of the plan, and the customer's time, which stands still until the commit.
+
+    Raises `Problem` 404 `customer_not_found` or `plan_not_found`, 409 `plan_archived`, `test_clock_advancing`.
+    """
+    payer = await required(connection, scope.project_id, CUSTOMER, customer)
+    sold = await required(connection, scope.project_id, PLAN, plan)
+    if sold.status != "active":
+        raise conflict("plan_archived", f"The plan {sold.code!r} is archived and takes no new subscriptions.")
+    version = await plan_store.current_version(connection, sold.id)
+    by = await customer_store.billed_by(connection, scope.project_id, [payer])
+    return Named(
+        organization_id=scope.organization_id,
+        project_id=scope.project_id,
+        customer_id=payer.id,
+        test_clock_id=payer.test_clock_id,
+        grace_days=payer.invoice_grace_period,
+        timezone=payer.timezone or by[payer.billing_entity_id].timezone,
+        plan_id=sold.id,
+        plan_code=sold.code,
+        plan_version_id=version.version_id,
+        plan_version=version.version,
+        interval=version.interval,
+        trial_period_days=version.trial_period_days,
+        now=await clock_store.now_held(connection, payer.test_clock_id),
+    )
+
+
+async def history(connection: AsyncConnection, subscription_id: UUID) -> Sequence[Row[Any]]:
+    """Read everything that happened to a subscription, oldest first: a view of the audit log (conflicts C31, B87)."""
+    statement = (
+        select(audit_log)
+        .where(audit_log.c.resource_type == "subscription", audit_log.c.resource_id == subscription_id)
+        .order_by(audit_log.c.sequence)
+        .limit(1000)
+    )
+    return (await connection.execute(statement)).all()

@@ -1,0 +1,224 @@
+"""Organizations and their projects (conflicts C10, C33, B1-B9)."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.customers import customer_store
+from adapters.postgres.database import ProjectScope
+from adapters.postgres.journal.audit_store import Actor, changes_between, record_for_organization
+from adapters.postgres.paging import Page, page_of
+from models.identifiers import new_id
+from models.problems import conflict, not_found
+from models.tables import api_keys, organizations, projects
+
+DEFAULT_SLUG = "default"
+
+_now = func.clock_timestamp()
+
+
+@dataclass(frozen=True)
+class Founded:
+    """A new organization with its two projects; the live one is the default."""
+
+    organization: Row[Any]
+    live: Row[Any]
+    test: Row[Any]
+
+
+def slug_of(name: str) -> str:
+    """Make a slug such as ``acme-gmbh-co`` of a name; a name without ASCII letters or digits gives ``organization``."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:60] or "organization"
+
+
+async def found(connection: AsyncConnection, actor: Actor, values: Mapping[str, Any]) -> Founded:
+    """Create an organization with a live and a test project and its hidden self-customer (C9); a SYSTEM transaction.
+
+    ``values`` are columns of ``organizations``; the slug is made from the name, with a suffix if it is taken.
+    """
+    organization = await _with_free_slug(connection, values)
+    live = await add_project(
+        connection, actor, organization.id, {"name": "Live", "environment": "live", "is_default": True}
+    )
+    test = await add_project(connection, actor, organization.id, {"name": "Test", "environment": "test"})
+    await customer_store.organization_customer(connection, ProjectScope(organization.id, live.id), organization.name)
+    await _note(connection, actor, organization, "created")
+    return Founded(organization, live, test)
+
+
+async def _with_free_slug(connection: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
+    identity = new_id()
+    base = slug_of(values["name"])
+    for slug in (base, f"{base}-{identity.hex[-8:]}"):
+        statement = insert(organizations).values(id=identity, slug=slug, **values).on_conflict_do_nothing()
+        made: Row[Any] | None = (await connection.execute(statement.returning(organizations))).one_or_none()
+        if made is not None:
+            return made
+    raise conflict("organization_exists", f"The slug {base!r} is taken; try again.")
+
+
+async def get(connection: AsyncConnection, organization_id: UUID, *, lock: bool = False) -> Row[Any]:
+    """Give an organization that has not been deleted. Raises ``Problem`` 404."""
+    statement = select(organizations).where(organizations.c.id == organization_id, organizations.c.deleted_at.is_(None))
+    row: Row[Any] | None = (await connection.execute(_locked(statement, lock))).one_or_none()
+    if row is None:
+        raise not_found("organization", organization_id)
+    return row
+
+
+def _locked(statement: Select[Any], lock: bool) -> Select[Any]:
+    return statement.with_for_update() if lock else statement
+
+
+async def listing(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of the organizations that the transaction's scope may see, newest first, and their number."""
+    alive = organizations.c.deleted_at.is_(None)
+    orderable = {"name": organizations.c.name, "slug": organizations.c.slug}
+    return await page_of(connection, organizations, page, alive, orderable=orderable)
+
+
+async def change(
+    connection: AsyncConnection, actor: Actor, organization_id: UUID, values: Mapping[str, Any]
+) -> Row[Any]:
+    """Change columns of an organization and give its row. Raises ``Problem`` 404."""
+    before = await get(connection, organization_id, lock=True)
+    changes = changes_between(before._asdict(), values)
+    if not changes:
+        return before
+    statement = update(organizations).where(organizations.c.id == organization_id)
+    after: Row[Any] = (
+        await connection.execute(statement.values(**values, updated_at=_now).returning(organizations))
+    ).one()
+    await _note(connection, actor, after, "updated", changes)
+    return after
+
+
+async def delete(connection: AsyncConnection, actor: Actor, organization_id: UUID) -> None:
+    """Delete an organization: it is kept as a record, its keys stop working at once; a SYSTEM transaction.
+
+    Raises ``Problem`` 404, and 409 ``default_organization`` for the one that the stack itself works in.
+    """
+    row = await get(connection, organization_id, lock=True)
+    if row.slug == DEFAULT_SLUG:
+        raise conflict("default_organization", "The default organization cannot be deleted.")
+    ended = {"deleted_at": _now, "updated_at": _now}
+    await connection.execute(update(organizations).where(organizations.c.id == organization_id).values(**ended))
+    await connection.execute(
+        update(api_keys)
+        .where(api_keys.c.organization_id == organization_id, or_(api_keys.c.revoked_at.is_(None), _still_alive()))
+        .values(revoked_at=_now, updated_at=_now)
+    )
+    await _note(connection, actor, row, "deleted")
+
+
+def _still_alive() -> ColumnElement[bool]:
+    return api_keys.c.revoked_at > _now
+
+
+async def add_project(
+    connection: AsyncConnection, actor: Actor, organization_id: UUID, values: Mapping[str, Any]
+) -> Row[Any]:
+    """Create a project. ``values`` are columns of ``projects``; ``settings.code`` is the client's own id for it.
+
+    Raises ``Problem`` 409 ``project_exists`` if the organization has a project with that code.
+    """
+    code = values.get("settings", {}).get("code")
+    if code is not None:
+        # The organization's row serialises the look-up and the insert.
+        await get(connection, organization_id, lock=True)
+        if await find_project(connection, organization_id, code) is not None:
+            raise conflict("project_exists", f"This organization has a project {code!r} already.")
+    statement = insert(projects).values(id=new_id(), organization_id=organization_id, **values).returning(projects)
+    row: Row[Any] = (await connection.execute(statement)).one()
+    await _note(connection, actor, row, "created")
+    return row
+
+
+async def list_projects(
+    connection: AsyncConnection, organization_id: UUID, page: Page, within: tuple[UUID, ...] = ()
+) -> tuple[Sequence[Row[Any]], int]:
+    """Give the organization's projects, the oldest first, and their number; ``within`` narrows them if not empty."""
+    conditions = [projects.c.organization_id == organization_id]
+    if within:
+        conditions.append(projects.c.id.in_(within))
+    total = await connection.scalar(select(func.count()).select_from(projects).where(*conditions))
+    statement = select(projects).where(*conditions).order_by(projects.c.id).offset(page.skip).limit(page.limit)
+    return (await connection.execute(statement)).all(), int(total or 0)
+
+
+async def find_project(connection: AsyncConnection, organization_id: UUID, reference: str) -> Row[Any] | None:
+    """Find a project of the organization by its uuid or by the id that the client chose; None if there is none."""
+    statement = select(projects).where(projects.c.organization_id == organization_id, named(reference))
+    row: Row[Any] | None = (await connection.execute(statement.order_by(projects.c.id))).first()
+    return row
+
+
+def named(reference: str) -> ColumnElement[bool]:
+    """Match the project with that uuid, or with that client-chosen id (conflicts C4)."""
+    by_code: ColumnElement[bool] = projects.c.settings["code"].astext == reference
+    try:
+        return or_(projects.c.id == UUID(reference), by_code)
+    except ValueError:
+        return by_code
+
+
+async def get_project(connection: AsyncConnection, organization_id: UUID, reference: str) -> Row[Any]:
+    """Find a project by uuid or client-chosen id. Raises ``Problem`` 404."""
+    row = await find_project(connection, organization_id, reference)
+    if row is None:
+        raise not_found("project", reference)
+    return row
+
+
+async def first_project(connection: AsyncConnection, organization_id: UUID, environment: str) -> Row[Any] | None:
+    """Give the organization's default project of an environment: the marked one, else the oldest."""
+    statement = select(projects).where(
+        projects.c.organization_id == organization_id, projects.c.environment == environment
+    )
+    ordered = statement.order_by(projects.c.is_default.desc(), projects.c.id)
+    row: Row[Any] | None = (await connection.execute(ordered)).first()
+    return row
+
+
+async def change_project(
+    connection: AsyncConnection, actor: Actor, before: Row[Any], values: Mapping[str, Any]
+) -> Row[Any]:
+    """Change columns of a project and give its row."""
+    changes = changes_between(before._asdict(), values)
+    if not changes:
+        return before
+    statement = update(projects).where(projects.c.id == before.id).values(**values, updated_at=_now)
+    after: Row[Any] = (await connection.execute(statement.returning(projects))).one()
+    await _note(connection, actor, after, "updated", changes)
+    return after
+
+
+async def _note(
+    connection: AsyncConnection,
+    actor: Actor,
+    row: Row[Any],
+    action: str,
+    changes: Mapping[str, Any] | None = None,
+) -> None:
+    # A project names its organization; an organization is its own.
+    kind, organization_id = (
+        ("project", row.organization_id) if "organization_id" in row._fields else ("organization", row.id)
+    )
+    await record_for_organization(
+        connection,
+        organization_id,
+        actor,
+        resource_type=kind,
+        resource_id=row.id,
+        action=action,
+        title=f"{kind.capitalize()} {row.name} {action}",
+        changes=changes,
+    )

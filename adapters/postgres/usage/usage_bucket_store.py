@@ -1,0 +1,224 @@
+"""The quantity of charges that count only some of their metric's events, or count them by group (B51).
+
+Charges with filters read the rollups where what they count adds up (rolled_bucket_store.py). All others fold the
+indexed events of the period. All filters of one charge, and all of its groups, come out of one statement that gives
+each event exactly one bucket and one group.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.events.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
+from adapters.postgres.usage.event_charges import NOT_PRICED, priced_events
+from adapters.postgres.usage.rolled_bucket_store import Buckets, quantities
+from adapters.postgres.usage.usage_window import BEGINNING
+from billing.aggregations import Aggregation, round_quantity
+from billing.charges import Charge, ChargeModel, Dynamic, Percentage
+from billing.invoice import TooManyGroups
+from billing.numbers import RoundingFunction
+from billing.period import Period
+from billing.scope import MOST_GROUPS, Combination
+from billing.usage import GroupUsage, Usage
+
+_NUMBER_GRAMMAR: Final = "^[+-]?[0-9]{1,20}([.][0-9]{1,18})?$"
+
+_SPLIT: Final = """
+    WITH picked AS (
+        SELECT id, value, properties, occurred_at, received_at, {bucket} AS bucket{groups}
+        FROM events
+        WHERE status = 'counted' AND subscription_id = :subscription AND metric_id = :metric
+          AND occurred_at >= :from AND occurred_at < :until
+    ), costed AS ({costed})
+    SELECT bucket, {whole} AS whole, {quantity} AS quantity, {priced} AS priced,
+           count(*) FILTER (WHERE occurred_at >= :counted_from) AS events,
+           coalesce(sum(part) FILTER (WHERE {charged}), 0) AS charged_value,
+           count(*) FILTER (WHERE {charged}) AS charged_events{names}
+    FROM costed GROUP BY {sets}
+    ORDER BY whole DESC, bucket{order} LIMIT :most
+"""
+_NOTHING: Final = (Decimal(0), 0)
+_CHARGED: Final = "is_charged AND occurred_at >= :counted_from"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a metric's events become a quantity, and what it is called now."""
+
+    name: str
+    unit: str | None
+    folding: Aggregation
+    rounding: RoundingFunction | None
+    precision: int
+
+    def usage(
+        self,
+        quantity: Decimal,
+        events: int,
+        *,
+        priced: Decimal = Decimal(0),
+        charged: tuple[Decimal, int] = (Decimal(0), 0),
+        groups: Sequence[GroupUsage] = (),
+    ) -> Usage:
+        """Round a quantity as the metric says."""
+        return Usage(
+            quantity=round_quantity(Decimal(quantity), self.rounding, self.precision),
+            events=events,
+            priced=priced,
+            charged_value=charged[0],
+            charged_events=charged[1],
+            groups=tuple(groups),
+            metric_name=self.name,
+            unit=self.unit,
+        )
+
+
+def is_split(charge: Charge) -> bool:
+    """Tell whether a charge's usage is not simply its metric's."""
+    return charge.scope is not None or bool(charge.group_by) or _eventwise(charge.model) is not None
+
+
+_Eventwise = Dynamic | Percentage
+_Family = tuple[UUID, tuple[Combination, ...], tuple[str, ...], _Eventwise | None]
+
+
+def _eventwise(model: ChargeModel) -> _Eventwise | None:
+    """Give the model if it prices each event by itself."""
+    if isinstance(model, Dynamic) or (isinstance(model, Percentage) and model.per_event):
+        return model
+    return None
+
+
+def _family(charge: Charge) -> _Family:
+    """Say what charges must share to be counted by one statement: the parts of a charge with filters do."""
+    assert charge.metric_id is not None, "a metered charge has a metric"
+    buckets = () if charge.scope is None else charge.scope.buckets
+    return charge.metric_id, buckets, charge.group_by, _eventwise(charge.model)
+
+
+async def split_usages(
+    connection: AsyncConnection,
+    subscription_id: UUID,
+    charges: Sequence[Charge],
+    measures: Mapping[UUID, Measure],
+    period: Period,
+) -> dict[UUID, Usage]:
+    """Give the usage of charges that `is_split` in the period ``[start, end)``, keyed by charge id.
+
+    Raises `TooManyGroups` for a charge with more than `MOST_GROUPS` groups.
+    """
+    families: dict[_Family, list[Charge]] = {}
+    for charge in charges:
+        families.setdefault(_family(charge), []).append(charge)
+    found: dict[UUID, Usage] = {}
+    for family, members in families.items():
+        measure = measures[family[0]]
+        if _is_rolled_up(family, measure.folding):
+            wanted = Buckets(subscription_id, family[0], family[1], measure.folding)
+            parts = await quantities(connection, wanted, period)
+            found |= {charge.id: measure.usage(*parts.get(_bucket(charge), _NOTHING)) for charge in members}
+            continue
+        rows = await _rows(connection, subscription_id, family, measure.folding, period)
+        for charge in members:
+            found[charge.id] = _usage(measure, charge, [row for row in rows if row.bucket == _bucket(charge)])
+    return found
+
+
+def _is_rolled_up(family: _Family, folding: Aggregation) -> bool:
+    """Tell whether rollups hold the parts of a charge: they add up, are no groups, and price no single events."""
+    _, buckets, group_by, eventwise = family
+    return bool(buckets) and not group_by and eventwise is None and folding.additive
+
+
+def _bucket(charge: Charge) -> int:
+    bucket = None if charge.scope is None else charge.scope.bucket
+    return DEFAULT_BUCKET if bucket is None else bucket
+
+
+def _usage(measure: Measure, charge: Charge, rows: Sequence[Row[Any]]) -> Usage:
+    whole = [row for row in rows if row.whole]
+    if not whole:
+        return measure.usage(Decimal(0), 0)
+    keys = sorted(set(charge.group_by))
+    groups = [row for row in rows if not row.whole]
+    if len(groups) > MOST_GROUPS:
+        raise TooManyGroups(keys, MOST_GROUPS)
+    return measure.usage(
+        whole[0].quantity,
+        whole[0].events,
+        priced=Decimal(whole[0].priced),
+        charged=(Decimal(whole[0].charged_value), whole[0].charged_events),
+        groups=[
+            GroupUsage(
+                group=tuple((key, getattr(row, f"group_{index}")) for index, key in enumerate(keys)),
+                usage=measure.usage(
+                    row.quantity,
+                    row.events,
+                    priced=Decimal(row.priced),
+                    charged=(Decimal(row.charged_value), row.charged_events),
+                ),
+            )
+            for row in groups
+        ],
+    )
+
+
+async def _rows(
+    connection: AsyncConnection, subscription_id: UUID, family: _Family, folding: Aggregation, period: Period
+) -> Sequence[Row[Any]]:
+    metric_id, buckets, group_by, eventwise = family
+    bucket, binds = bucket_expression(buckets)
+    groups, group_binds = group_expressions(group_by)
+    names = [f"group_{index}" for index in range(len(groups))]
+    priced, costed, priced_binds = _priced(eventwise, folding, names)
+    listed = "".join(f", {name}" for name in names)
+    statement = _SPLIT.format(
+        bucket=bucket,
+        groups="".join(f", {expression} AS {name}" for expression, name in zip(groups, names, strict=True)),
+        whole=f"grouping({names[0]}) = 1" if names else "true",
+        quantity=folding.from_events,
+        priced=priced,
+        costed=costed,
+        charged=_CHARGED,
+        names=listed,
+        sets=f"GROUPING SETS ((bucket), (bucket{listed}))" if names else "bucket",
+        order="".join(f', {name} COLLATE "C" NULLS LAST' for name in names),
+    )
+    configuration: Mapping[str, Any] = {"start": period.start, "end": period.end, **folding.bindings}
+    parameters = {
+        "subscription": subscription_id,
+        "metric": metric_id,
+        "from": BEGINNING if folding.carries else period.start,
+        "until": period.end,
+        "counted_from": period.start,
+        # Were all of these rows there, some bucket would have more than MOST_GROUPS groups.
+        "most": (len(buckets) + 1) * (MOST_GROUPS + 1) + 1,
+        **{name: configuration[name] for name in folding.sql_parameters},
+    }
+    return (await connection.execute(text(statement), parameters | binds | group_binds | priced_binds)).all()
+
+
+def _priced(model: _Eventwise | None, folding: Aggregation, groups: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
+    """Give the SQL of what the events cost by themselves in major units, and the rows with the cost of each.
+
+    A dynamic charge adds up price x quantity, each from the event's own properties.
+    """
+    if model is None:
+        return "0", NOT_PRICED, {}
+    if isinstance(model, Percentage):
+        costed, costs = priced_events(model, folding.kind, groups)  # type: ignore[attr-defined]
+        return f"coalesce(sum(cost) FILTER (WHERE {_CHARGED}), 0)", costed, costs
+    binds = {"price": model.price_field, "quantity": model.quantity_field, "grammar": _NUMBER_GRAMMAR}
+    quantity = f"coalesce({_property('quantity')}, value)"
+    total = f"coalesce(sum({_property('price')} * {quantity}) FILTER (WHERE occurred_at >= :counted_from), 0)"
+    return total, NOT_PRICED, binds
+
+
+def _property(name: str) -> str:
+    """Give the SQL that reads a property as a number by the grammar of R1; NULL if it is none."""
+    return f"CASE WHEN properties ->> :{name} ~ :grammar THEN CAST(properties ->> :{name} AS numeric) END"

@@ -1,0 +1,266 @@
+"""Moving credits: every change of a wallet's balance is a row, written under the wallet's lock (B132, B133).
+
+Several wallets are locked in the order of their ids, so that transfers and invoices never wait in a circle.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.database import ProjectScope
+from adapters.postgres.journal import audit_store, outbox_store
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.subscriptions import alert_signal_store
+from adapters.postgres.wallets import settlement_store
+from billing.numbers import plain
+from billing.wallets import LARGEST_CREDITS, Draw, Wallet, draws, value_of
+from models.identifiers import new_id, shown_id
+from models.problems import conflict
+from models.tables import wallet_transactions, wallets
+
+Kind = Literal["granted", "invoiced", "transferred", "returned"]
+
+
+@dataclass(frozen=True)
+class Move:
+    """Credits into or out of one wallet; `amount_minor` is what an invoice got or gave back for them."""
+
+    kind: Kind
+    source: str
+    credits: Decimal
+    at: datetime
+    inbound: bool = True
+    amount_minor: int | None = None
+    invoice_id: UUID | None = None
+
+
+async def locked(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    """Read wallets and keep others from moving their credits until the transaction ends."""
+    statement = select(wallets).where(*conditions).order_by(wallets.c.id).with_for_update(key_share=True)
+    return (await connection.execute(statement)).all()
+
+
+async def move(connection: AsyncConnection, scope: ProjectScope, actor: Actor, wallet: Row[Any], change: Move) -> UUID:
+    """Change a locked wallet's balance; answers the transaction's id.
+
+    Raises `Problem` 409 `insufficient_credits`, and `too_many_credits` for more than a wallet holds.
+    """
+    balance = wallet.credits_balance + (change.credits if change.inbound else -change.credits)
+    if balance < 0:
+        raise conflict("insufficient_credits", f"The wallet holds {plain(wallet.credits_balance)} credits.")
+    if change.inbound and change.kind != "returned" and balance > LARGEST_CREDITS:
+        raise conflict("too_many_credits", f"A wallet holds {LARGEST_CREDITS} credits at most.")
+    identity = new_id()
+    await connection.execute(insert(wallet_transactions).values(_row(identity, scope, wallet, change)))
+    await connection.execute(update(wallets).where(wallets.c.id == wallet.id).values(_after(change)))
+    await _note(connection, scope, actor, wallet, identity=identity, change=change)
+    if not change.inbound:
+        await alert_signal_store.tell_holders(connection, wallet.customer_id)
+    return identity
+
+
+def _row(identity: UUID, scope: ProjectScope, wallet: Row[Any], change: Move) -> dict[str, Any]:
+    return {
+        "id": identity,
+        "project_id": scope.project_id,
+        "wallet_id": wallet.id,
+        "direction": "inbound" if change.inbound else "outbound",
+        "kind": change.kind,
+        "source": change.source,
+        "credits": change.credits,
+        "amount_minor": change.amount_minor,
+        "invoice_id": change.invoice_id,
+        "moved_at": change.at,
+    }
+
+
+def _after(change: Move) -> dict[str, Any]:
+    signed = change.credits if change.inbound else -change.credits
+    values: dict[str, Any] = {
+        "credits_balance": wallets.c.credits_balance + signed,
+        "updated_at": func.clock_timestamp(),
+    }
+    if change.amount_minor is not None:
+        minor = change.amount_minor if change.inbound else -change.amount_minor
+        values["consumed_credits"] = wallets.c.consumed_credits - signed
+        values["consumed_minor"] = wallets.c.consumed_minor - minor
+    return values
+
+
+async def _note(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, wallet: Row[Any], *, identity: UUID, change: Move
+) -> None:
+    """Write the audit entry and the webhook of a movement."""
+    data = {
+        "transaction_id": shown_id("wallet_transaction", identity),
+        "credits": plain(change.credits),
+        "amount_cents": plain(
+            value_of(change.credits, wallet.rate_amount)
+            if change.amount_minor is None
+            else Decimal(change.amount_minor)
+        ),
+        "currency": wallet.currency,
+        "invoice_id": None if change.invoice_id is None else shown_id("invoice", change.invoice_id),
+    }
+    action = "credited" if change.inbound else "debited"
+    await audit_store.record(
+        connection,
+        scope,
+        actor,
+        resource_type="wallet",
+        resource_id=wallet.id,
+        action=action,
+        title=f"Credits {change.kind}",
+        data=data,
+        occurred_at=change.at,
+    )
+    await outbox_store.enqueue(
+        connection,
+        project_id=scope.project_id,
+        topic=outbox_store.WEBHOOK,
+        ordering_key=f"webhook/wallet/{wallet.id}",
+        payload={
+            "id": f"msg_{new_id().hex}",
+            "type": f"wallet.{action}",
+            "created_at": change.at.isoformat().replace("+00:00", "Z"),
+            "data": {"wallet_id": shown_id("wallet", wallet.id), "reason": change.kind, **data},
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What an invoice takes from its customer's wallets, which are locked."""
+
+    draws: tuple[Draw, ...]
+    wallets: Sequence[Row[Any]]
+
+    @property
+    def total_minor(self) -> int:
+        """The sum, in minor units."""
+        return sum(draw.amount_minor for draw in self.draws)
+
+
+NOTHING_DRAWN: Final = Drawn((), ())
+
+
+async def drawable(
+    connection: AsyncConnection, customer_id: UUID, *, due_minor: int, currency: str, at: datetime
+) -> Drawn:
+    """Lock the customer's wallets and say what an invoice of `due_minor` takes from each; nothing is written (B133)."""
+    if due_minor <= 0:
+        return NOTHING_DRAWN
+    found = await locked(
+        connection, wallets.c.customer_id == customer_id, wallets.c.status == "active", wallets.c.credits_balance > 0
+    )
+    candidates = [
+        Wallet(
+            id=row.id,
+            currency=row.currency,
+            rate_amount=row.rate_amount,
+            credits=row.credits_balance,
+            priority=row.priority,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+        )
+        for row in found
+    ]
+    return Drawn(draws(candidates, due_minor=due_minor, currency=currency, at=at), found)
+
+
+async def _settle_by(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, wallet: Row[Any], change: Move, *, minor: int
+) -> None:
+    """Move credits for the invoice that the change names, which is settled by `minor` units with them."""
+    assert change.invoice_id is not None, "the move belongs to an invoice"
+    source = await move(connection, scope, actor, wallet, change)
+    await settlement_store.record(
+        connection,
+        scope.project_id,
+        change.invoice_id,
+        kind=settlement_store.WALLET_CREDIT,
+        source_id=source,
+        amount=minor,
+        at=change.at,
+    )
+
+
+async def settle(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, invoice_id: UUID, *, drawn: Drawn, at: datetime
+) -> None:
+    """Take what `drawable` found; the invoice, issued in this transaction with these sums, gets its settlements."""
+    by_id = {row.id: row for row in drawn.wallets}
+    for draw in drawn.draws:
+        change = Move(
+            kind="invoiced",
+            source="invoice",
+            credits=draw.credits,
+            at=at,
+            inbound=False,
+            amount_minor=draw.amount_minor,
+            invoice_id=invoice_id,
+        )
+        await _settle_by(connection, scope, actor, by_id[draw.wallet_id], change, minor=draw.amount_minor)
+
+
+async def give_back(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, invoice_id: UUID, at: datetime
+) -> None:
+    """Return what a locked invoice took to the wallets it came from, terminated ones too.
+
+    The caller sets the invoice's sums to 0 in the same transaction.
+    """
+    statement = (
+        select(wallet_transactions)
+        .where(wallet_transactions.c.invoice_id == invoice_id, wallet_transactions.c.kind == "invoiced")
+        .order_by(wallet_transactions.c.id)
+    )
+    taken = (await connection.execute(statement)).all()
+    by_id = {row.id: row for row in await locked(connection, wallets.c.id.in_({row.wallet_id for row in taken}))}
+    for row in taken:
+        change = Move(
+            kind="returned",
+            source="invoice",
+            credits=row.credits,
+            at=at,
+            amount_minor=row.amount_minor,
+            invoice_id=invoice_id,
+        )
+        await _settle_by(connection, scope, actor, by_id[row.wallet_id], change, minor=-row.amount_minor)
+
+
+async def transfer(
+    connection: AsyncConnection,
+    scope: ProjectScope,
+    actor: Actor,
+    *,
+    source_id: UUID,
+    target_id: UUID,
+    credits: Decimal,
+    at: datetime,
+) -> None:
+    """Move credits, not money, from one wallet to another: their rates may differ (B132).
+
+    Raises `Problem` 409 `wallet_terminated`, `currency_mismatch`, `insufficient_credits`.
+    """
+    found = {row.id: row for row in await locked(connection, wallets.c.id.in_((source_id, target_id)))}
+    source, target = found[source_id], found[target_id]
+    must_be_active((source, target))
+    if source.currency.upper() != target.currency.upper():
+        raise conflict("currency_mismatch", f"Credits in {source.currency} cannot become credits in {target.currency}.")
+    change = Move(kind="transferred", source="transfer", credits=credits, at=at, inbound=False)
+    await move(connection, scope, actor, source, change)
+    change = Move(kind="transferred", source="transfer", credits=credits, at=at)
+    await move(connection, scope, actor, target, change)
+
+
+def must_be_active(rows: Collection[Row[Any]]) -> None:
+    """Raise `Problem` 409 `wallet_terminated` if one of the wallets is."""
+    if any(row.status != "active" for row in rows):
+        raise conflict("wallet_terminated", "A terminated wallet keeps its credits; nothing goes in or out.")

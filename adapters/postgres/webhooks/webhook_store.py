@@ -1,0 +1,232 @@
+"""Webhook endpoints, and what was delivered to them, as their owners see it (behaviours B161-B168)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.database import ProjectScope
+from adapters.postgres.journal.audit_store import Actor, changes_between, record
+from adapters.postgres.paging import Page, page_of, paged
+from adapters.postgres.webhooks.webhook_health_store import end_retries
+from models.identifiers import new_id, parse_id
+from models.problems import conflict, not_found
+from models.tables import webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
+
+ORDERABLE: Final = {
+    "url": webhook_endpoints.c.url,
+    "status": webhook_endpoints.c.status,
+    "updated_at": webhook_endpoints.c.updated_at,
+}
+#: Of one project.
+MOST_ENDPOINTS: Final = 100
+_now = func.clock_timestamp()
+_hooks = webhook_deliveries.join(webhook_messages, webhook_messages.c.id == webhook_deliveries.c.message_id)
+_hook = select(
+    webhook_deliveries,
+    webhook_messages.c.type.label("webhook_type"),
+    webhook_messages.c.payload,
+    webhook_messages.c.sequence,
+).select_from(_hooks)
+
+
+@dataclass(frozen=True)
+class HookFilter:
+    """Which deliveries are wanted; None leaves a field open."""
+
+    webhook_type: str | None = None
+    status: str | None = None
+    endpoint_id: UUID | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """List what the filter demands of a row."""
+        wanted = {
+            webhook_messages.c.type: self.webhook_type,
+            webhook_deliveries.c.status: self.status,
+            webhook_deliveries.c.endpoint_id: self.endpoint_id,
+        }
+        return [column == value for column, value in wanted.items() if value is not None]
+
+
+async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+    """Register an endpoint; ``values`` are columns of ``webhook_endpoints``.
+
+    Each change is told to every endpoint, so there is an end to them: ``Problem`` 409 ``too_many_webhook_endpoints``.
+    """
+    turn = func.pg_advisory_xact_lock(func.hashtextextended(f"webhook_endpoints/{scope.project_id}", 0))
+    await connection.execute(select(turn))
+    alive = webhook_endpoints.c.deleted_at.is_(None)
+    known = await connection.scalar(select(func.count()).select_from(webhook_endpoints).where(alive))
+    if int(known or 0) >= MOST_ENDPOINTS:
+        raise conflict(
+            "too_many_webhook_endpoints",
+            f"A project has at most {MOST_ENDPOINTS} webhook endpoints; delete one first.",
+            limit=MOST_ENDPOINTS,
+        )
+    statement = insert(webhook_endpoints).values(id=new_id(), project_id=scope.project_id, **values)
+    row: Row[Any] = (await connection.execute(statement.returning(webhook_endpoints))).one()
+    await _note(connection, scope, actor, row, "created")
+    return row
+
+
+async def listing(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of the project's endpoints, newest first, and their number."""
+    alive = webhook_endpoints.c.deleted_at.is_(None)
+    return await page_of(connection, webhook_endpoints, page, alive, orderable=ORDERABLE)
+
+
+async def get(connection: AsyncConnection, reference: str, *, lock: bool = False) -> Row[Any]:
+    """Give an endpoint. Raises ``Problem`` 404."""
+    statement = select(webhook_endpoints).where(
+        webhook_endpoints.c.id == _id("webhook_endpoint", reference), webhook_endpoints.c.deleted_at.is_(None)
+    )
+    if lock:
+        # The lock that a change of columns needs; deliveries to the endpoint may be written meanwhile.
+        statement = statement.with_for_update(key_share=True)
+    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise not_found("webhook_endpoint", reference)
+    return row
+
+
+def _id(kind: str, reference: str) -> UUID:
+    found = parse_id(reference)
+    if found is None:
+        raise not_found(kind, reference)
+    return found
+
+
+async def change(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str, values: Mapping[str, Any]
+) -> Row[Any]:
+    """Change columns of an endpoint and give its row; what waits for it goes to its new address. Raises 404.
+
+    One that is disabled gets nothing more, and what failed there is not tried again; one that is made active again
+    starts with a clean slate.
+    """
+    before = await get(connection, reference, lock=True)
+    changes = changes_between(before._asdict(), values)
+    if not changes:
+        return before
+    if changes.get("status"):
+        values = {**values, "failing_since": None, "disabled_reason": None}
+    statement = update(webhook_endpoints).where(webhook_endpoints.c.id == before.id)
+    after: Row[Any] = (
+        await connection.execute(statement.values(**values, updated_at=_now).returning(webhook_endpoints))
+    ).one()
+    if after.status == "disabled":
+        await end_retries(connection, after.id, "the endpoint was disabled")
+    await _note(connection, scope, actor, after, "updated", changes=changes)
+    return after
+
+
+async def rotate_secret(
+    connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str, secret: str, *, overlap: timedelta
+) -> Row[Any]:
+    """Sign with a new secret; the one before it signs as well until ``overlap`` is over. Raises ``Problem`` 404.
+
+    Of several rotations within an overlap, the last two secrets sign.
+    """
+    before = await get(connection, reference, lock=True)
+    values = {"secrets": [secret, before.secrets[0]], "old_secret_until": _now + overlap, "updated_at": _now}
+    statement = update(webhook_endpoints).where(webhook_endpoints.c.id == before.id).values(values)
+    after: Row[Any] = (await connection.execute(statement.returning(webhook_endpoints))).one()
+    changes = {"secret": {"old": "[hidden]", "new": "[hidden]"}}
+    await _note(connection, scope, actor, after, "secret_rotated", changes=changes)
+    return after
+
+
+async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str) -> None:
+    """Delete an endpoint: nothing more is sent to it, what was sent stays on record. Raises ``Problem`` 404."""
+    row = await get(connection, reference, lock=True)
+    await connection.execute(
+        update(webhook_endpoints)
+        .where(webhook_endpoints.c.id == row.id)
+        .values(deleted_at=_now, updated_at=_now, status="disabled")
+    )
+    await end_retries(connection, row.id, "the endpoint was deleted")
+    await connection.execute(
+        update(webhook_deliveries)
+        .where(
+            webhook_deliveries.c.endpoint_id == row.id,
+            webhook_deliveries.c.status == "pending",
+            webhook_deliveries.c.next_attempt_at.is_not(None),
+        )
+        .values(status="failed", next_attempt_at=None, last_error="the endpoint was deleted", updated_at=_now)
+    )
+    await _note(connection, scope, actor, row, "deleted")
+
+
+async def stats(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give how the deliveries to one part of the project's endpoints stand, newest first, and how many endpoints."""
+    alive = webhook_endpoints.c.deleted_at.is_(None)
+    total = await connection.scalar(select(func.count()).select_from(webhook_endpoints).where(alive))
+    part = paged(select(webhook_endpoints).where(alive), page, webhook_endpoints.c.id, ORDERABLE).subquery()
+    d = webhook_deliveries.c
+
+    def standing(status: str) -> ColumnElement[int]:
+        return func.count(d.id).filter(d.status == status)
+
+    columns = (part.c.id, part.c.url, part.c.status, part.c.failing_since)
+    statement = (
+        select(
+            *columns,
+            func.count(d.id).label("total"),
+            *(standing(status).label(status) for status in ("succeeded", "failed", "pending")),
+            func.coalesce(func.sum(d.attempts), 0).label("attempts"),
+        )
+        .select_from(part.outerjoin(webhook_deliveries, d.endpoint_id == part.c.id))
+        .group_by(*columns)
+        .order_by(part.c.id.desc())
+    )
+    return (await connection.execute(statement)).all(), int(total or 0)
+
+
+async def hooks(connection: AsyncConnection, wanted: HookFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of the project's deliveries, newest first, and their number."""
+    conditions = wanted.conditions()
+    total = await connection.scalar(select(func.count()).select_from(_hooks).where(*conditions))
+    statement = paged(_hook.where(*conditions), page, webhook_deliveries.c.id)
+    return (await connection.execute(statement)).all(), int(total or 0)
+
+
+async def hook(connection: AsyncConnection, reference: str) -> Row[Any]:
+    """Give one delivery with its message. Raises ``Problem`` 404."""
+    statement: Select[Any] = _hook.where(webhook_deliveries.c.id == _id("webhook", reference))
+    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise not_found("webhook", reference)
+    return row
+
+
+async def attempts(connection: AsyncConnection, reference: str, page: Page) -> tuple[Sequence[Row[Any]], int]:
+    """Give one part of a delivery's attempts, newest first, and their number. Raises ``Problem`` 404."""
+    found = await hook(connection, reference)
+    of_it = webhook_attempts.c.delivery_id == found.id
+    statement = paged(select(webhook_attempts).where(of_it), page, webhook_attempts.c.id)
+    return (await connection.execute(statement)).all(), int(found.attempts)
+
+
+async def _note(
+    connection: AsyncConnection,
+    scope: ProjectScope,
+    actor: Actor,
+    row: Row[Any],
+    action: str,
+    *,
+    changes: Mapping[str, Any] | None = None,
+) -> None:
+    await record(
+        connection,
+        scope,
+        actor,
+        resource_type="webhook_endpoint",
+        resource_id=row.id,
+        action=action,
+        title=f"Webhook endpoint {row.url} {action}",
+        changes=changes,
+    )

@@ -1,0 +1,137 @@
+"""Customers: who is billed (B78-B81)."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request, Response
+
+from adapters.postgres.customers import billing_entity_store, customer_store
+from adapters.postgres.journal import changing
+from adapters.postgres.resolver import CUSTOMER, required
+from api.customers.customer_shapes import (
+    CustomerAnswer,
+    CustomerBody,
+    CustomerChange,
+    HealthAnswer,
+    changed_columns,
+    entity_refs,
+    new_columns,
+    shown_customer,
+    shown_health,
+)
+from api.http.deps import CallerDep, DatabaseDep
+from api.http.fields import Ref
+from api.http.pagination import LISTED, PageDep, listed
+from api.http.responses import created, no_content, reply
+from api.http.routing import resource_router
+
+router = resource_router("Customers")
+
+Wanted = Annotated[str | None, Query(max_length=320)]
+
+
+def _conditions(
+    external_id: Wanted = None, email: Wanted = None, corporate_id: Wanted = None, domain: Wanted = None
+) -> dict[str, str]:
+    given = {"external_id": external_id, "email": email, "corporate_id": corporate_id, "domain": domain}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+ConditionsDep = Annotated[dict[str, str], Depends(_conditions)]
+
+
+@router.post(
+    "/customers",
+    status_code=201,
+    response_model=CustomerAnswer,
+    operation_id="create_customer",
+    summary="Create customer",
+)
+async def create_customer(body: CustomerBody, caller: CallerDep, database: DatabaseDep) -> Response:
+    """Create a customer; 409 for an id in use (B78), 404 for an unknown clock or entity, 409 while it advances."""
+    columns = new_columns(body)
+    async with database.transaction(caller.scope) as connection:
+        if body.test_clock_id is not None:
+            clock = await customer_store.usable_clock(connection, caller.project_id, body.test_clock_id)
+            columns["test_clock_id"] = clock
+        entity = await billing_entity_store.named(connection, caller.project_id, entity_refs(body))
+        if entity is not None:
+            columns["billing_entity_id"] = entity
+        row = await customer_store.create(connection, caller.scope, caller.actor, columns)
+        by = await customer_store.billed_by(connection, caller.project_id, [row])
+    return created(shown_customer(row, by[row.billing_entity_id]))
+
+
+@router.get(
+    "/customers",
+    response_model=list[CustomerAnswer],
+    responses=LISTED,
+    operation_id="list_customers",
+    summary="List customers",
+)
+async def list_customers(
+    request: Request, page: PageDep, conditions: ConditionsDep, caller: CallerDep, database: DatabaseDep
+) -> Response:
+    """List customers, newest first; order by name, external_id, email, created_at or updated_at."""
+    async with database.transaction(caller.scope) as connection:
+        rows, total = await customer_store.listed(connection, caller.project_id, page, conditions)
+        by = await customer_store.billed_by(connection, caller.project_id, rows)
+    last = rows[-1].id if rows else None
+    return listed(page, [shown_customer(row, by[row.billing_entity_id]) for row in rows], total, request, last=last)
+
+
+@router.get(
+    "/customers/{customer_id}/health",
+    response_model=HealthAnswer,
+    operation_id="get_customer_health",
+    summary="Get customer health indicator",
+)
+async def get_customer_health(customer_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
+    """Tell how a customer pays: critical with an overdue invoice, a warning after a failed payment, else good."""
+    async with database.transaction(caller.scope) as connection:
+        row = await required(connection, caller.project_id, CUSTOMER, customer_id)
+        found = await customer_store.health(connection, row)
+    return reply(shown_health(found))
+
+
+@router.get(
+    "/customers/{customer_id}", response_model=CustomerAnswer, operation_id="get_customer", summary="Get customer"
+)
+async def get_customer(customer_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
+    """Read a customer by its id, uuid, external id, corporate id or domain (B79)."""
+    async with database.transaction(caller.scope) as connection:
+        row = await required(connection, caller.project_id, CUSTOMER, customer_id)
+        by = await customer_store.billed_by(connection, caller.project_id, [row])
+    return reply(shown_customer(row, by[row.billing_entity_id]))
+
+
+@router.put(
+    "/customers/{customer_id}", response_model=CustomerAnswer, operation_id="update_customer", summary="Update customer"
+)
+@router.patch(
+    "/customers/{customer_id}", response_model=CustomerAnswer, operation_id="patch_customer", summary="Update customer"
+)
+async def update_customer(customer_id: Ref, body: CustomerChange, caller: CallerDep, database: DatabaseDep) -> Response:
+    """Change what is sent; the rest stays (conflicts C18)."""
+    async with database.transaction(caller.scope) as connection:
+        found = await required(connection, caller.project_id, CUSTOMER, customer_id)
+        row = await changing.locked(connection, customer_store.RESOURCE, found)
+        columns = changed_columns(body, row)
+        if entity_refs(body):
+            columns["billing_entity_id"] = await billing_entity_store.named(
+                connection, caller.project_id, entity_refs(body)
+            )
+        changed = await changing.change(
+            connection, caller.scope, caller.actor, customer_store.RESOURCE, row=row, values=columns
+        )
+        by = await customer_store.billed_by(connection, caller.project_id, [changed])
+    return reply(shown_customer(changed, by[changed.billing_entity_id]))
+
+
+@router.delete("/customers/{customer_id}", status_code=204, operation_id="delete_customer", summary="Delete customer")
+async def delete_customer(customer_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
+    """Delete a customer; 409 with invoices or with subscriptions that have not ended."""
+    async with database.transaction(caller.scope) as connection:
+        found = await required(connection, caller.project_id, CUSTOMER, customer_id)
+        row = await changing.locked(connection, customer_store.RESOURCE, found)
+        await customer_store.delete(connection, caller.scope, caller.actor, row)
+    return no_content()

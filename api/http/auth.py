@@ -1,0 +1,142 @@
+"""Who calls: API keys in three headers, the operator's bootstrap key, and what each may do (conflicts C2, C3, C33)."""
+
+import hmac
+from dataclasses import dataclass
+from typing import Final, Literal
+from uuid import UUID
+
+from fastapi import Request
+
+from adapters.postgres.database import SYSTEM, Database, ProjectScope
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.tenancy import key_store
+from adapters.postgres.tenancy.key_store import KnownKey, hashed
+from models.problems import Problem, not_found
+from settings import Settings
+
+Kind = Literal["secret", "ingest", "bootstrap"]
+ROLES: Final = ("VIEWER", "DEVELOPER", "ADMIN", "OWNER")
+"""Roles, the weakest first; each may do what those before it may."""
+
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_LONGEST_KEY: Final = 512
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The organization, project and key in whose name a request is made."""
+
+    organization_id: UUID
+    project_id: UUID
+    key_id: UUID | None
+    kind: Kind
+    role: str
+    environment: str
+    project_ids: tuple[UUID, ...] = ()
+
+    @property
+    def scope(self) -> ProjectScope:
+        """Give the project that transactions of this request may see."""
+        return ProjectScope(self.organization_id, self.project_id)
+
+    @property
+    def actor(self) -> Actor:
+        """Give the name that the audit log notes."""
+        return Actor("api_key", None if self.key_id is None else str(self.key_id))
+
+    def require(self, role: str) -> None:
+        """Refuse keys below a role, and ingest keys where more than DEVELOPER is asked. Raises ``Problem`` 403."""
+        if ROLES.index(self.role) < ROLES.index(role):
+            raise Problem(403, "role_forbidden", f"This needs a key with the role {role}; this key is a {self.role}.")
+        if self.kind == "ingest" and ROLES.index(role) > ROLES.index("DEVELOPER"):
+            raise Problem(403, "key_kind_forbidden", "An ingest key may not do this; use a secret key.")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """The holder of the bootstrap key: may only create, list and delete organizations."""
+
+    @property
+    def actor(self) -> Actor:
+        """Give the name that the audit log notes."""
+        return Actor("bootstrap")
+
+
+def presented_key(request: Request) -> str:
+    """Read the key: Bearer, then ``x-api-key``, then ``x-usageflow-api-key`` (B10-B13). Raises ``Problem`` 401."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    found = token.strip() if scheme.lower() == "bearer" else ""
+    found = found or request.headers.get("x-api-key", "") or request.headers.get("x-usageflow-api-key", "")
+    if not found:
+        raise _unauthorized("missing_api_key", "Send an API key: Authorization: Bearer <key>, or x-api-key: <key>.")
+    if len(found) > _LONGEST_KEY:
+        raise _unauthorized("invalid_api_key", "This API key is unknown, expired or revoked.")
+    return found
+
+
+def _unauthorized(code: str, detail: str) -> Problem:
+    return Problem(401, code, detail, headers={"WWW-Authenticate": 'Bearer realm="durabill"'})
+
+
+def is_bootstrap(key: str, settings: Settings) -> bool:
+    """Compare with the operator's key, in constant time."""
+    configured = settings.bootstrap_key
+    return configured is not None and hmac.compare_digest(hashed(configured.get_secret_value()), hashed(key))
+
+
+async def authenticate(request: Request, database: Database) -> Caller | Operator:
+    """Find out who calls.
+
+    Raises ``Problem`` 401 for a missing, unknown, expired or revoked key, 404 ``project_not_found`` and 403
+    ``project_forbidden`` for the project of ``X-Project-Id``, 403 ``role_forbidden`` when a VIEWER's key would write.
+    """
+    key = presented_key(request)
+    if is_bootstrap(key, request.app.state.settings):
+        return Operator()
+    wanted = request.headers.get("x-project-id", "").strip()[:_LONGEST_KEY] or None
+    caller = await caller_with_key(database, key, wanted)
+    if request.method not in _READING:
+        caller.require("DEVELOPER")
+    return caller
+
+
+async def caller_with_key(database: Database, key: str, project: str | None = None) -> Caller:
+    """Find the caller who presents a key. Raises ``Problem`` 401, 403, 404 as ``authenticate`` does."""
+    digest = hashed(key)
+    async with database.transaction(SYSTEM) as connection:
+        known = await key_store.find_by_hash(connection, digest, project)
+        if known is not None and known.usable and known.stale:
+            await key_store.note_use(connection, known.id)
+    if known is None or not hmac.compare_digest(known.key_hash, digest) or not known.usable:
+        raise _unauthorized("invalid_api_key", "This API key is unknown, expired or revoked.")
+    return _caller(known, project)
+
+
+async def caller_with_id(database: Database, key_id: UUID) -> Caller | None:
+    """Find the caller of a dashboard session, which knows the id of its key; None once the key has ended."""
+    async with database.transaction(SYSTEM) as connection:
+        known = await key_store.find_by_id(connection, key_id)
+    return _caller(known, None) if known is not None and known.usable else None
+
+
+def _caller(known: KnownKey, wanted: str | None) -> Caller:
+    project_id = known.requested_project
+    if project_id is None:
+        raise not_found("project", wanted or known.active_project_id)
+    if known.project_ids and project_id not in known.project_ids:
+        raise project_forbidden(project_id)
+    assert known.kind in ("secret", "ingest")
+    return Caller(
+        organization_id=known.organization_id,
+        project_id=project_id,
+        key_id=known.id,
+        kind="ingest" if known.kind == "ingest" else "secret",
+        role=known.role,
+        environment=known.environment,
+        project_ids=known.project_ids,
+    )
+
+
+def project_forbidden(project_id: UUID) -> Problem:
+    """Say that the key is restricted to other projects (B17)."""
+    return Problem(403, "project_forbidden", f"This key is not allowed in the project {project_id}.")

@@ -1,0 +1,282 @@
+"""Wallets as bodies and answers (BoxBilling). Credits are exact decimals, `*_cents` minor units of the currency."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from adapters.postgres.rows import Row
+from adapters.postgres.wallets.wallet_store import Day
+from api.http.fields import Currency, Ref
+from api.http.moments import InstantField
+from api.payments.payment_shapes import named_customer
+from billing.numbers import NonNegative, Positive, plain
+from billing.wallets import LARGEST_CREDITS, Forecast, value_of
+from models.identifiers import shown_id
+from models.problems import invalid
+
+_DEFAULT_CURRENCY: Final = "USD"
+
+
+def _bounded(value: Decimal) -> Decimal:
+    if value > LARGEST_CREDITS:
+        raise ValueError(f"must not be more than {LARGEST_CREDITS}")
+    return value
+
+
+Credits = Annotated[Positive, AfterValidator(_bounded)]
+Granted = Annotated[NonNegative, AfterValidator(_bounded)]
+WalletText = Annotated[str | None, Field(default=None, max_length=255)]
+Priority = Annotated[int, Field(ge=1, le=50)]
+
+
+def _expiry(body: "WalletBody | WalletChange") -> datetime | None:
+    if body.expires_at is not None and body.expiration_at is not None and body.expires_at != body.expiration_at:
+        raise invalid("expires_at", "is a synonym of expiration_at and must be the same; send one of them")
+    return body.expires_at or body.expiration_at
+
+
+class WalletBody(BaseModel):
+    """A new wallet: one credit is worth `rate_amount` minor units of the currency."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [{"customer_id": "cust_acme", "name": "Prepaid", "initial_granted_credits": "5000"}]
+        },
+    )
+
+    customer_id: Ref
+    name: WalletText
+    code: WalletText
+    rate_amount: Credits = Decimal(1)
+    currency: Currency | None = Field(default=None, description="The customer's, else USD.")
+    expiration_at: InstantField | None = None
+    expires_at: InstantField | None = Field(default=None, description="Synonym of expiration_at.")
+    priority: Priority = 1
+    initial_granted_credits: Granted | None = None
+
+    def columns(self, customer: Row[Any]) -> dict[str, Any]:
+        """Give the columns of the new row. Raises `Problem` 422."""
+        return {
+            "customer_id": customer.id,
+            "name": self.name,
+            "code": self.code,
+            "rate_amount": self.rate_amount,
+            "currency": self.currency or customer.currency or _DEFAULT_CURRENCY,
+            "expires_at": _expiry(self),
+            "priority": self.priority,
+        }
+
+
+class WalletChange(BaseModel):
+    """What of a wallet may change; its customer, currency and rate are fixed."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"name": "Prepaid", "priority": 2}]})
+
+    name: WalletText
+    expiration_at: InstantField | None = None
+    expires_at: InstantField | None = None
+    priority: Priority | None = None
+    currency: Currency | None = Field(default=None, description="Only the one it has.")
+    rate_amount: Credits | None = Field(default=None, description="Only the one it has.")
+
+    def columns(self, row: Row[Any]) -> dict[str, Any]:
+        """Give the columns to set: those sent. Raises `Problem` 422 for another currency or rate."""
+        if self.currency is not None and self.currency.upper() != row.currency.upper():
+            raise invalid("currency", "is fixed; make another wallet")
+        if self.rate_amount is not None and self.rate_amount != row.rate_amount:
+            raise invalid("rate_amount", "is fixed; make another wallet")
+        values: dict[str, Any] = {name: getattr(self, name) for name in ("name",) if name in self.model_fields_set}
+        if self.model_fields_set & {"expiration_at", "expires_at"}:
+            values["expires_at"] = _expiry(self)
+        if self.priority is not None:
+            values["priority"] = self.priority
+        return values
+
+
+class TopUp(BaseModel):
+    """Credits that are granted."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"credits": "100"}]})
+
+    credits: Credits
+    source: Literal["manual", "interval", "threshold"] = "manual"
+
+
+class Transfer(BaseModel):
+    """Credits that go from one wallet to another."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [
+                {
+                    "source_wallet_id": "wal_01jbq4m8d0e7s9t5v2x3y4z5a6",
+                    "target_wallet_id": "wal_01jbq4mb1g3w6x8y2z4a5b7c9d",
+                    "credits": "25",
+                }
+            ]
+        },
+    )
+
+    source_wallet_id: Ref
+    target_wallet_id: Ref
+    credits: Credits
+
+
+class WalletQuery(BaseModel):
+    """What a list of wallets is about."""
+
+    customer_id: Ref | None = Field(default=None, description="Any name of a customer.")
+    status: Literal["active", "terminated"] | None = None
+
+
+class WalletDocument(BaseModel):
+    """A wallet."""
+
+    id: str = Field(examples=["wal_01jbq4m8d0e7s9t5v2x3y4z5a6"])
+    customer_id: str
+    name: str | None
+    code: str | None
+    status: str
+    currency: str
+    rate_amount: str = Field(description="Minor units that one credit is worth.")
+    credits_balance: str
+    balance_cents: str = Field(description="credits_balance x rate_amount, unrounded.")
+    consumed_credits: str
+    consumed_amount_cents: str
+    priority: int = Field(description="Lower ones are drawn on first.")
+    expiration_at: datetime | None
+    expires_at: datetime | None
+    terminated_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+def wallet_document(row: Row[Any]) -> dict[str, Any]:
+    """Show a wallet."""
+    return {
+        "id": shown_id("wallet", row.id),
+        "customer_id": named_customer(row),
+        "name": row.name,
+        "code": row.code,
+        "status": row.status,
+        "currency": row.currency,
+        "rate_amount": plain(row.rate_amount),
+        "credits_balance": plain(row.credits_balance),
+        "balance_cents": plain(value_of(row.credits_balance, row.rate_amount)),
+        "consumed_credits": plain(row.consumed_credits),
+        "consumed_amount_cents": str(row.consumed_minor),
+        "priority": row.priority,
+        "expiration_at": row.expires_at,
+        "expires_at": row.expires_at,
+        "terminated_at": row.terminated_at,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+class TransactionDocument(BaseModel):
+    """One movement of credits."""
+
+    id: str
+    wallet_id: str
+    customer_id: str
+    transaction_type: Literal["inbound", "outbound"]
+    transaction_status: Literal["granted", "invoiced", "transferred", "returned"]
+    source: str
+    status: str = "settled"
+    amount: str = Field(description="Credits.")
+    credits: str
+    credit_amount: str = Field(description="Minor units.")
+    amount_cents: str
+    invoice_id: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+def transaction_document(row: Row[Any], wallet: Row[Any]) -> dict[str, Any]:
+    """Show one movement of a wallet."""
+    cents = value_of(row.credits, wallet.rate_amount) if row.amount_minor is None else Decimal(row.amount_minor)
+    return {
+        "id": shown_id("wallet_transaction", row.id),
+        "wallet_id": shown_id("wallet", row.wallet_id),
+        "customer_id": named_customer(wallet),
+        "transaction_type": row.direction,
+        "transaction_status": row.kind,
+        "source": row.source,
+        "status": "settled",
+        "amount": plain(row.credits),
+        "credits": plain(row.credits),
+        "credit_amount": plain(cents),
+        "amount_cents": plain(cents),
+        "invoice_id": None if row.invoice_id is None else shown_id("invoice", row.invoice_id),
+        "created_at": row.created_at,
+        "updated_at": row.created_at,
+    }
+
+
+class TransferDocument(BaseModel):
+    """Both wallets after a transfer."""
+
+    source_wallet: WalletDocument
+    target_wallet: WalletDocument
+    credits_transferred: str
+
+
+class TimelinePoint(BaseModel):
+    """One day on which something moved, in credits; the balance is that of its end."""
+
+    date: str
+    inbound: str
+    outbound: str
+    balance: str
+
+
+class TimelineDocument(BaseModel):
+    """A wallet's balance over time."""
+
+    wallet_id: str
+    points: list[TimelinePoint]
+
+
+def timeline_document(wallet: Row[Any], days: list[Day]) -> dict[str, Any]:
+    """Show a wallet's balance over time."""
+    points = [
+        {
+            "date": day.day.isoformat(),
+            "inbound": plain(day.inbound),
+            "outbound": plain(day.outbound),
+            "balance": plain(day.balance),
+        }
+        for day in days
+    ]
+    return {"wallet_id": shown_id("wallet", wallet.id), "points": points}
+
+
+class ForecastDocument(BaseModel):
+    """When a wallet runs out if it goes on as it did."""
+
+    wallet_id: str
+    current_balance_cents: str
+    avg_daily_consumption: str = Field(description="Minor units.")
+    avg_daily_consumption_cents: str
+    projected_depletion_date: datetime | None
+    days_remaining: int | None
+
+
+def forecast_document(wallet: Row[Any], found: Forecast) -> Mapping[str, Any]:
+    """Show a forecast; the date is in the customer's time."""
+    average = plain(found.average_daily)
+    days = found.days_remaining
+    return {
+        "wallet_id": shown_id("wallet", wallet.id),
+        "current_balance_cents": plain(value_of(wallet.credits_balance, wallet.rate_amount)),
+        "avg_daily_consumption": average,
+        "avg_daily_consumption_cents": average,
+        "projected_depletion_date": None if days is None else wallet.customer_now + timedelta(days=days),
+        "days_remaining": days,
+    }

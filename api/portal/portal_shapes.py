@@ -1,0 +1,255 @@
+"""What a customer sees and may change at the portal, in BoxBilling's shapes (seed 004, B171)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from adapters.postgres.catalogue.plan_store import PlanDetail
+from adapters.postgres.customers.customer_store import BilledBy
+from adapters.postgres.resolver import Found
+from adapters.postgres.subscriptions.subscription_store import View
+from api.customers.customer_shapes import shown_customer
+from api.http.fields import Email, ExactNumber, Name, Ref, TimeZoneName
+from api.invoices.invoice_shapes import invoice_document
+from api.subscriptions.subscription_shapes import shown_status
+from billing.charges import Charge, Flat
+from billing.money import to_minor
+from billing.numbers import exact
+from models.identifiers import shown_id
+
+#: A draft is the seller's own business until it is issued.
+VISIBLE_STATUSES: Final = ("issued", "overdue", "failed", "paid", "voided")
+#: The portal knows five statuses: a trial is an active subscription, one that is held back a paused one.
+_STATUS: Final = {"trialing": "active", "suspended": "paused"}
+#: What is no customer's business: how the seller's side of a payment stands.
+_INTERNAL: Final = ("attempt_count", "payment_intent_id", "needs_attention")
+
+
+class PortalTokenRequest(BaseModel):
+    """For whom a portal token is wanted, and for how long."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"customer_id": "cust_acme"}]})
+
+    customer_id: Ref = Field(description="The customer, by any of its names.")
+    expires_in: Annotated[int, Field(ge=60, le=43_200)] | None = Field(
+        default=None, description="Seconds; 12 hours by default and at most.", examples=[3600]
+    )
+
+
+class PortalTokenAnswer(BaseModel):
+    """A token that opens the portal for one customer, and nothing else."""
+
+    token: str
+    expires_at: datetime
+    portal_url: str
+
+
+class PortalUrlAnswer(BaseModel):
+    """An address to send a customer to; it carries a token that expires."""
+
+    portal_url: str = Field(examples=["https://billing.example.com/portal?token=eyJ..."])
+
+
+class PortalProfileUpdate(BaseModel):
+    """What a customer may change; fields that are not sent stay."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"email": "accounts@acme.io"}]})
+
+    name: Name | None = None
+    email: Email | None = None
+    timezone: Annotated[TimeZoneName, StringConstraints(max_length=50)] | None = None
+
+
+class PortalCustomer(BaseModel):
+    """The customer's own profile."""
+
+    id: str
+    uuid: UUID
+    external_id: str
+    name: str
+    email: str | None
+    currency: str
+    timezone: str
+    billing_metadata: dict[str, Any]
+    invoice_grace_period: int
+    net_payment_term: int
+    billing_entity_id: str | None
+    created_at: str
+    updated_at: str
+
+
+class PortalBranding(BaseModel):
+    """Who sends the bills, and how the portal looks."""
+
+    name: str
+    logo_url: str | None
+    accent_color: str | None
+    welcome_message: str | None
+
+
+class PortalPlanSummary(BaseModel):
+    """A subscription's plan with its fixed fees of a period, in minor units."""
+
+    id: UUID
+    name: str
+    code: str
+    interval: str
+    amount_cents: int
+    currency: str
+
+
+class PortalSubscription(BaseModel):
+    """A subscription of the customer."""
+
+    id: str
+    uuid: UUID
+    external_id: str
+    status: str = Field(description="pending, active, paused, canceled or terminated")
+    started_at: datetime | None
+    canceled_at: datetime | None
+    paused_at: datetime | None
+    downgraded_at: datetime | None
+    created_at: datetime
+    plan: PortalPlanSummary
+    pending_downgrade_plan: PortalPlanSummary | None
+
+
+class PortalPlan(BaseModel):
+    """A plan that may be chosen; `amount_cents` are its fixed fees of a period."""
+
+    id: str
+    uuid: UUID
+    name: str
+    code: str
+    description: str | None
+    interval: str
+    amount_cents: int
+    currency: str
+
+
+class PortalNextBilling(BaseModel):
+    """When a subscription's running period is billed; `amount_cents` are its fixed fees."""
+
+    subscription_id: str
+    subscription_external_id: str
+    plan_name: str
+    plan_interval: str
+    next_billing_date: datetime
+    days_until_next_billing: int
+    amount_cents: int
+    currency: str
+
+
+class PortalUpcomingCharge(BaseModel):
+    """What a subscription's next bill comes to with the usage so far, in minor units."""
+
+    subscription_id: str
+    subscription_external_id: str
+    plan_name: str
+    base_amount_cents: int
+    usage_amount_cents: int
+    total_estimated_cents: int
+    currency: str
+
+
+class PortalUsageProgress(BaseModel):
+    """A limit of a plan, beside the usage of the metric that has the feature's code."""
+
+    feature_name: str
+    feature_code: str
+    feature_type: str
+    entitlement_value: str
+    current_usage: str | None
+    usage_percentage: ExactNumber | None
+
+
+class PortalQuickActions(BaseModel):
+    """What may want doing; amounts are minor units of `currency`."""
+
+    outstanding_invoice_count: int
+    outstanding_amount_cents: int
+    has_wallet: bool
+    wallet_balance_cents: int
+    has_active_subscription: bool
+    currency: str
+
+
+class PortalDashboardSummary(BaseModel):
+    """The portal's first page."""
+
+    next_billing: list[PortalNextBilling]
+    upcoming_charges: list[PortalUpcomingCharge]
+    usage_progress: list[PortalUsageProgress]
+    quick_actions: PortalQuickActions
+
+
+def profile(row: Found, by: BilledBy) -> dict[str, Any]:
+    """Show a customer to itself: without what only the seller and its payment provider need."""
+    shown = shown_customer(row, by)
+    return {name: shown[name] for name in PortalCustomer.model_fields}
+
+
+def branding(organization: Found) -> dict[str, Any]:
+    """Show who sends the bills."""
+    return {
+        "name": organization.name,
+        "logo_url": organization.logo_url,
+        "accent_color": organization.portal_accent_color,
+        "welcome_message": organization.portal_welcome_message,
+    }
+
+
+def portal_invoice(row: Found, lines: Sequence[Found]) -> dict[str, Any]:
+    """Show an invoice to the customer who has to pay it."""
+    return {name: value for name, value in invoice_document(row, lines).items() if name not in _INTERNAL}
+
+
+def fixed_fees(charges: Sequence[Charge]) -> Decimal:
+    """Add up what a period costs without any usage, in major units."""
+    with exact():
+        return sum((charge.model.fee for charge in charges if isinstance(charge.model, Flat)), Decimal(0))
+
+
+def portal_subscription(row: View, fee_minor: int) -> dict[str, Any]:
+    """Show a row of `subscription_store.view` with the fixed fees of its pinned plan version in minor units."""
+    shown = shown_id("subscription", row.id)
+    status = shown_status(row)
+    return {
+        "id": shown,
+        "uuid": row.id,
+        "external_id": row.external_id or shown,
+        "status": _STATUS.get(status, status),
+        "started_at": row.activated_at,
+        "canceled_at": row.canceled_at,
+        "paused_at": row.paused_at,
+        "downgraded_at": None,
+        "created_at": row.created_at,
+        "plan": {
+            "id": row.plan_id,
+            "name": row.plan_name,
+            "code": row.plan_code,
+            "interval": row.interval,
+            "amount_cents": fee_minor,
+            "currency": row.plan_currency,
+        },
+        "pending_downgrade_plan": None,
+    }
+
+
+def portal_plan(found: PlanDetail, charges: Sequence[Charge]) -> dict[str, Any]:
+    """Show a plan that a customer may choose."""
+    plan = found.plan
+    return {
+        "id": plan.code,
+        "uuid": plan.id,
+        "name": plan.name,
+        "code": plan.code,
+        "description": plan.description,
+        "interval": plan.interval,
+        "amount_cents": to_minor(fixed_fees(charges), plan.currency),
+        "currency": plan.currency,
+    }

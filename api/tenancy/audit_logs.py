@@ -1,0 +1,119 @@
+"""The audit log (BoxBilling: Audit Logs)."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from adapters.postgres.journal import audit_store
+from adapters.postgres.journal.audit_store import AuditFilter
+from adapters.postgres.rows import Row
+from api.http.deps import CallerDep, DatabaseDep
+from api.http.pagination import LISTED, PageDep, listed
+from api.http.routing import resource_router
+from models.identifiers import parse_id
+from models.problems import invalid
+
+router = resource_router("Audit Logs")
+
+
+class AuditLogResponse(BaseModel):
+    """One change: what changed, who changed it, when."""
+
+    id: UUID
+    organization_id: UUID
+    project_id: UUID | None = Field(description="Null for what belongs to the organization as a whole.")
+    resource_type: str = Field(examples=["invoice"])
+    resource_id: UUID
+    action: str = Field(examples=["created", "updated", "deleted", "status_changed"])
+    title: str
+    changes: dict[str, Any] = Field(examples=[{"name": {"old": "Acme", "new": "Acme Corp"}}])
+    actor_type: str = Field(examples=["api_key", "bootstrap", "workflow", "system"])
+    actor_id: str | None
+    metadata_: dict[str, Any] | None = Field(description="What else is known about the change.")
+    occurred_at: datetime = Field(description="In the subscription's time: a test clock's, if it has one.")
+    created_at: datetime = Field(description="Wall-clock time at which it was recorded.")
+
+
+def _document(row: Row[Any]) -> dict[str, Any]:
+    found = row._asdict()
+    found["metadata_"] = found.pop("data") or None
+    found["created_at"] = found.pop("recorded_at")
+    del found["sequence"]
+    return found
+
+
+_Text = Annotated[str | None, Query(max_length=100)]
+_Instant = Annotated[datetime | None, Query(description="RFC 3339; a date alone means its first instant, UTC.")]
+
+
+def _zoned(value: datetime | None) -> datetime | None:
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+@router.get(
+    "/audit_logs",
+    operation_id="list_audit_logs",
+    summary="List audit logs",
+    response_model=list[AuditLogResponse],
+    responses=LISTED,
+)
+async def list_audit_logs(
+    *,
+    request: Request,
+    caller: CallerDep,
+    database: DatabaseDep,
+    page: PageDep,
+    resource_type: _Text = None,
+    resource_id: _Text = None,
+    action: _Text = None,
+    actor_type: _Text = None,
+    actor_id: _Text = None,
+    start_date: _Instant = None,
+    end_date: _Instant = None,
+) -> Response:
+    """Give the changes of the project and of its organization, newest first; `end_date` is exclusive."""
+    wanted = AuditFilter(
+        resource_type=resource_type,
+        resource_id=None if resource_id is None else _resource_id(resource_id),
+        action=action,
+        actor_type=actor_type,
+        actor_id=actor_id,
+        start=_zoned(start_date),
+        end=_zoned(end_date),
+    )
+    async with database.transaction(caller.scope) as connection:
+        rows, total = await audit_store.entries(connection, wanted, page)
+    return listed(page, [_document(row) for row in rows], total, request)
+
+
+@router.get(
+    "/audit_logs/{resource_type}/{resource_id}",
+    operation_id="get_audit_trail",
+    summary="Get audit trail for a resource",
+    response_model=list[AuditLogResponse],
+    responses=LISTED,
+)
+async def get_audit_trail(
+    *,
+    request: Request,
+    caller: CallerDep,
+    database: DatabaseDep,
+    page: PageDep,
+    resource_type: Annotated[str, Path(max_length=100)],
+    resource_id: Annotated[str, Path(max_length=100)],
+) -> Response:
+    """Give every change of one resource, newest first; `resource_id` is its uuid or the id that the API shows."""
+    wanted = AuditFilter(resource_type=resource_type, resource_id=_resource_id(resource_id))
+    async with database.transaction(caller.scope) as connection:
+        rows, total = await audit_store.entries(connection, wanted, page)
+    return listed(page, [_document(row) for row in rows], total, request)
+
+
+def _resource_id(text: str) -> UUID:
+    found = parse_id(text)
+    if found is None:
+        raise invalid("resource_id", "is neither a uuid nor an id that this API shows")
+    return found

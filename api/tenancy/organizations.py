@@ -1,0 +1,149 @@
+"""Organizations, made by the operator and seen by their own keys (BoxBilling: Organizations; conflicts C33)."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Path, Request, Response
+
+from adapters.postgres.database import SYSTEM, Database
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.tenancy import key_store, organization_store
+from adapters.postgres.tenancy.key_store import NewKey
+from api.http.deps import AnyCallerDep, Caller, CallerDep, DatabaseDep, Operator, OperatorDep
+from api.http.pagination import LISTED, PageDep, listed
+from api.http.responses import created, no_content, reply
+from api.http.routing import resource_router
+from api.tenancy.keys import note_key
+from api.tenancy.tenancy_shapes import (
+    OrganizationChange,
+    OrganizationCreate,
+    OrganizationCreateResponse,
+    OrganizationResponse,
+    key_document,
+    organization_document,
+)
+
+# The answer to a creation holds a secret, which must not be stored for a replay.
+router = resource_router("Organizations", idempotent=False)
+
+_OPERATOR = "Needs the bootstrap key."
+
+
+async def new_organization(database: Database, actor: Actor, body: OrganizationCreate) -> dict[str, Any]:
+    """Create an organization with its projects, its self-customer and its first key; give what is shown of it."""
+    async with database.transaction(SYSTEM) as connection:
+        made = await organization_store.found(connection, actor, body.columns())
+        key, secret = await _first_key(connection, actor, made)
+    return {
+        **organization_document(made.organization),
+        "api_key": key_document(key, secret),
+        "default_project_id": made.live.id,
+        "test_project_id": made.test.id,
+    }
+
+
+async def _first_key(connection: AsyncConnection, actor: Actor, made: organization_store.Founded) -> tuple[Any, str]:
+    key = NewKey(
+        organization_id=made.organization.id,
+        active_project_id=made.live.id,
+        name="Initial API Key",
+        role="OWNER",
+    )
+    row, secret = await key_store.issue(connection, key)
+    await note_key(connection, actor, row, "created")
+    return row, secret
+
+
+@router.post(
+    "/organizations",
+    operation_id="create_organization",
+    summary="Create organization",
+    description=f"{_OPERATOR} Makes a live project (the default), a test project and the first API key.",
+    status_code=201,
+    response_model=OrganizationCreateResponse,
+)
+async def create_organization(operator: OperatorDep, database: DatabaseDep, body: OrganizationCreate) -> Response:
+    """Create an organization; its first key is in ``api_key.key``, shown only here."""
+    return created(await new_organization(database, operator.actor, body))
+
+
+@router.get(
+    "/organizations",
+    operation_id="list_organizations",
+    summary="List organizations",
+    description="The bootstrap key sees all; an API key sees its own.",
+    response_model=list[OrganizationResponse],
+    responses=LISTED,
+)
+async def list_organizations(request: Request, who: AnyCallerDep, database: DatabaseDep, page: PageDep) -> Response:
+    """Give the organizations that the caller may see."""
+    async with database.transaction(SYSTEM if isinstance(who, Operator) else who.scope) as connection:
+        rows, total = await organization_store.listing(connection, page)
+    return listed(page, [_shown(row, who) for row in rows], total, request)
+
+
+@router.get(
+    "/organizations/current",
+    operation_id="get_current_organization",
+    summary="Get current organization",
+    response_model=OrganizationResponse,
+)
+async def get_current_organization(caller: CallerDep, database: DatabaseDep) -> Response:
+    """Give the organization of the calling key (B9)."""
+    async with database.transaction(caller.scope) as connection:
+        row = await organization_store.get(connection, caller.organization_id)
+    return reply(_shown(row, caller))
+
+
+def _shown(row: Row[Any], who: Caller | Operator) -> dict[str, Any]:
+    """Show an organization; what signs its customers' requests is for those who may change it."""
+    document = organization_document(row)
+    if isinstance(who, Caller) and (who.kind == "ingest" or who.role not in ("ADMIN", "OWNER")):
+        document["hmac_key"] = None
+    return document
+
+
+async def _change(caller: Caller, database: Database, body: OrganizationChange) -> Response:
+    caller.require("ADMIN")
+    async with database.transaction(caller.scope) as connection:
+        row = await organization_store.change(connection, caller.actor, caller.organization_id, body.columns())
+    return reply(organization_document(row))
+
+
+@router.put(
+    "/organizations/current",
+    operation_id="update_current_organization",
+    summary="Update current organization",
+    response_model=OrganizationResponse,
+)
+async def update_current_organization(caller: CallerDep, database: DatabaseDep, body: OrganizationChange) -> Response:
+    """Change the fields that the body names (conflicts C18)."""
+    return await _change(caller, database, body)
+
+
+@router.patch(
+    "/organizations/current",
+    operation_id="patch_current_organization",
+    summary="Update current organization",
+    response_model=OrganizationResponse,
+)
+async def patch_current_organization(caller: CallerDep, database: DatabaseDep, body: OrganizationChange) -> Response:
+    """Change the fields that the body names, as PUT does."""
+    return await _change(caller, database, body)
+
+
+@router.delete(
+    "/organizations/{organization_id}",
+    operation_id="delete_organization",
+    summary="Delete organization",
+    description=f"{_OPERATOR} Its keys stop working at once; its records are kept.",
+    status_code=204,
+)
+async def delete_organization(
+    operator: OperatorDep, database: DatabaseDep, organization_id: Annotated[UUID, Path()]
+) -> Response:
+    """Delete an organization."""
+    async with database.transaction(SYSTEM) as connection:
+        await organization_store.delete(connection, operator.actor, organization_id)
+    return no_content()

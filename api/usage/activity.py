@@ -1,0 +1,204 @@
+"""The activity log: what arrived, what it was rated at, what was charged (UsageBox)."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, Field
+
+from adapters.postgres import resolver
+from adapters.postgres.limits import quota_store
+from adapters.postgres.limits.quota_store import Quota
+from adapters.postgres.reports import activity_store
+from adapters.postgres.reports.activity_store import Activity, ActivityFilter
+from api.http.deps import CallerDep, DatabaseDep
+from api.http.pagination import LISTED, PageDep, listed
+from api.http.responses import reply
+from api.http.routing import resource_router
+from billing.money import exponent, to_major
+from billing.numbers import exact, plain
+from billing.period import inclusive_end
+from models.identifiers import parse_id, shown_id
+from models.problems import invalid
+
+router = resource_router("Activity")
+
+
+class ActivityResponse(BaseModel):
+    """An event with what it added to the bill, a rating outcome, or a charge."""
+
+    id: str
+    type: Literal["event", "rating", "charge"]
+    status: str = Field(examples=["counted", "skipped", "issued", "charged"])
+    title: str
+    subscription_id: str | None
+    customer_id: str | None
+    meter_id: str | None = Field(examples=["met_01hx8kj2p3q4r5s6t7u8v9w0a1"])
+    metric_key: str | None = Field(examples=["api_calls"])
+    quantity: Decimal | None = Field(examples=[1])
+    amount: Decimal | None = Field(
+        description="Major units, unrounded; null for what no single event decides, such as a maximum.", examples=[0.01]
+    )
+    amount_cents: str | None = Field(examples=["1"])
+    currency: str | None
+    reason: str | None = Field(description="Why a skipped event does not count.", examples=["unknown_metric"])
+    invoice_id: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+
+
+@router.get(
+    "/activity",
+    operation_id="list_activity",
+    summary="Inspect rating outcomes, charges, and events",
+    response_model=list[ActivityResponse],
+    responses=LISTED,
+)
+async def list_activity(
+    *,
+    request: Request,
+    caller: CallerDep,
+    database: DatabaseDep,
+    page: PageDep,
+    subscription_id: Annotated[str | None, Query(max_length=255)] = None,
+    meter_id: Annotated[str | None, Query(max_length=255)] = None,
+    type: Annotated[Literal["event", "rating", "charge"] | None, Query()] = None,
+    status: Annotated[Literal["counted", "skipped", "voided"] | None, Query()] = None,
+) -> Response:
+    """Give the newest entries first: events with status, quantity and amount, and what became of invoices."""
+    if page.order_by is not None or page.after is not None:
+        raise invalid("order_by" if page.order_by is not None else "cursor", "is not for activity: the newest is first")
+    if page.skip > activity_store.MOST_SKIPPED:
+        raise invalid("skip", f"is at most {activity_store.MOST_SKIPPED} here")
+    async with database.transaction(caller.scope) as connection:
+        subscription = None
+        if subscription_id is not None:
+            row = await resolver.required(connection, caller.project_id, resolver.SUBSCRIPTION, subscription_id)
+            subscription = row.id
+        wanted = ActivityFilter(
+            type=type,
+            status=status,
+            subscription_id=subscription,
+            metric=meter_id,
+            metric_id=None if meter_id is None else parse_id(meter_id),
+        )
+        found = await activity_store.recent(connection, caller.project_id, wanted, skip=page.skip, limit=page.limit)
+        total = await activity_store.counted(connection, caller.project_id, wanted)
+    headers = {"X-Total-Count": str(total)}
+    if len(found) == page.limit:
+        following = request.url.include_query_params(skip=page.skip + page.limit, limit=page.limit)
+        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    return reply([_document(each) for each in found], headers=headers)
+
+
+class QuotaResponse(BaseModel):
+    """How a subscription's usage of a metric stands against its plan's quota, or against a limit of its own.
+
+    Usage above a plan's quota is counted and billed; a limit refuses reservations above it.
+    """
+
+    subscription_id: str
+    customer_id: str
+    metric_key: str = Field(examples=["api_calls"])
+    source: Literal["plan", "limit"]
+    limit: Decimal = Field(examples=[100])
+    used: Decimal = Field(examples=[150])
+    remaining: Decimal = Field(examples=[0])
+    exceeded: bool = Field(examples=[True])
+    period_start: datetime
+    period_end: datetime = Field(description="Inclusive: one second before the next period.")
+
+
+@router.get(
+    "/activity/limits",
+    operation_id="list_activity_limits",
+    summary="Show how usage stands against quotas and limits",
+    response_model=list[QuotaResponse],
+    responses=LISTED,
+)
+async def list_activity_limits(
+    *,
+    request: Request,
+    caller: CallerDep,
+    database: DatabaseDep,
+    page: PageDep,
+    subscription_id: Annotated[str | None, Query(max_length=255)] = None,
+) -> Response:
+    """Give quotas (a plan's entitlement under the metric's key) and limits of live subscriptions, current period."""
+    async with database.transaction(caller.scope) as connection:
+        subscription = None
+        if subscription_id is not None:
+            row = await resolver.required(connection, caller.project_id, resolver.SUBSCRIPTION, subscription_id)
+            subscription = row.id
+        found, total = await quota_store.quotas(
+            connection, caller.project_id, subscription_id=subscription, skip=page.skip, limit=page.limit
+        )
+    return listed(page, [_quota(each) for each in found], total, request)
+
+
+def _quota(quota: Quota) -> dict[str, Any]:
+    return {
+        "subscription_id": quota.external_id or shown_id("subscription", quota.subscription_id),
+        "customer_id": quota.customer_code,
+        "metric_key": quota.metric_key,
+        "source": quota.source,
+        "limit": quota.most,
+        "used": quota.used,
+        "remaining": quota.left,
+        "exceeded": quota.exceeded,
+        "period_start": quota.period_start,
+        "period_end": inclusive_end(quota.period_end),
+    }
+
+
+def _document(entry: Activity) -> dict[str, Any]:
+    row = entry.row
+    shared = _event(row) if entry.type == "event" else _invoice_entry(row)
+    amount = entry.amount if entry.type == "event" else shared["amount"]
+    currency = entry.currency if entry.type == "event" else row["currency"]
+    cents = None
+    if amount is not None and currency is not None:
+        with exact():
+            cents = plain(amount.scaleb(exponent(currency)))
+    return {**shared, "type": entry.type, "amount": amount, "amount_cents": cents, "currency": currency}
+
+
+def _event(row: Mapping[str, Any]) -> dict[str, Any]:
+    subscription = row["subscription_ref"]
+    if subscription is None and row["subscription_id"] is not None:
+        subscription = shown_id("subscription", row["subscription_id"])
+    return {
+        "id": shown_id("event", row["id"]),
+        "status": row["status"],
+        "title": "Usage counted" if row["status"] == "counted" else f"Usage {row['status']}",
+        "subscription_id": subscription,
+        "customer_id": row["customer_ref"],
+        "meter_id": shown_id("metric", row["metric_id"]) if row["metric_id"] is not None else row["metric_ref"],
+        "metric_key": row["metric_key"] or row["metric_ref"],
+        "quantity": Decimal(1) if row["aggregation"] == "count" else row["value"],
+        "reason": row["skip_reason"],
+        "invoice_id": None,
+        "occurred_at": row["occurred_at"],
+        "recorded_at": row["received_at"],
+    }
+
+
+def _invoice_entry(row: Mapping[str, Any]) -> dict[str, Any]:
+    known = row["total_minor"] is not None
+    return {
+        "id": str(row["id"]),
+        "status": row["action"],
+        "title": row["title"] or f"Invoice {row['action'].replace('_', ' ')}",
+        "subscription_id": None if row["subscription_id"] is None else shown_id("subscription", row["subscription_id"]),
+        "customer_id": row["customer_code"],
+        "meter_id": None,
+        "metric_key": None,
+        "quantity": None,
+        "amount": to_major(row["total_minor"], row["currency"]) if known else None,
+        "reason": None,
+        "invoice_id": shown_id("invoice", row["resource_id"]),
+        "occurred_at": row["occurred_at"],
+        "recorded_at": row["recorded_at"],
+    }
