@@ -12,10 +12,11 @@ FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home-dir /app durabill
 WORKDIR /app
 COPY --from=build /app/.venv /app/.venv
-COPY pyproject.toml uv.lock settings.py worker.py cli.py ./
+COPY pyproject.toml uv.lock settings.py worker.py cli.py app.py ./
 COPY billing billing
 COPY models models
 COPY adapters adapters
+COPY operations operations
 COPY activities activities
 COPY workflows workflows
 COPY api api

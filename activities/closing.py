@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from adapters.payments.port import collects_automatically
+from adapters.payment_port import collects_automatically
 from adapters.postgres.alerts import threshold_store
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.events import correction_store

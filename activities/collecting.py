@@ -11,7 +11,7 @@ from uuid import UUID
 
 from temporalio import activity
 
-from adapters.payments.port import (
+from adapters.payment_port import (
     ChargeRequest,
     Declined,
     Outcome,

@@ -93,7 +93,7 @@ async def serving(running: Servers) -> AsyncIterator[httpx.AsyncClient]:
         "DURABILL_LOG_LEVEL": "WARNING",
     }
     options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
-    api = ["-m", "uvicorn", "api.main:create_app", "--factory", *options, "--port", str(port)]
+    api = ["-m", "uvicorn", "app:create_app", "--factory", *options, "--port", str(port)]
     with process(api, environment), process(["-m", "worker"], environment):
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits) as client:

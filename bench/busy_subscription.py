@@ -51,7 +51,7 @@ async def run(quick: bool = False, *, seconds: float = SECONDS) -> list[Row]:
             "DURABILL_LOG_LEVEL": "WARNING",
             "DURABILL_PORT": str(port),
         }
-        api = ["-m", "uvicorn", "api.main:create_app", "--factory", "--no-access-log", "--port", str(port)]
+        api = ["-m", "uvicorn", "app:create_app", "--factory", "--no-access-log", "--port", str(port)]
         with process(["-m", "worker"], environment), process(api, environment):
             await until_polling(await Commands.connect(running.database, running.configuration))
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:

@@ -231,7 +231,7 @@ def _servers(postgres: EmbeddedPostgres, directory: Path) -> Iterator[tuple[int,
         "DURABILL_HOME": str(directory),
         "DURABILL_PORT": str(ports[0]),
     }
-    applications = (["api.main:create_app", "--factory"], ["bench.noop_api:app"])
+    applications = (["app:create_app", "--factory"], ["bench.noop_api:app"])
     started = []
     try:
         for application, port, log in zip(applications, ports, ("api", "noop"), strict=True):

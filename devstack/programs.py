@@ -69,7 +69,7 @@ class PythonProgram:
 
 def api_arguments(host: str, port: int) -> list[str]:
     """Give the arguments of the interpreter that run the API, here and in the container image."""
-    server = ["-m", "uvicorn", "api.main:create_app", "--factory", "--loop", "uvloop", "--http", "httptools"]
+    server = ["-m", "uvicorn", "app:create_app", "--factory", "--loop", "uvloop", "--http", "httptools"]
     return [*server, "--host", host, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "10"]
 
 

@@ -1,6 +1,6 @@
 """Money that arrives outside Durabill (bank transfer, cheque): never collected automatically."""
 
-from adapters.payments.port import ChargeRequest, Outcome, declined
+from adapters.payment_port import ChargeRequest, Outcome, declined
 
 
 class ManualPayments:

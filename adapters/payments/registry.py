@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from adapters.payment_port import MANUAL, PaymentProvider
 from adapters.payments.manual import ManualPayments
-from adapters.payments.port import MANUAL, PaymentProvider
 from adapters.payments.sandbox import SandboxPayments
 from adapters.payments.stripe import StripePayments
 from adapters.postgres.database import Database

@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from adapters.payments.port import ChargeRequest, Outcome, RequiresAction, Unknown, declined, succeeded
+from adapters.payment_port import ChargeRequest, Outcome, RequiresAction, Unknown, declined, succeeded
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.payments import sandbox_store
 from adapters.postgres.rows import AsyncConnection, Row

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import stripe
 
-from adapters.payments.port import ChargeRequest, Outcome, RequiresAction, Unknown, declined, succeeded
+from adapters.payment_port import ChargeRequest, Outcome, RequiresAction, Unknown, declined, succeeded
 
 KEY_METADATA: Final = "durabill_key"
 _NEEDS_CUSTOMER: Final = ("authentication_required", "payment_intent_authentication_failure")

@@ -11,6 +11,7 @@ PASSED_THROUGH: Final = (
     "billing",
     "models",
     "activities",
+    "operations",
     "adapters",
     "workflows.alerting",
     "workflows.commanded",

@@ -7,7 +7,7 @@ closed, so that an invoice that is then marked paid or voided cannot be paid a s
 from collections.abc import Mapping
 from typing import Any, Final
 
-from adapters.payments.port import ChargeRequest, Declined, PaymentProvider, Succeeded
+from adapters.payment_port import ChargeRequest, Declined, PaymentProvider, Succeeded
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import invoice_change_store, invoice_store, payment_attempt_store
 from adapters.postgres.journal import audit_store

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
-from adapters.payments.port import MANUAL
+from adapters.payment_port import MANUAL
 from adapters.postgres import resolver
 from adapters.postgres.customers import payment_method_store
 from adapters.postgres.subscriptions.subscription_store import wanted_id

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
-from adapters.payments.port import MANUAL
+from adapters.payment_port import MANUAL
 from adapters.postgres import resolver
 from adapters.postgres.database import Connection, ProjectScope
 from adapters.postgres.invoices import invoice_store

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from api.main import create_app
+from app import create_app
 from settings import Settings
 from tests.conftest import FreshDatabase
 

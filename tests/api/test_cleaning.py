@@ -3,7 +3,7 @@
 import asyncio
 
 from adapters.postgres.database import Database
-from api.main import repeatedly
+from app import repeatedly
 from models.problems import unavailable
 
 

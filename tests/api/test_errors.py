@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from api.http.deps import CallerDep
 from api.http.responses import reply
 from api.http.routing import resource_router
-from api.main import create_app
+from app import create_app
 from billing.numbers import Quantity
 from tests.api.conftest import Service, bearer, client_of, settings_for
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from activities.collecting import CollectingActivities
-from adapters.payments.port import ChargeRequest, Outcome, Unknown, succeeded
+from adapters.payment_port import ChargeRequest, Outcome, Unknown, succeeded
 from adapters.payments.registry import Providers, payment_providers
 from adapters.payments.sandbox import SandboxPayments
 from adapters.postgres.database import SYSTEM

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from activities.collecting import CollectingActivities
-from adapters.payments.port import ChargeRequest, Declined, RequiresAction, Succeeded, Unknown
+from adapters.payment_port import ChargeRequest, Declined, RequiresAction, Succeeded, Unknown
 from adapters.payments.stripe import NotChargeable, StripePayments, provider_amount
 from models.identifiers import new_id, payment_key
 from models.tables import customers

@@ -9,7 +9,7 @@ import sys
 
 import uvicorn
 
-from api.main import create_app
+from app import create_app
 
 
 def main(port: int) -> None:

@@ -71,7 +71,7 @@ class Stack:
 
     def start_api(self) -> None:
         """Start the API process."""
-        arguments = ["uvicorn", "api.main:create_app", "--factory", "--loop", "uvloop", "--http", "httptools"]
+        arguments = ["uvicorn", "app:create_app", "--factory", "--loop", "uvloop", "--http", "httptools"]
         self.api = self._spawn("api", ["-m", *arguments, "--port", str(self.port), "--no-access-log"])
 
     def start_worker(self) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Row, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.payments.port import collects_automatically
+from adapters.payment_port import collects_automatically
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.events import correction_store
 from adapters.postgres.invoices import credit_store, extra_store, invoice_follow_store, payment_attempt_store

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Row, delete, func, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.payments.port import MANUAL
+from adapters.payment_port import MANUAL
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.invoices import invoice_store
 from adapters.postgres.invoices.invoice_change_store import audit, log, next_status, no_open_attempt, notify

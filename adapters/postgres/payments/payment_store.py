@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.payments.port import ChargeRequest
+from adapters.payment_port import ChargeRequest
 from adapters.postgres.customers.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from adapters.postgres.invoices.payment_attempt_store import MAY_SEND, OPEN
 from models.identifiers import new_id, payment_key

@@ -1,6 +1,6 @@
 """The application: what it is made of, and what it opens and closes.
 
-Run it with ``uvicorn api.main:create_app --factory``.
+Run it with ``uvicorn app:create_app --factory``.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from settings import Settings, settings
 from web import pages, portal
 
 _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
-_LOGGERS = ("durabill", "api", "adapters", "temporalio")
+_LOGGERS = ("durabill", "app", "api", "adapters", "temporalio")
 _log = structlog.get_logger("durabill.api")
 
 
