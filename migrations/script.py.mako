@@ -4,20 +4,31 @@ Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
 """
 
-import sqlalchemy as sa
 from alembic import op
-${imports if imports else ""}
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
 
+# Frozen SQL: it imports nothing of the code, whose names and rules move on. The rights and policies that a new table
+# needs are what adapters.postgres.schema.security_statements([table]) gives, written out here.
+UPGRADE = """
+SET LOCAL lock_timeout = '5s';
+
+"""
+
+DOWNGRADE = """
+SET LOCAL lock_timeout = '5s';
+
+"""
+
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '5s'")
-    ${upgrades if upgrades else "pass"}
+    """Bring the schema to this revision."""
+    op.execute(UPGRADE)
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
+    """Go back to the revision before."""
+    op.execute(DOWNGRADE)

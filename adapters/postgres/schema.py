@@ -1,5 +1,8 @@
 """Roles, grants and row-level security: the second wall of tenancy (design section 4).
 
+Revisions in ``migrations/versions`` hold the statements for their own tables, frozen; a test compares what they made
+with what is demanded here.
+
 Two roles without login own no table: ``durabill_app`` sees the rows of one project (or, for the tables of an
 organization, of one organization) per transaction; ``durabill_system`` sees all and is used for key look-up,
 bootstrap, the relay and clocks. The application's login is a member of both and inherits neither, so a
@@ -43,8 +46,16 @@ def role_statements() -> list[str]:
     ]
 
 
+def privileges_of(table: str) -> dict[str, frozenset[str]]:
+    """Return, for each of the two roles that may touch ``table``, what it may do there."""
+    every = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
+    if table in _SYSTEM_TABLES:
+        return {SYSTEM_ROLE: every}
+    return {SYSTEM_ROLE: every, APP_ROLE: every - {"UPDATE", "DELETE"} if table == "audit_log" else every}
+
+
 def security_statements(tables: list[str] | None = None) -> list[str]:
-    """List the statements that grant and restrict every table; safe to run again after each migration."""
+    """Return the statements that grant and restrict ``tables`` (all of them by default); safe to run again."""
     statements = [
         f"GRANT USAGE ON SCHEMA public TO {APP_ROLE}, {SYSTEM_ROLE}",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {APP_ROLE}, {SYSTEM_ROLE}",
@@ -54,16 +65,17 @@ def security_statements(tables: list[str] | None = None) -> list[str]:
     for table in tables if tables is not None else sorted(metadata.tables):
         statements += [
             f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {SYSTEM_ROLE}",
+            *(
+                f"GRANT {', '.join(sorted(rights))} ON {table} TO {role}"
+                for role, rights in privileges_of(table).items()
+            ),
             f"DROP POLICY IF EXISTS system_all ON {table}",
             f"CREATE POLICY system_all ON {table} TO {SYSTEM_ROLE} USING (true) WITH CHECK (true)",
         ]
         if table in _SYSTEM_TABLES:
             continue
         rule = _visible(table)
-        privileges = "SELECT, INSERT" if table == "audit_log" else "SELECT, INSERT, UPDATE, DELETE"
         statements += [
-            f"GRANT {privileges} ON {table} TO {APP_ROLE}",
             f"DROP POLICY IF EXISTS tenant ON {table}",
             f"CREATE POLICY tenant ON {table} TO {APP_ROLE} USING ({rule}) WITH CHECK ({rule})",
         ]

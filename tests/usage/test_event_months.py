@@ -92,6 +92,17 @@ async def test_the_months_are_behind_the_wall(database: Database, tenant: Projec
                 await connection.execute(text("SELECT 1 FROM event_months.y2026m11"))
 
 
+async def test_a_key_without_a_fingerprint_is_compared_with_its_event(
+    database: Database, tenant: ProjectScope, fresh_database: FreshDatabase
+) -> None:
+    old, later = NOW - timedelta(days=40), NOW - timedelta(days=1)
+    await send(database, tenant, event("k0", old, "2.5"), event("k1", later, "2.5"), event("k2", later, "2.5"))
+    with psycopg.connect(fresh_database.admin_url) as connection:
+        connection.execute("UPDATE event_keys SET fingerprint = NULL")
+    again = await send(database, tenant, event("k0", old, "2.50"), event("k1", later, "3"), event("k2", old, "2.5"))
+    assert (again.accepted, again.conflicts) == (0, [1, 2])
+
+
 async def test_a_key_outlives_its_month(
     database: Database, tenant: ProjectScope, fresh_database: FreshDatabase
 ) -> None:

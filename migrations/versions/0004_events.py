@@ -1,0 +1,202 @@
+"""Events: events by month, their keys, corrections and reprocessings.
+
+Revision ID: events
+Revises: tenancy
+"""
+
+from alembic import op
+
+revision = "events"
+down_revision = "tenancy"
+branch_labels = None
+depends_on = None
+
+UPGRADE = """
+SET LOCAL lock_timeout = '5s';
+
+CREATE SCHEMA event_months;
+CREATE SCHEMA event_archive;
+CREATE TABLE event_archive.months (
+    name text PRIMARY KEY,
+    range_start timestamptz NOT NULL,
+    range_end timestamptz NOT NULL,
+    closed_until timestamptz NOT NULL,
+    detached_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE event_keys (
+    project_id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    fingerprint bigint,
+    occurred_at_given boolean DEFAULT true NOT NULL,
+    idempotency_key text NOT NULL,
+    CONSTRAINT pk_event_keys PRIMARY KEY (project_id, idempotency_key)
+);
+ALTER TABLE event_keys ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON event_keys TO durabill_system;
+CREATE POLICY system_all ON event_keys TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON event_keys TO durabill_app;
+CREATE POLICY tenant ON event_keys TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE events (
+    project_id uuid NOT NULL,
+    idempotency_key text NOT NULL,
+    id uuid NOT NULL,
+    metric_ref text NOT NULL,
+    customer_ref text,
+    subscription_ref text,
+    product_item_ref text,
+    value numeric(38,18),
+    properties jsonb,
+    occurred_at timestamptz NOT NULL,
+    occurred_at_given boolean DEFAULT true NOT NULL,
+    source text NOT NULL,
+    metric_id uuid,
+    customer_id uuid,
+    subscription_id uuid,
+    status text NOT NULL,
+    skip_reason text,
+    received_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT ck_events_status CHECK (status IN ('counted', 'skipped', 'voided'))
+) PARTITION BY RANGE (occurred_at);
+CREATE INDEX ix_events_id ON events (project_id, id);
+CREATE INDEX ix_events_uncounted ON events (project_id, occurred_at) WHERE status <> 'counted';
+CREATE INDEX ix_events_usage ON events (subscription_id, metric_id, occurred_at) WHERE status = 'counted';
+ALTER TABLE events ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON events TO durabill_system;
+CREATE POLICY system_all ON events TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON events TO durabill_app;
+CREATE POLICY tenant ON events TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE usage_corrections (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    kind text NOT NULL,
+    backfill_id uuid,
+    event_id uuid NOT NULL,
+    idempotency_key text NOT NULL,
+    subscription_id uuid,
+    metric_id uuid,
+    occurred_at timestamptz NOT NULL,
+    old_value numeric(38,18),
+    new_value numeric(38,18),
+    old_properties jsonb,
+    new_properties jsonb,
+    reason text,
+    actor_type text NOT NULL,
+    actor_id text,
+    settled_at timestamptz,
+    settled_by uuid,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_usage_corrections PRIMARY KEY (id),
+    CONSTRAINT ck_usage_corrections_kind CHECK (kind IN ('amended', 'voided', 'added'))
+);
+CREATE INDEX ix_usage_corrections_event_id ON usage_corrections (event_id);
+CREATE INDEX ix_usage_corrections_pending ON usage_corrections (subscription_id) WHERE settled_at IS NULL;
+CREATE INDEX ix_usage_corrections_project_id ON usage_corrections (project_id, id);
+CREATE INDEX ix_usage_corrections_settled_by ON usage_corrections (settled_by) WHERE settled_by IS NOT NULL;
+ALTER TABLE usage_corrections ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_corrections TO durabill_system;
+CREATE POLICY system_all ON usage_corrections TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_corrections TO durabill_app;
+CREATE POLICY tenant ON usage_corrections TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE event_reprocessings (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    status text DEFAULT 'running' NOT NULL,
+    window_start timestamptz NOT NULL,
+    window_end timestamptz NOT NULL,
+    metric_ref text,
+    customer_ref text,
+    total bigint DEFAULT 0 NOT NULL,
+    seen bigint DEFAULT 0 NOT NULL,
+    counted bigint DEFAULT 0 NOT NULL,
+    last_event_id uuid,
+    actor_type text NOT NULL,
+    actor_id text,
+    finished_at timestamptz,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_event_reprocessings PRIMARY KEY (id),
+    CONSTRAINT ck_event_reprocessings_status CHECK (status IN ('running', 'done'))
+);
+CREATE INDEX ix_event_reprocessings_project_id ON event_reprocessings (project_id, id);
+ALTER TABLE event_reprocessings ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON event_reprocessings TO durabill_system;
+CREATE POLICY system_all ON event_reprocessings TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON event_reprocessings TO durabill_app;
+CREATE POLICY tenant ON event_reprocessings TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+-- What is older was detached; and what is older than the second was closed together with it.
+CREATE FUNCTION event_floor() RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$ SELECT coalesce(max(range_end), '-infinity') FROM event_archive.months $$;
+CREATE FUNCTION events_closed_until() RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$ SELECT max(closed_until) FROM event_archive.months $$;
+
+-- A year's partition before 2020, where few events lie, a month's from then on. ATTACH lets ingestion go on
+-- meanwhile (CREATE TABLE ... PARTITION OF would stop it), and the lock lets one caller at a time look and make.
+CREATE FUNCTION ensure_event_month(at timestamptz) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    span text := CASE WHEN at < '2020-01-01' THEN 'year' ELSE 'month' END;
+    range_start timestamptz := date_trunc(span, at);
+    range_end timestamptz := date_trunc(span, at) + ('1 ' || span)::interval;
+    name text := to_char(range_start, CASE span WHEN 'year' THEN '"y"YYYY' ELSE '"y"YYYY"m"MM' END);
+BEGIN
+    IF to_regclass('event_months.' || name) IS NOT NULL OR range_start < public.event_floor() THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE public.events IN SHARE UPDATE EXCLUSIVE MODE;
+    IF to_regclass('event_months.' || name) IS NOT NULL OR range_start < public.event_floor() THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE event_months.%I (LIKE public.events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
+    EXECUTE format('ALTER TABLE event_months.%I ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format('ALTER TABLE public.events ATTACH PARTITION event_months.%I FOR VALUES FROM (%L) TO (%L)',
+                   name, range_start, range_end);
+    RETURN true;
+END $$;
+
+REVOKE ALL ON FUNCTION event_floor() FROM public;
+GRANT EXECUTE ON FUNCTION event_floor() TO durabill_app, durabill_system;
+REVOKE ALL ON FUNCTION events_closed_until() FROM public;
+GRANT EXECUTE ON FUNCTION events_closed_until() TO durabill_app, durabill_system;
+REVOKE ALL ON FUNCTION ensure_event_month(timestamptz) FROM public;
+GRANT EXECUTE ON FUNCTION ensure_event_month(timestamptz) TO durabill_app, durabill_system;
+"""
+
+DOWNGRADE = """
+SET LOCAL lock_timeout = '5s';
+
+DROP FUNCTION ensure_event_month(timestamptz);
+DROP FUNCTION event_floor();
+DROP FUNCTION events_closed_until();
+DROP TABLE event_reprocessings;
+DROP TABLE usage_corrections;
+DROP TABLE events;
+DROP TABLE event_keys;
+DROP SCHEMA event_months;
+DROP TABLE event_archive.months;
+DROP SCHEMA event_archive;
+"""
+
+
+def upgrade() -> None:
+    """Bring the schema to this revision."""
+    op.execute(UPGRADE)
+
+
+def downgrade() -> None:
+    """Go back to the revision before."""
+    op.execute(DOWNGRADE)

@@ -1,0 +1,130 @@
+"""Usage: rollups, kept values, marks and checks of usage.
+
+Revision ID: usage
+Revises: events
+"""
+
+from alembic import op
+
+revision = "usage"
+down_revision = "events"
+branch_labels = None
+depends_on = None
+
+UPGRADE = """
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE usage_rollups (
+    subscription_id uuid NOT NULL,
+    metric_id uuid NOT NULL,
+    day date NOT NULL,
+    project_id uuid NOT NULL,
+    value_sum numeric DEFAULT 0 NOT NULL,
+    event_count bigint DEFAULT 0 NOT NULL,
+    value_max numeric(38,18),
+    value_min numeric(38,18),
+    filters_version integer DEFAULT 0 NOT NULL,
+    bucket text COLLATE "C" DEFAULT '' NOT NULL,
+    CONSTRAINT pk_usage_rollups PRIMARY KEY (subscription_id, metric_id, day, filters_version, bucket)
+);
+ALTER TABLE usage_rollups ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_rollups TO durabill_system;
+CREATE POLICY system_all ON usage_rollups TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_rollups TO durabill_app;
+CREATE POLICY tenant ON usage_rollups TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE usage_uniques (
+    subscription_id uuid NOT NULL,
+    metric_id uuid NOT NULL,
+    value_key text COLLATE "C" NOT NULL,
+    day date NOT NULL,
+    project_id uuid NOT NULL,
+    CONSTRAINT pk_usage_uniques PRIMARY KEY (subscription_id, metric_id, value_key, day)
+);
+ALTER TABLE usage_uniques ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_uniques TO durabill_system;
+CREATE POLICY system_all ON usage_uniques TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_uniques TO durabill_app;
+CREATE POLICY tenant ON usage_uniques TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE usage_unique_days (
+    subscription_id uuid NOT NULL,
+    metric_id uuid NOT NULL,
+    day date NOT NULL,
+    previous_day date NOT NULL,
+    project_id uuid NOT NULL,
+    value_count bigint NOT NULL,
+    CONSTRAINT pk_usage_unique_days PRIMARY KEY (subscription_id, metric_id, day, previous_day)
+);
+ALTER TABLE usage_unique_days ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_unique_days TO durabill_system;
+CREATE POLICY system_all ON usage_unique_days TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_unique_days TO durabill_app;
+CREATE POLICY tenant ON usage_unique_days TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE usage_marks (
+    subscription_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    signalled_version bigint DEFAULT 0 NOT NULL,
+    marked_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    signalled_at timestamptz,
+    CONSTRAINT pk_usage_marks PRIMARY KEY (subscription_id)
+);
+CREATE INDEX ix_usage_marks_dirty ON usage_marks (marked_at) WHERE version > signalled_version;
+ALTER TABLE usage_marks ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_marks TO durabill_system;
+CREATE POLICY system_all ON usage_marks TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_marks TO durabill_app;
+CREATE POLICY tenant ON usage_marks TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE usage_checks (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    status text DEFAULT 'running' NOT NULL,
+    checked bigint DEFAULT 0 NOT NULL,
+    differences bigint DEFAULT 0 NOT NULL,
+    details jsonb DEFAULT '[]'::jsonb NOT NULL,
+    started_by text NOT NULL,
+    finished_at timestamptz,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_usage_checks PRIMARY KEY (id),
+    CONSTRAINT ck_usage_checks_status CHECK (status IN ('running', 'clean', 'different'))
+);
+CREATE INDEX ix_usage_checks_project_id ON usage_checks (project_id, id);
+ALTER TABLE usage_checks ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_checks TO durabill_system;
+CREATE POLICY system_all ON usage_checks TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_checks TO durabill_app;
+CREATE POLICY tenant ON usage_checks TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+"""
+
+DOWNGRADE = """
+SET LOCAL lock_timeout = '5s';
+
+DROP TABLE usage_checks;
+DROP TABLE usage_marks;
+DROP TABLE usage_unique_days;
+DROP TABLE usage_uniques;
+DROP TABLE usage_rollups;
+"""
+
+
+def upgrade() -> None:
+    """Bring the schema to this revision."""
+    op.execute(UPGRADE)
+
+
+def downgrade() -> None:
+    """Go back to the revision before."""
+    op.execute(DOWNGRADE)

@@ -1,0 +1,116 @@
+"""Payments: payment attempts, refunds and the sandbox's charges.
+
+Revision ID: payments
+Revises: invoices
+"""
+
+from alembic import op
+
+revision = "payments"
+down_revision = "invoices"
+branch_labels = None
+depends_on = None
+
+UPGRADE = """
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE payment_attempts (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    invoice_id uuid NOT NULL,
+    attempt_no integer,
+    status text NOT NULL,
+    provider text NOT NULL,
+    idempotency_key text NOT NULL,
+    method_ref text,
+    amount_minor bigint NOT NULL,
+    refunded_minor bigint DEFAULT 0 NOT NULL,
+    currency text NOT NULL,
+    provider_payment_id text,
+    failure_code text,
+    failure_message text,
+    reference text,
+    expires_at timestamptz,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    started_at timestamptz NOT NULL,
+    finished_at timestamptz,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    unapplied_minor bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT pk_payment_attempts PRIMARY KEY (id),
+    CONSTRAINT uq_payment_attempts_invoice_id_attempt_no UNIQUE (invoice_id, attempt_no),
+    CONSTRAINT ck_payment_attempts_numbered CHECK (attempt_no IS NOT NULL OR provider = 'manual'),
+    CONSTRAINT ck_payment_attempts_refunded CHECK (refunded_minor BETWEEN 0 AND amount_minor),
+    CONSTRAINT ck_payment_attempts_status CHECK (status IN ('pending', 'succeeded', 'declined',
+        'requires_action', 'unknown', 'refunded')),
+    CONSTRAINT ck_payment_attempts_unapplied CHECK (unapplied_minor BETWEEN 0 AND amount_minor - refunded_minor),
+    CONSTRAINT fk_payment_attempts_invoice_id_invoices FOREIGN KEY (invoice_id) REFERENCES invoices(id)
+);
+CREATE INDEX ix_payment_attempts_project_id ON payment_attempts (project_id, id);
+CREATE UNIQUE INDEX uq_payment_attempts_open ON payment_attempts (invoice_id)
+    WHERE status IN ('pending', 'unknown', 'requires_action') AND attempt_no IS NOT NULL;
+CREATE UNIQUE INDEX uq_payment_attempts_succeeded ON payment_attempts (invoice_id)
+    WHERE status = 'succeeded' AND attempt_no IS NOT NULL;
+ALTER TABLE payment_attempts ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON payment_attempts TO durabill_system;
+CREATE POLICY system_all ON payment_attempts TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON payment_attempts TO durabill_app;
+CREATE POLICY tenant ON payment_attempts TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE refunds (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    amount_minor bigint NOT NULL,
+    reason text,
+    refunded_at timestamptz NOT NULL,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_refunds PRIMARY KEY (id),
+    CONSTRAINT ck_refunds_amount CHECK (amount_minor > 0),
+    CONSTRAINT fk_refunds_payment_id_payment_attempts FOREIGN KEY (payment_id) REFERENCES payment_attempts(id)
+);
+CREATE INDEX ix_refunds_payment_id ON refunds (payment_id);
+ALTER TABLE refunds ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON refunds TO durabill_system;
+CREATE POLICY system_all ON refunds TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON refunds TO durabill_app;
+CREATE POLICY tenant ON refunds TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE sandbox_charges (
+    idempotency_key text NOT NULL,
+    payment_intent_id text NOT NULL,
+    customer_ref text,
+    amount_minor bigint NOT NULL,
+    currency text NOT NULL,
+    status text NOT NULL,
+    failure_code text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_sandbox_charges PRIMARY KEY (idempotency_key)
+);
+ALTER TABLE sandbox_charges ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sandbox_charges TO durabill_system;
+CREATE POLICY system_all ON sandbox_charges TO durabill_system USING (true) WITH CHECK (true);
+"""
+
+DOWNGRADE = """
+SET LOCAL lock_timeout = '5s';
+
+DROP TABLE sandbox_charges;
+DROP TABLE refunds;
+DROP TABLE payment_attempts;
+"""
+
+
+def upgrade() -> None:
+    """Bring the schema to this revision."""
+    op.execute(UPGRADE)
+
+
+def downgrade() -> None:
+    """Go back to the revision before."""
+    op.execute(DOWNGRADE)

@@ -1,0 +1,174 @@
+"""Alerts: alerts, thresholds and what reached them.
+
+Revision ID: alerts
+Revises: limits
+"""
+
+from alembic import op
+
+revision = "alerts"
+down_revision = "limits"
+branch_labels = None
+depends_on = None
+
+UPGRADE = """
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE usage_alerts (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    kind text DEFAULT 'usage' NOT NULL,
+    metric_id uuid,
+    filter jsonb,
+    threshold_value numeric(38,18) NOT NULL,
+    levels integer[] DEFAULT '{100}'::integer[] NOT NULL,
+    recurring boolean DEFAULT false NOT NULL,
+    name text,
+    times_triggered integer DEFAULT 0 NOT NULL,
+    triggered_at timestamptz,
+    deleted_at timestamptz,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_usage_alerts PRIMARY KEY (id),
+    CONSTRAINT ck_usage_alerts_filter CHECK (filter IS NULL OR metric_id IS NOT NULL),
+    CONSTRAINT ck_usage_alerts_kind CHECK (kind IN ('usage', 'projected_usage', 'spend', 'wallet_balance')),
+    CONSTRAINT ck_usage_alerts_levels CHECK (cardinality(levels) BETWEEN 1 AND 10),
+    CONSTRAINT ck_usage_alerts_metric CHECK ((kind IN ('usage', 'projected_usage')) = (metric_id IS NOT NULL)),
+    CONSTRAINT ck_usage_alerts_threshold_value CHECK (threshold_value > 0 AND threshold_value <> 'NaN'),
+    CONSTRAINT fk_usage_alerts_metric_id_metrics FOREIGN KEY (metric_id) REFERENCES metrics(id),
+    CONSTRAINT fk_usage_alerts_subscription_id_subscriptions FOREIGN KEY (subscription_id) REFERENCES
+        subscriptions(id)
+);
+CREATE INDEX ix_usage_alerts_project_id ON usage_alerts (project_id, id);
+CREATE INDEX ix_usage_alerts_subscription_id ON usage_alerts (subscription_id, id) WHERE deleted_at IS NULL;
+ALTER TABLE usage_alerts ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_alerts TO durabill_system;
+CREATE POLICY system_all ON usage_alerts TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_alerts TO durabill_app;
+CREATE POLICY tenant ON usage_alerts TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE usage_alert_triggers (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    usage_alert_id uuid NOT NULL,
+    level integer NOT NULL,
+    occasion text NOT NULL,
+    period_start timestamptz NOT NULL,
+    current_usage numeric NOT NULL,
+    threshold_value numeric(38,18) NOT NULL,
+    metric_code text NOT NULL,
+    triggered_at timestamptz NOT NULL,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_usage_alert_triggers PRIMARY KEY (id),
+    CONSTRAINT uq_usage_alert_triggers_usage_alert_id_level_occasion UNIQUE (usage_alert_id, level, occasion),
+    CONSTRAINT fk_usage_alert_triggers_usage_alert_id_usage_alerts FOREIGN KEY (usage_alert_id) REFERENCES
+        usage_alerts(id)
+);
+CREATE INDEX ix_usage_alert_triggers_alert ON usage_alert_triggers (usage_alert_id, id);
+ALTER TABLE usage_alert_triggers ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_alert_triggers TO durabill_system;
+CREATE POLICY system_all ON usage_alert_triggers TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_alert_triggers TO durabill_app;
+CREATE POLICY tenant ON usage_alert_triggers TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE usage_thresholds (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    plan_id uuid,
+    subscription_id uuid,
+    amount_cents numeric(38,18) NOT NULL,
+    currency text NOT NULL,
+    recurring boolean DEFAULT false NOT NULL,
+    threshold_display_name text,
+    deleted_at timestamptz,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_usage_thresholds PRIMARY KEY (id),
+    CONSTRAINT ck_usage_thresholds_amount_cents CHECK (amount_cents >= 0 AND amount_cents <> 'NaN'),
+    CONSTRAINT ck_usage_thresholds_owner CHECK (num_nonnulls(plan_id, subscription_id) = 1),
+    CONSTRAINT fk_usage_thresholds_plan_id_plans FOREIGN KEY (plan_id) REFERENCES plans(id),
+    CONSTRAINT fk_usage_thresholds_subscription_id_subscriptions FOREIGN KEY (subscription_id) REFERENCES
+        subscriptions(id)
+);
+CREATE INDEX ix_usage_thresholds_plan_id ON usage_thresholds (plan_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX ix_usage_thresholds_subscription_id ON usage_thresholds (subscription_id, id) WHERE deleted_at IS NULL;
+ALTER TABLE usage_thresholds ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_thresholds TO durabill_system;
+CREATE POLICY system_all ON usage_thresholds TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_thresholds TO durabill_app;
+CREATE POLICY tenant ON usage_thresholds TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE usage_threshold_crossings (
+    id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    usage_threshold_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    occasion text NOT NULL,
+    period_start timestamptz NOT NULL,
+    spend_minor numeric(38,18) NOT NULL,
+    billing_key text NOT NULL,
+    crossed_at timestamptz NOT NULL,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_usage_threshold_crossings PRIMARY KEY (id),
+    CONSTRAINT uq_usage_threshold_crossings_usage_threshold_id_subscri_5e18 UNIQUE (usage_threshold_id,
+        subscription_id, occasion),
+    CONSTRAINT fk_usage_threshold_crossings_subscription_id_subscriptions FOREIGN KEY (subscription_id)
+        REFERENCES subscriptions(id),
+    CONSTRAINT fk_usage_threshold_crossings_usage_threshold_id_usage_t_51c1 FOREIGN KEY (usage_threshold_id)
+        REFERENCES usage_thresholds(id)
+);
+CREATE INDEX ix_usage_threshold_crossings_subscription_id ON usage_threshold_crossings (subscription_id,
+    period_start);
+ALTER TABLE usage_threshold_crossings ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_threshold_crossings TO durabill_system;
+CREATE POLICY system_all ON usage_threshold_crossings TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_threshold_crossings TO durabill_app;
+CREATE POLICY tenant ON usage_threshold_crossings TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+
+CREATE TABLE usage_lines (
+    subscription_id uuid NOT NULL,
+    metric_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    quantity numeric NOT NULL,
+    period_start timestamptz NOT NULL,
+    period_end timestamptz NOT NULL,
+    rests_until timestamptz,
+    CONSTRAINT pk_usage_lines PRIMARY KEY (subscription_id, metric_id)
+);
+ALTER TABLE usage_lines ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_lines TO durabill_system;
+CREATE POLICY system_all ON usage_lines TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_lines TO durabill_app;
+CREATE POLICY tenant ON usage_lines TO durabill_app
+    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+"""
+
+DOWNGRADE = """
+SET LOCAL lock_timeout = '5s';
+
+DROP TABLE usage_lines;
+DROP TABLE usage_threshold_crossings;
+DROP TABLE usage_thresholds;
+DROP TABLE usage_alert_triggers;
+DROP TABLE usage_alerts;
+"""
+
+
+def upgrade() -> None:
+    """Bring the schema to this revision."""
+    op.execute(UPGRADE)
+
+
+def downgrade() -> None:
+    """Go back to the revision before."""
+    op.execute(DOWNGRADE)
