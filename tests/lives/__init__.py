@@ -1,0 +1,1 @@
+"""Random lives of subscriptions against a naive account of what they owe."""
