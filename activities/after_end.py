@@ -5,11 +5,10 @@ from datetime import datetime
 from temporalio import activity
 
 from activities.closing import billed_once, close
-from activities.lifecycle import scope_of
 from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database
 from adapters.postgres.invoices import invoice_follow_store, invoice_store
-from adapters.postgres.rows import AsyncConnection
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.subscriptions import subscription_store
 from billing.collection import OpenInvoice
 from models.identifiers import request_billing_key
@@ -30,23 +29,24 @@ class AfterEndActivities:
         Safe to run again: the second run finds the first one's invoice. Errors that no retry can cure are those of
         `close_periods`.
         """
-        scope = scope_of(message.subscription)
-        return await billed_once(self._database, scope, _key(message), lambda begun: _bill(begun, message))
+        return await billed_once(
+            self._database, message.subscription, _key(message), lambda begun: _bill(begun, message)
+        )
 
 
 def _key(message: BillAfterEnd) -> str:
     return request_billing_key(message.subscription.subscription_id, f"after-end:{message.request_id}")
 
 
-async def _bill(connection: AsyncConnection, message: BillAfterEnd) -> InvoiceClosed:
-    known = await invoice_store.by_billing_key(connection, _key(message))
+async def _bill(tx: Transaction, message: BillAfterEnd) -> InvoiceClosed:
+    known = await invoice_store.by_billing_key(tx.connection, _key(message))
     if known is not None:
         return known
-    row = await subscription_store.view_by_id(connection, message.subscription.subscription_id)
+    row = await subscription_store.view_by_id(tx.connection, message.subscription.subscription_id)
     if row.ended_at is None:
         return InvoiceClosed(invoice_id=None)
-    at = await clock_store.now(connection, row.test_clock_id)
-    closed = await close(connection, _close_of(message, ended_at=row.ended_at, starts_at=row.starts_at, at=at))
+    at = await clock_store.now(tx.connection, row.test_clock_id)
+    closed = await close(tx.at(at), _close_of(message, ended_at=row.ended_at, starts_at=row.starts_at, at=at))
     if closed.invoice_id is not None and closed.status == "issued":
         frozen = at if row.test_clock_id is not None else None
         invoice = OpenInvoice(
@@ -56,7 +56,7 @@ async def _bill(connection: AsyncConnection, message: BillAfterEnd) -> InvoiceCl
             currency=closed.currency,
             next_attempt_at=at if closed.collect else None,
         )
-        await invoice_follow_store.follow(connection, scope_of(message.subscription), invoice, frozen_at=frozen)
+        await invoice_follow_store.follow(tx, invoice, frozen_at=frozen)
     return closed
 
 

@@ -2,7 +2,7 @@
 
 from temporalio import activity
 
-from activities.lifecycle import scope_of
+from activities.lifecycle import begin_for
 from adapters.postgres.alerts import alert_look_store
 from adapters.postgres.database import Database
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
@@ -20,6 +20,5 @@ class AlertActivities:
 
         The record decides, so a second run, a signal that comes late and a restart change nothing (B142).
         """
-        scope = scope_of(message.subscription)
-        async with self._database.transaction(scope) as connection:
-            return await alert_look_store.look(connection, scope, message)
+        async with begin_for(self._database, message.subscription, at=message.at) as tx:
+            return await alert_look_store.look(tx, message)

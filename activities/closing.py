@@ -8,21 +8,22 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.lifecycle import begin_for, scope_of
 from adapters.payment_port import collects_automatically
 from adapters.postgres.alerts import threshold_store
-from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.database import Database
 from adapters.postgres.events import correction_store
 from adapters.postgres.invoices import billing_store, credit_store, extra_store, invoice_store, spend_store
 from adapters.postgres.invoices.billing_store import Bill, Terms
 from adapters.postgres.invoices.invoice_write_store import AlreadyBilled, NewInvoice, NewLine, new_line, write_invoice
-from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.wallets import wallet_move_store
 from adapters.postgres.wallets.wallet_move_store import NOTHING_DRAWN, Drawn
 from billing.invoice import AbsurdInvoice, InvoiceStatus, total
 from billing.money import UnknownCurrency
 from billing.period import Period
-from models.identifiers import shown_id, subscription_workflow_id
+from models.identifiers import shown_id
 from models.messages.base import SubscriptionRef
 from models.messages.closing import ClosePeriods, InvoiceClosed
 
@@ -40,15 +41,19 @@ class ClosingActivities:
         What no retry can cure (an absurd amount, a plan that cannot be read) is a non-retryable ApplicationError whose
         type says which, so that the workflow parks the close with it (C10).
         """
-        scope = ProjectScope(message.subscription.organization_id, message.subscription.project_id)
-        return await billed_once(self._database, scope, message.billing_key, lambda begun: close(begun, message))
+        return await billed_once(
+            self._database,
+            message.subscription,
+            message.billing_key,
+            lambda begun: close(begun.at(message.at), message),
+        )
 
 
 async def billed_once(
     database: Database,
-    scope: ProjectScope,
+    ref: SubscriptionRef,
     billing_key: str,
-    bill: Callable[[AsyncConnection], Awaitable[InvoiceClosed]],
+    bill: Callable[[Transaction], Awaitable[InvoiceClosed]],
 ) -> InvoiceClosed:
     """Bill in one transaction, or answer the invoice that another run has written under the key meanwhile (C8).
 
@@ -56,10 +61,10 @@ async def billed_once(
     """
     with _bills_or_parks():
         try:
-            async with database.transaction(scope) as connection:
-                return await bill(connection)
+            async with begin_for(database, ref) as tx:
+                return await bill(tx)
         except AlreadyBilled:
-            async with database.transaction(scope) as connection:
+            async with database.transaction(scope_of(ref)) as connection:
                 known = await invoice_store.by_billing_key(connection, billing_key)
             assert known is not None, "the key that was taken belongs to an invoice"
             return known
@@ -76,43 +81,43 @@ def _bills_or_parks() -> Iterator[None]:
         raise ApplicationError(str(error), type="UnreadablePlan", non_retryable=True) from error
 
 
-async def close(connection: AsyncConnection, message: ClosePeriods) -> InvoiceClosed:
+async def close(tx: Transaction, message: ClosePeriods) -> InvoiceClosed:
     """Bill what is unbilled in the window, in the caller's transaction, under the subscription's lock.
 
     Raises `AlreadyBilled`, `AbsurdInvoice`, `UnknownCurrency`.
     """
-    terms = await billing_store.terms_of(connection, message.subscription.subscription_id, lock=True)
+    terms = await billing_store.terms_of(tx.connection, message.subscription.subscription_id, lock=True)
     # Read before the usage is, so that a correction that comes later stays pending.
     settles = terms.has_corrections and message.kind != "progressive"
-    corrections = await correction_store.pending(connection, terms.subscription_id) if settles else []
-    bill = await _bill(connection, message, terms)
+    corrections = await correction_store.pending(tx.connection, terms.subscription_id) if settles else []
+    bill = await _bill(tx.connection, message, terms)
     if not bill.lines:
         # An earlier run of the same close leaves nothing to bill: its invoice is the answer (C8).
-        known = await invoice_store.by_billing_key(connection, message.billing_key)
+        known = await invoice_store.by_billing_key(tx.connection, message.billing_key)
         if known is not None:
             return known
-    held = await extra_store.waiting(connection, terms, bill, lock=True)
+    held = await extra_store.waiting(tx.connection, terms, bill, lock=True)
     beside = extra_store.extras(held, bill, terms.subscription_id)
     lines = [*(new_line(line, terms.subscription_id) for line in bill.lines), *beside.lines]
     lines += credit_store.carried(total(lines))
     if not lines or (message.kind == "progressive" and not bill.lines):
-        await threshold_store.note_crossings(connection, message, currency=bill.currency, invoice_id=None)
-        await correction_store.settle(connection, corrections, None)
-        await _move_period(connection, message)
+        await threshold_store.note_crossings(tx, message, currency=bill.currency, invoice_id=None)
+        await correction_store.settle(tx.connection, corrections, None)
+        await _move_period(tx.connection, message)
         return InvoiceClosed(invoice_id=None, existing_invoice_id=bill.last_invoice_id, currency=bill.currency)
-    drawn = await _drawn(connection, message, terms, bill, lines)
-    invoice = _invoice(message, terms, bill, lines, prepaid_minor=drawn.total_minor)
+    drawn = await _drawn(tx.connection, message, terms, bill, lines)
+    invoice = _invoice(tx, message, terms, bill, lines, prepaid_minor=drawn.total_minor)
     due = total(bill.lines) + total(beside.lines)
     assert invoice.total_minor == max(due, 0), "the total is the sum of the lines, and never negative (C2)"
-    await extra_store.use(connection, beside, invoice.id, at=message.at)
-    await threshold_store.note_crossings(connection, message, currency=bill.currency, invoice_id=invoice.id)
-    number = await write_invoice(connection, invoice)
-    await correction_store.settle(connection, corrections, invoice.id)
+    await extra_store.use(tx.connection, beside, invoice.id, at=message.at)
+    await threshold_store.note_crossings(tx, message, currency=bill.currency, invoice_id=invoice.id)
+    number = await write_invoice(tx.connection, invoice)
+    await correction_store.settle(tx.connection, corrections, invoice.id)
     if due < 0 and invoice.is_final:
         credited = credit_store.Credited(invoice.customer_id, invoice.id, invoice.currency, minor=-due, at=invoice.at)
-        await credit_store.grant(connection, invoice.scope, invoice.actor, credited)
+        await credit_store.grant(tx, credited)
     if drawn.draws:
-        await wallet_move_store.settle(connection, invoice.scope, invoice.actor, invoice.id, drawn=drawn, at=invoice.at)
+        await wallet_move_store.settle(tx, invoice.id, drawn=drawn, at=invoice.at)
     return InvoiceClosed(
         invoice_id=invoice.id,
         status=invoice.status,
@@ -168,12 +173,12 @@ def _next_period(message: ClosePeriods) -> tuple[datetime, datetime] | None:
 
 
 def _invoice(
-    message: ClosePeriods, terms: Terms, bill: Bill, lines: Sequence[NewLine], *, prepaid_minor: int
+    tx: Transaction, message: ClosePeriods, terms: Terms, bill: Bill, lines: Sequence[NewLine], *, prepaid_minor: int
 ) -> NewInvoice:
     status = _status(message, total(lines) - prepaid_minor)
     return NewInvoice(
-        scope=ProjectScope(message.subscription.organization_id, message.subscription.project_id),
-        actor=_actor(message.subscription),
+        scope=tx.scope,
+        actor=tx.actor,
         customer_id=terms.customer_id,
         customer_shown=terms.customer_code if terms.customer_code_chosen else shown_id("customer", terms.customer_id),
         subscription_id=terms.subscription_id,
@@ -203,7 +208,3 @@ def _status(message: ClosePeriods, due_minor: int) -> InvoiceStatus:
     if message.draft:
         return "draft"
     return "issued" if due_minor > 0 else "paid"
-
-
-def _actor(ref: SubscriptionRef) -> Actor:
-    return Actor("workflow", subscription_workflow_id(ref.project_id, ref.subscription_id))

@@ -5,6 +5,7 @@ that dies in between leaves a pending attempt, whose next run asks the provider 
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 from uuid import UUID
@@ -22,13 +23,13 @@ from adapters.payment_port import (
 )
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import payment_attempt_store
-from adapters.postgres.invoices.invoice_write_store import webhook_message, webhook_order
-from adapters.postgres.journal import audit_store, notification_store, outbox_store
+from adapters.postgres.invoices.invoice_write_store import webhook_data, webhook_order
 from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.failure_notices import action_required, payment_failed
+from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.payments import payment_store
 from adapters.postgres.payments.payment_store import Collectable
-from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.rows import Row
 from adapters.postgres.wallets import settlement_store
 from billing.invoice import InvoiceStatus, transition
 from models.identifiers import invoice_workflow_id, shown_id, subscription_workflow_id
@@ -73,9 +74,9 @@ class CollectingActivities:
 
     async def _prepare(self, message: CollectInvoice) -> _Attempt | InvoiceCollected:
         """Commit the attempt before anything is sent; or answer what is known already."""
-        async with self._database.transaction(_scope(message)) as connection:
-            invoice = await payment_store.lock_invoice(connection, message.invoice_id)
-            attempts = await payment_attempt_store.attempts_of(connection, message.invoice_id)
+        async with _begin(self._database, message) as tx:
+            invoice = await payment_store.lock_invoice(tx.connection, message.invoice_id)
+            attempts = await payment_attempt_store.attempts_of(tx.connection, message.invoice_id)
             refusal = _not_collectable(message, invoice)
             if invoice is None or refusal is not None:
                 return _known(message, attempts) or refusal or _missing(message)
@@ -88,10 +89,10 @@ class CollectingActivities:
                 provider = self._providers.get(invoice.payment_provider or "")
                 if provider is None:
                     return _refused(message, "no_payment_provider", "The customer has no payment provider to charge.")
-                if not provider.serves_live and await payment_store.is_live(connection, message.project_id):
-                    return await _not_configured(connection, message, invoice)
+                if not provider.serves_live and await payment_store.is_live(tx.connection, message.project_id):
+                    return await _not_configured(tx, message, invoice)
                 open_one = await payment_store.start_attempt(
-                    connection,
+                    tx.connection,
                     message.project_id,
                     invoice,
                     attempt_no=message.attempt_no,
@@ -112,14 +113,14 @@ class CollectingActivities:
 
     async def _record(self, message: CollectInvoice, attempt: _Attempt, outcome: Outcome) -> InvoiceCollected:
         """Write the outcome once: attempt, invoice, audit entry and webhook in one transaction."""
-        async with self._database.transaction(_scope(message)) as connection:
-            invoice = await payment_store.lock_invoice(connection, message.invoice_id)
+        async with _begin(self._database, message) as tx:
+            invoice = await payment_store.lock_invoice(tx.connection, message.invoice_id)
             assert invoice is not None, "an invoice with an attempt is never deleted"
             changed = await payment_store.finish_attempt(
-                connection, attempt.id, at=message.at, **_as_row(outcome, attempt.status)
+                tx.connection, attempt.id, at=message.at, **_as_row(outcome, attempt.status)
             )
             if changed:
-                await _tell(connection, message, invoice, attempt, outcome)
+                await _tell(tx.by(_collector(message, invoice)), message, invoice, attempt, outcome)
         return _answer(message, attempt, outcome)
 
 
@@ -150,17 +151,13 @@ def _not_collectable(message: CollectInvoice, invoice: Collectable | None) -> In
     return None
 
 
-async def _not_configured(
-    connection: AsyncConnection, message: CollectInvoice, invoice: Collectable
-) -> InvoiceCollected:
+async def _not_configured(tx: Transaction, message: CollectInvoice, invoice: Collectable) -> InvoiceCollected:
     """Leave an invoice of a live project waiting, rather than have a simulation say that it is paid."""
     detail = (
         f"The payment provider {invoice.payment_provider} is not configured on this server, and simulated payments "
         "are refused in live projects. Set STRIPE_API_KEY, then charge the invoice."
     )
-    await notification_store.notify(
-        connection,
-        _scope(message),
+    await tx.notify(
         kind="payment",
         title=f"Invoice {invoice.number} cannot be collected: no payment provider is configured",
         body=detail,
@@ -245,33 +242,31 @@ def _answer(message: CollectInvoice, attempt: _Attempt, outcome: Outcome) -> Inv
 
 
 async def _tell(
-    connection: AsyncConnection, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, outcome: Outcome
+    tx: Transaction, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, outcome: Outcome
 ) -> None:
     """Move the invoice, and write down and announce a payment or a known failure."""
     match outcome:
         case Succeeded(payment_id=payment_id):
-            await _settle(connection, message, invoice, attempt, payment_id)
+            await _settle(tx, message, invoice, attempt, payment_id)
         case Declined(code=code, message=text):
             status = _after_failure(invoice, final=message.final_attempt)
             if status != invoice.status:
-                await payment_store.set_invoice_status(connection, invoice.invoice_id, status=status)
+                await payment_store.set_invoice_status(tx.connection, invoice.invoice_id, status=status)
             data: dict[str, Any] = {"code": code, "message": text}
-            await _log(connection, message, invoice, attempt, action="charge_failed", data=data)
-            await _announce(
-                connection, message, invoice, "invoice.failed", status, failure_code=code, failure_message=text
-            )
-            await payment_failed(connection, _scope(message), **_of(invoice, attempt), reason=text or code)
+            await _log(tx, invoice, attempt, action="charge_failed", data=data)
+            await _announce(tx, invoice, "invoice.failed", status, failure_code=code, failure_message=text)
+            await payment_failed(tx, **_of(invoice, attempt), reason=text or code)
         case RequiresAction(message=text) if attempt.status != "requires_action":
             data = {"message": text}
-            await _log(connection, message, invoice, attempt, action="charge_requires_action", data=data)
-            await _announce(connection, message, invoice, "invoice.action_required", invoice.status, reason=text)
-            await action_required(connection, _scope(message), **_of(invoice, attempt), reason=text)
+            await _log(tx, invoice, attempt, action="charge_requires_action", data=data)
+            await _announce(tx, invoice, "invoice.action_required", invoice.status, reason=text)
+            await action_required(tx, **_of(invoice, attempt), reason=text)
         case RequiresAction() | Unknown():
             pass
 
 
 async def _settle(
-    connection: AsyncConnection, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, payment_id: str
+    tx: Transaction, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, payment_id: str
 ) -> None:
     """Pay the invoice with the money that came; what it no longer needs is kept as an unapplied payment."""
     amount = attempt.request.amount_minor
@@ -280,7 +275,7 @@ async def _settle(
     paid = False
     if applied:
         paid = await settlement_store.settle(
-            connection,
+            tx.connection,
             message.project_id,
             invoice.invoice_id,
             source_id=attempt.id,
@@ -289,26 +284,22 @@ async def _settle(
             payment_intent_id=payment_id,
         )
         data: dict[str, Any] = {"payment_intent_id": payment_id, "amount_minor": applied}
-        await _log(connection, message, invoice, attempt, action="charged", data=data)
+        await _log(tx, invoice, attempt, action="charged", data=data)
     if paid:
-        await _announce(connection, message, invoice, "invoice.paid", "paid", payment_intent_id=payment_id)
+        await _announce(tx, invoice, "invoice.paid", "paid", payment_intent_id=payment_id)
     if amount > applied:
-        await _keep_unapplied(connection, message, invoice, attempt, amount - applied)
+        await _keep_unapplied(tx, invoice, attempt, amount - applied)
 
 
-async def _keep_unapplied(
-    connection: AsyncConnection, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, amount: int
-) -> None:
+async def _keep_unapplied(tx: Transaction, invoice: Collectable, attempt: _Attempt, amount: int) -> None:
     """Show money that came for an invoice that was settled otherwise: it has to be given back, and is never lost."""
-    await payment_store.set_unapplied(connection, attempt.id, amount_minor=amount)
+    await payment_store.set_unapplied(tx.connection, attempt.id, amount_minor=amount)
     shown = shown_id("payment", attempt.id)
     data = {"payment_id": shown, "amount_minor": amount, "invoice_status": invoice.status}
-    await _log(connection, message, invoice, attempt, action="payment_unapplied", data=data)
+    await _log(tx, invoice, attempt, action="payment_unapplied", data=data)
     about = {"payment_id": shown, "unapplied_amount_cents": str(amount)}
-    await _announce(connection, message, invoice, "payment.unapplied", invoice.status, **about)
-    await notification_store.notify(
-        connection,
-        _scope(message),
+    await _announce(tx, invoice, "payment.unapplied", invoice.status, **about)
+    await tx.notify(
         kind="payment",
         title=f"Payment {shown} came for an invoice that is {invoice.status}",
         body=f"{attempt.provider.name} took {amount} minor units of {invoice.currency} for {invoice.number}, which had "
@@ -331,24 +322,19 @@ def _after_failure(invoice: Collectable, *, final: bool) -> str:
 
 
 async def _log(
-    connection: AsyncConnection,
-    message: CollectInvoice,
+    tx: Transaction,
     invoice: Collectable,
     attempt: _Attempt,
     *,
     action: str,
     data: Mapping[str, Any],
 ) -> None:
-    await audit_store.record(
-        connection,
-        _scope(message),
-        _actor(message, invoice),
+    await tx.audit(
         resource_type="invoice",
         resource_id=invoice.invoice_id,
         action=action,
         title=_TITLES[action],
         data={**data, "attempt_no": attempt.request.attempt_no, "provider": attempt.provider.name},
-        occurred_at=message.at,
     )
 
 
@@ -360,13 +346,9 @@ _TITLES: Final = {
 }
 
 
-async def _announce(
-    connection: AsyncConnection, message: CollectInvoice, invoice: Collectable, kind: str, status: str, **more: Any
-) -> None:
+async def _announce(tx: Transaction, invoice: Collectable, kind: str, status: str, **more: Any) -> None:
     shown = invoice.customer_code if invoice.customer_code_chosen else shown_id("customer", invoice.customer_id)
-    payload = webhook_message(
-        kind,
-        at=message.at,
+    data = webhook_data(
         invoice_id=invoice.invoice_id,
         customer_shown=shown,
         subscription_id=invoice.subscription_id,
@@ -376,19 +358,19 @@ async def _announce(
         invoice_number=invoice.number,
         **more,
     )
-    await outbox_store.enqueue(
-        connection,
-        project_id=message.project_id,
-        topic=outbox_store.WEBHOOK,
-        ordering_key=webhook_order(invoice.invoice_id),
-        payload=payload,
-    )
+    await tx.webhook(kind, data, ordering_key=webhook_order(invoice.invoice_id))
 
 
-def _actor(message: CollectInvoice, invoice: Collectable) -> Actor:
+def _collector(message: CollectInvoice, invoice: Collectable) -> Actor:
+    """Return whose workflow collects: the subscription's, or the invoice's own."""
     if invoice.subscription_id is None:
         return Actor("workflow", invoice_workflow_id(invoice.invoice_id))
     return Actor("workflow", subscription_workflow_id(message.project_id, invoice.subscription_id))
+
+
+def _begin(database: Database, message: CollectInvoice) -> AbstractAsyncContextManager[Transaction]:
+    """Open a transaction in the name of the invoice's own workflow, at the subscription's time."""
+    return begin(database, _scope(message), Actor("workflow", invoice_workflow_id(message.invoice_id)), now=message.at)
 
 
 def _scope(message: CollectInvoice) -> ProjectScope:

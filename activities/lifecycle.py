@@ -1,9 +1,15 @@
 """Steps of a subscription's life that only touch Postgres: one transaction each, as local activities."""
 
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+
 from temporalio import activity
 
 from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.subscriptions import lifecycle_store
+from models.identifiers import subscription_workflow_id
 from models.messages.base import SubscriptionRef
 from models.messages.lifecycle import FindInvoice, InvoiceStanding, LifecycleRecorded, RecordLifecycle
 
@@ -17,9 +23,8 @@ class LifecycleActivities:
     @activity.defn(name="record_lifecycle")
     async def record_lifecycle(self, step: RecordLifecycle) -> LifecycleRecorded:
         """Make the subscription's row say what the workflow decided, with its audit entry; safe to run again."""
-        scope = scope_of(step.subscription)
-        async with self._database.transaction(scope) as connection:
-            return LifecycleRecorded(changed=await lifecycle_store.record(connection, scope, step))
+        async with begin_for(self._database, step.subscription, at=step.at) as tx:
+            return LifecycleRecorded(changed=await lifecycle_store.record(tx, step))
 
     @activity.defn(name="find_invoice")
     async def find_invoice(self, question: FindInvoice) -> InvoiceStanding:
@@ -27,6 +32,14 @@ class LifecycleActivities:
         ref = question.subscription
         async with self._database.transaction(scope_of(ref)) as connection:
             return await lifecycle_store.standing(connection, ref.subscription_id, question.invoice_id)
+
+
+def begin_for(
+    database: Database, ref: SubscriptionRef, *, at: datetime | None = None
+) -> AbstractAsyncContextManager[Transaction]:
+    """Open a transaction in the name of a subscription's workflow; ``at`` is the subscription's time."""
+    actor = Actor("workflow", subscription_workflow_id(ref.project_id, ref.subscription_id))
+    return begin(database, scope_of(ref), actor, now=at)
 
 
 def scope_of(ref: SubscriptionRef) -> ProjectScope:

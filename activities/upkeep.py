@@ -7,6 +7,8 @@ from temporalio import activity
 
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.events import reprocessing_store
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.usage import usage_check_store
 from adapters.postgres.usage.usage_check_store import Progress
 from models.messages.upkeep import CheckUsage, ProjectRef, ProjectsPage, Reprocess, Reprocessed, UsageChecked
@@ -53,8 +55,8 @@ class UpkeepActivities:
         """Look at the next events of a window, one transaction for each part; answers every few parts how far it is."""
         scope = ProjectScope(message.organization_id, message.project_id)
         for _ in range(_PARTS):
-            async with self._database.transaction(scope) as connection:
-                found = await reprocessing_store.part(connection, scope, message.reprocessing_id)
+            async with begin(self._database, scope, SYSTEM_ACTOR) as tx:
+                found = await reprocessing_store.part(tx, message.reprocessing_id)
             activity.heartbeat(f"{found.seen} of {found.total} events looked at, {found.counted} counted")
             if found.done:
                 break

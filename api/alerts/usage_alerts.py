@@ -42,14 +42,14 @@ async def create_usage_alert(
     404 for an unknown subscription or metric; 409 `subscription_ended`, `metric_not_in_plan`, and `too_many_alerts` for
     the 101st of a subscription; 422 `currency_mismatch` for another currency than the plan's.
     """
-    async with database.transaction(caller.scope) as connection:
-        subscription = await alert_store.watched(connection, caller.project_id, body.subscription_id)
+    async with caller.begin(database) as tx:
+        subscription = await alert_store.watched(tx.connection, caller.project_id, body.subscription_id)
         metric = None
         if body.billable_metric_id is not None:
-            metric = await required(connection, caller.project_id, METRIC, body.billable_metric_id)
-            await alert_store.must_charge(connection, subscription, metric)
+            metric = await required(tx.connection, caller.project_id, METRIC, body.billable_metric_id)
+            await alert_store.must_charge(tx.connection, subscription, metric)
         columns = body.columns(metric, subscription.currency)
-        row = await alert_store.create(connection, caller.scope, caller.actor, subscription, columns)
+        row = await alert_store.create(tx, subscription, columns)
     await commands.deliver(subscription_workflow_id(caller.project_id, row.subscription_id))
     return created(shown_alert(row, caller.organization_id))
 
@@ -110,9 +110,9 @@ async def update_usage_alert(
 
     It fires still only once, or once a period: a level that has fired does not fire again for a new value.
     """
-    async with database.transaction(caller.scope) as connection:
-        found = await alert_store.get(connection, caller.project_id, alert_id, lock=True)
-        row = await alert_store.change(connection, caller.scope, caller.actor, found, body.columns())
+    async with caller.begin(database) as tx:
+        found = await alert_store.get(tx.connection, caller.project_id, alert_id, lock=True)
+        row = await alert_store.change(tx, found, body.columns())
     await commands.deliver(subscription_workflow_id(caller.project_id, row.subscription_id))
     return reply(shown_alert(row, caller.organization_id))
 
@@ -124,9 +124,9 @@ async def delete_usage_alert(
     alert_id: Ref, caller: CallerDep, database: DatabaseDep, commands: CommandsDep
 ) -> Response:
     """Delete an alert; it never fires again."""
-    async with database.transaction(caller.scope) as connection:
-        row = await alert_store.get(connection, caller.project_id, alert_id, lock=True)
-        await alert_store.remove(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        row = await alert_store.get(tx.connection, caller.project_id, alert_id, lock=True)
+        await alert_store.remove(tx, row)
     await commands.deliver(subscription_workflow_id(caller.project_id, row.subscription_id))
     return no_content()
 

@@ -30,12 +30,12 @@ async def create_plan_usage_threshold(
 
     One that has spent more already is invoiced with its next usage. 422 for another currency than the plan's.
     """
-    async with database.transaction(caller.scope) as connection:
-        plan = await required(connection, caller.project_id, PLAN, plan_code)
-        await threshold_store.lock_plan(connection, plan.id)
-        version = await plan_store.current_version(connection, plan.id)
+    async with caller.begin(database) as tx:
+        plan = await required(tx.connection, caller.project_id, PLAN, plan_code)
+        await threshold_store.lock_plan(tx.connection, plan.id)
+        version = await plan_store.current_version(tx.connection, plan.id)
         columns = {"plan_id": plan.id, **body.columns(version.currency)}
-        row = await threshold_store.create(connection, caller.scope, caller.actor, columns)
+        row = await threshold_store.create(tx, columns)
     return created(shown_threshold(row, caller.organization_id, plan.code))
 
 
@@ -71,10 +71,10 @@ async def create_subscription_usage_threshold(
 
     409 for a subscription that has ended, 422 for another currency than its plan's.
     """
-    async with database.transaction(caller.scope) as connection:
-        subscription = await alert_store.watched(connection, caller.project_id, subscription_id)
+    async with caller.begin(database) as tx:
+        subscription = await alert_store.watched(tx.connection, caller.project_id, subscription_id)
         columns = {"subscription_id": subscription.row.id, **body.columns(subscription.currency)}
-        row = await threshold_store.create(connection, caller.scope, caller.actor, columns)
+        row = await threshold_store.create(tx, columns)
     await commands.deliver(subscription_workflow_id(caller.project_id, row.subscription_id))
     return created(shown_threshold(row, caller.organization_id, None))
 
@@ -105,6 +105,6 @@ async def list_subscription_usage_thresholds(
 )
 async def delete_usage_threshold(threshold_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete a threshold of a plan or a subscription, also one that was crossed; its invoices stay."""
-    async with database.transaction(caller.scope) as connection:
-        await threshold_store.remove(connection, caller.scope, caller.actor, threshold_id)
+    async with caller.begin(database) as tx:
+        await threshold_store.remove(tx, threshold_id)
     return no_content()

@@ -36,12 +36,10 @@ Wanted = Annotated[str | None, Query(max_length=255)]
 )
 async def create_entitlement(body: EntitlementBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Grant a feature with a plan; 409 if the plan grants it already, 422 for a value of another type."""
-    async with database.transaction(caller.scope) as connection:
-        plan = await required(connection, caller.project_id, PLAN, body.plan_id)
-        feature = await required(connection, caller.project_id, FEATURE, body.feature_id)
-        row = await entitlement_store.create(
-            connection, caller.scope, caller.actor, plan=plan, feature=feature, value=body.value
-        )
+    async with caller.begin(database) as tx:
+        plan = await required(tx.connection, caller.project_id, PLAN, body.plan_id)
+        feature = await required(tx.connection, caller.project_id, FEATURE, body.feature_id)
+        row = await entitlement_store.create(tx, plan=plan, feature=feature, value=body.value)
     return created(shown_entitlement(row))
 
 
@@ -75,12 +73,12 @@ async def copy_entitlements(body: EntitlementCopy, caller: CallerDep, database: 
 
     Values of the same features are overwritten; what only the target grants stays.
     """
-    async with database.transaction(caller.scope) as connection:
-        source = await required(connection, caller.project_id, PLAN, body.source_plan_id)
-        target = await required(connection, caller.project_id, PLAN, body.target_plan_id)
+    async with caller.begin(database) as tx:
+        source = await required(tx.connection, caller.project_id, PLAN, body.source_plan_id)
+        target = await required(tx.connection, caller.project_id, PLAN, body.target_plan_id)
         if source.id == target.id:
             raise invalid("target_plan_id", "must be another plan than the source")
-        rows = await entitlement_store.copy(connection, caller.scope, caller.actor, source=source, target=target)
+        rows = await entitlement_store.copy(tx, source=source, target=target)
     return created([shown_entitlement(row) for row in rows])
 
 
@@ -112,10 +110,10 @@ async def update_entitlement(
     entitlement_id: Ref, body: EntitlementChange, caller: CallerDep, database: DatabaseDep
 ) -> Response:
     """Grant another value; 422 for one of another type than the feature's, or another plan or feature."""
-    async with database.transaction(caller.scope) as connection:
-        row = await entitlement_store.view(connection, caller.project_id, entitlement_id)
+    async with caller.begin(database) as tx:
+        row = await entitlement_store.view(tx.connection, caller.project_id, entitlement_id)
         value = changed_value(body, row)
-        changed = await entitlement_store.change(connection, caller.scope, caller.actor, row, value)
+        changed = await entitlement_store.change(tx, row, value)
     return reply(shown_entitlement(changed))
 
 
@@ -124,7 +122,7 @@ async def update_entitlement(
 )
 async def delete_entitlement(entitlement_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Take a grant back from a plan."""
-    async with database.transaction(caller.scope) as connection:
-        row = await entitlement_store.view(connection, caller.project_id, entitlement_id)
-        await entitlement_store.delete(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        row = await entitlement_store.view(tx.connection, caller.project_id, entitlement_id)
+        await entitlement_store.delete(tx, row)
     return no_content()

@@ -36,8 +36,8 @@ Wanted = Annotated[str | None, Query(max_length=255)]
 async def create_feature(body: FeatureBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create a feature; 409 for a code in use."""
     columns = new_feature_columns(body)
-    async with database.transaction(caller.scope) as connection:
-        row = await feature_store.create(connection, caller.scope, caller.actor, columns)
+    async with caller.begin(database) as tx:
+        row = await feature_store.create(tx, columns)
     return created(shown_feature(row))
 
 
@@ -84,21 +84,19 @@ async def get_feature(code: Ref, caller: CallerDep, database: DatabaseDep) -> Re
 @router.patch("/features/{code}", response_model=FeatureAnswer, operation_id="patch_feature", summary="Update feature")
 async def update_feature(code: Ref, body: FeatureChange, caller: CallerDep, database: DatabaseDep) -> Response:
     """Change what is sent; the code and the type are stable (422)."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, FEATURE, code)
-        row = await changing.locked(connection, feature_store.RESOURCE, found)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, FEATURE, code)
+        row = await changing.locked(tx.connection, feature_store.RESOURCE, found)
         columns = changed_feature_columns(body, row)
-        changed = await changing.change(
-            connection, caller.scope, caller.actor, feature_store.RESOURCE, row=row, values=columns
-        )
+        changed = await changing.change(tx, feature_store.RESOURCE, row=row, values=columns)
     return reply(shown_feature(changed))
 
 
 @router.delete("/features/{code}", status_code=204, operation_id="delete_feature", summary="Delete feature")
 async def delete_feature(code: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete a feature; 409 while a plan grants it."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, FEATURE, code)
-        row = await changing.locked(connection, feature_store.RESOURCE, found)
-        await feature_store.delete(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, FEATURE, code)
+        row = await changing.locked(tx.connection, feature_store.RESOURCE, found)
+        await feature_store.delete(tx, row)
     return no_content()

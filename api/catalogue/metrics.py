@@ -50,9 +50,9 @@ async def _product_ids(connection: Connection, project_id: UUID, refs: list[str]
 async def create_metric(body: MetricBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create a metric; 409 for a key in use, 404 for an unknown product, 422 for an unknown aggregation (B46)."""
     columns = new_columns(body)
-    async with database.transaction(caller.scope) as connection:
-        columns["product_ids"] = await _product_ids(connection, caller.project_id, body.product_ids) or []
-        row = await metric_store.create(connection, caller.scope, caller.actor, columns)
+    async with caller.begin(database) as tx:
+        columns["product_ids"] = await _product_ids(tx.connection, caller.project_id, body.product_ids) or []
+        row = await metric_store.create(tx, columns)
     return created(shown_metric(row))
 
 
@@ -93,11 +93,9 @@ async def list_metric_plans(
 
 async def create_metric_filter(metric_id: Ref, body: FilterBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Declare a property by whose values plans may price apart (B51); 409 if the metric has a filter on it."""
-    async with database.transaction(caller.scope) as connection:
-        metric = await required(connection, caller.project_id, METRIC, metric_id)
-        row = await metric_store.create_filter(
-            connection, caller.scope, caller.actor, metric, key=body.key, values=body.values
-        )
+    async with caller.begin(database) as tx:
+        metric = await required(tx.connection, caller.project_id, METRIC, metric_id)
+        row = await metric_store.create_filter(tx, metric, key=body.key, values=body.values)
     return created(shown_filter(row))
 
 
@@ -121,25 +119,23 @@ async def update_metric_filter(
     metric_id: Ref, filter_id: Ref, body: FilterChange, caller: CallerDep, database: DatabaseDep
 ) -> Response:
     """Give a filter other values; the property is stable (422), and so are values that a plan prices by (409)."""
-    async with database.transaction(caller.scope) as connection:
-        metric = await required(connection, caller.project_id, METRIC, metric_id)
-        metric = await metric_store.locked(connection, metric)
-        row = await metric_store.filter_of(connection, metric.id, filter_id)
+    async with caller.begin(database) as tx:
+        metric = await required(tx.connection, caller.project_id, METRIC, metric_id)
+        metric = await metric_store.locked(tx.connection, metric)
+        row = await metric_store.filter_of(tx.connection, metric.id, filter_id)
         if body.key not in (None, row.key):
             raise invalid("key", "is stable: plans price by it; create another filter", "immutable")
-        changed = await metric_store.change_filter(
-            connection, caller.scope, caller.actor, metric, row, values=body.values
-        )
+        changed = await metric_store.change_filter(tx, metric, row, values=body.values)
     return reply(shown_filter(changed))
 
 
 async def delete_metric_filter(metric_id: Ref, filter_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Remove a filter; 409 if a plan prices by it."""
-    async with database.transaction(caller.scope) as connection:
-        metric = await required(connection, caller.project_id, METRIC, metric_id)
-        metric = await metric_store.locked(connection, metric)
-        row = await metric_store.filter_of(connection, metric.id, filter_id)
-        await metric_store.delete_filter(connection, caller.scope, caller.actor, metric, row)
+    async with caller.begin(database) as tx:
+        metric = await required(tx.connection, caller.project_id, METRIC, metric_id)
+        metric = await metric_store.locked(tx.connection, metric)
+        row = await metric_store.filter_of(tx.connection, metric.id, filter_id)
+        await metric_store.delete_filter(tx, metric, row)
     return no_content()
 
 
@@ -152,23 +148,23 @@ async def get_metric(metric_id: Ref, caller: CallerDep, database: DatabaseDep) -
 
 async def update_metric(metric_id: Ref, body: MetricChange, caller: CallerDep, database: DatabaseDep) -> Response:
     """Change what is sent; the key is stable (422, B49), the aggregation too once a plan charges on it (409)."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, METRIC, metric_id)
-        row = await metric_store.locked(connection, found)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, METRIC, metric_id)
+        row = await metric_store.locked(tx.connection, found)
         columns = changed_columns(body, row)
-        products = await _product_ids(connection, caller.project_id, body.product_ids)
+        products = await _product_ids(tx.connection, caller.project_id, body.product_ids)
         if products is not None:
             columns["product_ids"] = products
-        changed = await metric_store.change(connection, caller.scope, caller.actor, row, columns)
+        changed = await metric_store.change(tx, row, columns)
     return reply(shown_metric(changed))
 
 
 async def delete_metric(metric_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete a metric; 409 if a plan charges on it."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, METRIC, metric_id)
-        row = await metric_store.locked(connection, found)
-        await metric_store.delete(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, METRIC, metric_id)
+        row = await metric_store.locked(tx.connection, found)
+        await metric_store.delete(tx, row)
     return no_content()
 
 

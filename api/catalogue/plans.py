@@ -22,15 +22,13 @@ VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1)]
 async def create_plan(body: PlanBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create a plan with version 1 (B36); 409 for an id in use, 404 for an unknown metric, filter or product."""
     plan = new_plan(body)
-    async with database.transaction(caller.scope) as connection:
-        charges = await drafted(connection, caller.project_id, plan.charges)
+    async with caller.begin(database) as tx:
+        charges = await drafted(tx.connection, caller.project_id, plan.charges)
         found = await plan_write_store.create(
-            connection,
-            caller.scope,
-            caller.actor,
+            tx,
             with_charges(plan.version, charges),
             code=plan.code,
-            product_id=await product_named(connection, caller.project_id, plan.product_ref),
+            product_id=await product_named(tx.connection, caller.project_id, plan.product_ref),
             entitlements=plan.entitlements,
         )
     return created(shown_plan(found))
@@ -95,21 +93,19 @@ async def get_plan(plan_id: Ref, caller: CallerDep, database: DatabaseDep) -> Re
 
 async def update_plan(plan_id: Ref, body: PlanChange, caller: CallerDep, database: DatabaseDep) -> Response:
     """Change what is sent: name, prices and terms make version n+1, and subscriptions stay on theirs (B37)."""
-    async with database.transaction(caller.scope) as connection:
-        row = await required(connection, caller.project_id, PLAN, plan_id)
-        current = await plan_write_store.locked(connection, row)
+    async with caller.begin(database) as tx:
+        row = await required(tx.connection, caller.project_id, PLAN, plan_id)
+        current = await plan_write_store.locked(tx.connection, row)
         before = plan_write_store.draft_of(current)
         draft = changed_version(body, current, before)
         charges = changed_charges(body)
         if charges is not None:
-            draft = with_charges(draft, await drafted(connection, caller.project_id, charges))
+            draft = with_charges(draft, await drafted(tx.connection, caller.project_id, charges))
         values: dict[str, Any] = {}
         if "product_id" in body.model_fields_set:
-            values["product_id"] = await product_named(connection, caller.project_id, body.product_id)
+            values["product_id"] = await product_named(tx.connection, caller.project_id, body.product_id)
         found = await plan_write_store.change(
-            connection,
-            caller.scope,
-            caller.actor,
+            tx,
             current,
             draft=draft,
             plan_values=values,
@@ -120,10 +116,10 @@ async def update_plan(plan_id: Ref, body: PlanChange, caller: CallerDep, databas
 
 async def delete_plan(plan_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete a plan; 409 while it has subscriptions that have not ended."""
-    async with database.transaction(caller.scope) as connection:
-        row = await required(connection, caller.project_id, PLAN, plan_id)
-        current = await plan_write_store.locked(connection, row)
-        await plan_write_store.delete(connection, caller.scope, caller.actor, current)
+    async with caller.begin(database) as tx:
+        row = await required(tx.connection, caller.project_id, PLAN, plan_id)
+        current = await plan_write_store.locked(tx.connection, row)
+        await plan_write_store.delete(tx, current)
     return no_content()
 
 

@@ -25,8 +25,8 @@ router = resource_router("Products")
 )
 async def create_product(body: ProductBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create a product; 409 for a code in use."""
-    async with database.transaction(caller.scope) as connection:
-        row = await product_store.create(connection, caller.scope, caller.actor, body.model_dump(exclude_none=True))
+    async with caller.begin(database) as tx:
+        row = await product_store.create(tx, body.model_dump(exclude_none=True))
     return created(shown_product(row))
 
 

@@ -98,8 +98,8 @@ def _attached(charge: dict[str, Any]) -> dict[str, Any]:
 async def create_metric(body: UsageFlowMetric, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create a metric; 409 for a key in use."""
     columns = new_columns(MetricBody.model_validate(body.model_dump(exclude_none=True)))
-    async with database.transaction(caller.scope) as connection:
-        row = await metric_store.create(connection, caller.scope, caller.actor, columns)
+    async with caller.begin(database) as tx:
+        row = await metric_store.create(tx, columns)
     return created(_metric(row))
 
 
@@ -122,8 +122,8 @@ async def create_plan(body: UsageFlowPlan, caller: CallerDep, database: Database
         "base_price": body.base_price,
     }
     plan = new_plan(PlanBody.model_validate({name: value for name, value in given.items() if value is not None}))
-    async with database.transaction(caller.scope) as connection:
-        found = await plan_write_store.create(connection, caller.scope, caller.actor, plan.version, code=None)
+    async with caller.begin(database) as tx:
+        found = await plan_write_store.create(tx, plan.version, code=None)
     return created(_plan(found))
 
 
@@ -140,18 +140,16 @@ async def list_plans(request: Request, page: PageDep, caller: CallerDep, databas
 )
 async def attach_metric(plan_id: Ref, body: AttachedMetric, caller: CallerDep, database: DatabaseDep) -> Response:
     """Add a charge to the plan, which makes its next version; 409 if the plan charges on the metric already (B35)."""
-    async with database.transaction(caller.scope) as connection:
-        row = await required(connection, caller.project_id, PLAN, plan_id)
-        current = await plan_write_store.locked(connection, row)
+    async with caller.begin(database) as tx:
+        row = await required(tx.connection, caller.project_id, PLAN, plan_id)
+        current = await plan_write_store.locked(tx.connection, row)
         before = plan_write_store.draft_of(current)
         priced = included_charge(body.metric, body.included_units, body.overage_price, "metric")
-        (charge,) = await drafted(connection, caller.project_id, (priced,))
+        (charge,) = await drafted(tx.connection, caller.project_id, (priced,))
         if any(existing.metric_id == charge.metric_id for existing in before.charges):
             raise conflict("metric_already_attached", f"This plan charges on {body.metric!r} already.")
         found = await plan_write_store.change(
-            connection,
-            caller.scope,
-            caller.actor,
+            tx,
             current,
             draft=with_charges(before, (*before.charges, charge)),
             plan_values={},

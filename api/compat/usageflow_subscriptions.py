@@ -71,11 +71,11 @@ async def create_subscription(body: UsageFlowSubscription, desk: DeskDep) -> Res
 async def _organization(ref: str | None, desk: Desk) -> str:
     """Give the code of the hidden customer that stands for the caller's own organization (conflicts C9)."""
     scope = desk.caller.scope
-    async with desk.database.transaction(scope) as connection:
+    async with desk.caller.begin(desk.database) as tx:
         if ref is not None and ref != str(scope.organization_id):
             raise not_found("organization", ref)
-        organization = await organization_store.get(connection, scope.organization_id)
-        payer = await customer_store.organization_customer(connection, scope, organization.name)
+        organization = await organization_store.get(tx.connection, scope.organization_id)
+        payer = await customer_store.organization_customer(tx, organization.name)
     return str(payer.code)
 
 

@@ -32,9 +32,9 @@ router = resource_router("Billing Entities")
 async def create_billing_entity(body: BillingEntityBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create a billing entity; 409 for a code in use, or for invoice numbers that would be given twice."""
     columns = new_entity_columns(body)
-    async with database.transaction(caller.scope) as connection:
-        row = await billing_entity_store.create(connection, caller.scope, caller.actor, columns)
-        timezone = await customer_store.default_timezone(connection, caller.project_id)
+    async with caller.begin(database) as tx:
+        row = await billing_entity_store.create(tx, columns)
+        timezone = await customer_store.default_timezone(tx.connection, caller.project_id)
     return created(shown_entity(row, timezone))
 
 
@@ -97,12 +97,12 @@ async def update_billing_entity(
     code: Ref, body: BillingEntityChange, caller: CallerDep, database: DatabaseDep
 ) -> Response:
     """Change what is sent; the code is stable (422). 409 for invoice numbers that would be given twice."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, BILLING_ENTITY, code)
-        row = await changing.locked(connection, billing_entity_store.RESOURCE, found)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, BILLING_ENTITY, code)
+        row = await changing.locked(tx.connection, billing_entity_store.RESOURCE, found)
         columns = changed_entity_columns(body, row)
-        changed = await billing_entity_store.change(connection, caller.scope, caller.actor, row, columns)
-        timezone = await customer_store.default_timezone(connection, caller.project_id)
+        changed = await billing_entity_store.change(tx, row, columns)
+        timezone = await customer_store.default_timezone(tx.connection, caller.project_id)
     return reply(shown_entity(changed, timezone))
 
 
@@ -114,8 +114,8 @@ async def update_billing_entity(
 )
 async def delete_billing_entity(code: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete a billing entity; 409 with customers or invoices."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, BILLING_ENTITY, code)
-        row = await changing.locked(connection, billing_entity_store.RESOURCE, found)
-        await billing_entity_store.delete(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, BILLING_ENTITY, code)
+        row = await changing.locked(tx.connection, billing_entity_store.RESOURCE, found)
+        await billing_entity_store.delete(tx, row)
     return no_content()

@@ -49,15 +49,15 @@ ConditionsDep = Annotated[dict[str, str], Depends(_conditions)]
 async def create_customer(body: CustomerBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create a customer; 409 for an id in use (B78), 404 for an unknown clock or entity, 409 while it advances."""
     columns = new_columns(body)
-    async with database.transaction(caller.scope) as connection:
+    async with caller.begin(database) as tx:
         if body.test_clock_id is not None:
-            clock = await customer_store.usable_clock(connection, caller.project_id, body.test_clock_id)
+            clock = await customer_store.usable_clock(tx.connection, caller.project_id, body.test_clock_id)
             columns["test_clock_id"] = clock
-        entity = await billing_entity_store.named(connection, caller.project_id, entity_refs(body))
+        entity = await billing_entity_store.named(tx.connection, caller.project_id, entity_refs(body))
         if entity is not None:
             columns["billing_entity_id"] = entity
-        row = await customer_store.create(connection, caller.scope, caller.actor, columns)
-        by = await customer_store.billed_by(connection, caller.project_id, [row])
+        row = await customer_store.create(tx, columns)
+        by = await customer_store.billed_by(tx.connection, caller.project_id, [row])
     return created(shown_customer(row, by[row.billing_entity_id]))
 
 
@@ -112,26 +112,24 @@ async def get_customer(customer_id: Ref, caller: CallerDep, database: DatabaseDe
 )
 async def update_customer(customer_id: Ref, body: CustomerChange, caller: CallerDep, database: DatabaseDep) -> Response:
     """Change what is sent; the rest stays (conflicts C18)."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, CUSTOMER, customer_id)
-        row = await changing.locked(connection, customer_store.RESOURCE, found)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, CUSTOMER, customer_id)
+        row = await changing.locked(tx.connection, customer_store.RESOURCE, found)
         columns = changed_columns(body, row)
         if entity_refs(body):
             columns["billing_entity_id"] = await billing_entity_store.named(
-                connection, caller.project_id, entity_refs(body)
+                tx.connection, caller.project_id, entity_refs(body)
             )
-        changed = await changing.change(
-            connection, caller.scope, caller.actor, customer_store.RESOURCE, row=row, values=columns
-        )
-        by = await customer_store.billed_by(connection, caller.project_id, [changed])
+        changed = await changing.change(tx, customer_store.RESOURCE, row=row, values=columns)
+        by = await customer_store.billed_by(tx.connection, caller.project_id, [changed])
     return reply(shown_customer(changed, by[changed.billing_entity_id]))
 
 
 @router.delete("/customers/{customer_id}", status_code=204, operation_id="delete_customer", summary="Delete customer")
 async def delete_customer(customer_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete a customer; 409 with invoices or with subscriptions that have not ended."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, CUSTOMER, customer_id)
-        row = await changing.locked(connection, customer_store.RESOURCE, found)
-        await customer_store.delete(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, CUSTOMER, customer_id)
+        row = await changing.locked(tx.connection, customer_store.RESOURCE, found)
+        await customer_store.delete(tx, row)
     return no_content()

@@ -48,10 +48,8 @@ async def amend_event(event_id: _EventId, body: AmendEvent, caller: CallerDep, d
     again changes nothing; a voided event is 409 `event_voided`.
     """
     replacement = Replacement(value=None if body.value is None else plain(body.value), properties=body.properties)
-    async with database.transaction(caller.scope) as connection:
-        row = await correction_store.amend(
-            connection, caller.scope, caller.actor, event_id, replacement=replacement, reason=body.reason
-        )
+    async with caller.begin(database) as tx:
+        row = await correction_store.amend(tx, event_id, replacement=replacement, reason=body.reason)
     return reply(event_document(row))
 
 
@@ -66,8 +64,8 @@ async def void_event(
 ) -> Response:
     """Let an event no longer count; it stays readable and its key stays taken. Twice is 409 `event_voided`."""
     reason = None if body is None else body.reason
-    async with database.transaction(caller.scope) as connection:
-        row = await correction_store.void(connection, caller.scope, caller.actor, event_id, reason=reason)
+    async with caller.begin(database) as tx:
+        row = await correction_store.void(tx, event_id, reason=reason)
     return reply(event_document(row))
 
 
@@ -89,11 +87,9 @@ async def backfill_events(body: BackfillEvents, caller: CallerDep, database: Dat
     if (body.to_timestamp - body.from_timestamp).days > _LONGEST_WINDOW_DAYS:
         raise invalid("to_timestamp", f"must be at most {_LONGEST_WINDOW_DAYS} days after from_timestamp")
     sent = read_backfilled(body)
-    async with database.transaction(caller.scope) as connection:
-        window = await _window(connection, caller, body)
-        done = await backfill_store.backfill(
-            connection, caller.scope, caller.actor, window, sent=sent, reason=body.reason
-        )
+    async with caller.begin(database) as tx:
+        window = await _window(tx.connection, caller, body)
+        done = await backfill_store.backfill(tx, window, sent=sent, reason=body.reason)
     return reply(
         {
             "id": shown_id("backfill", done.id),

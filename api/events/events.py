@@ -207,7 +207,7 @@ class EventReprocessResponse(EventResponse):
 )
 async def reprocess_event(event_id: _EventId, caller: CallerDep, database: DatabaseDep) -> Response:
     """Count a skipped event whose references exist by now. A counted one stays counted, once."""
-    async with database.transaction(caller.scope) as connection:
-        done = await event_store.reprocess(connection, caller.scope, caller.actor, event_id)
+    async with caller.begin(database) as tx:
+        done = await event_store.reprocess(tx, event_id)
     document: dict[str, Any] = event_document(done.row)
     return reply({**document, "event_id": document["id"], "subscriptions_checked": done.subscriptions_checked})

@@ -77,8 +77,8 @@ async def reprocess_events(
     if not body.from_timestamp < body.to_timestamp:
         raise invalid("to_timestamp", "must be after from_timestamp")
     window = Window(body.from_timestamp, body.to_timestamp, body.metric_key, body.customer_id)
-    async with database.transaction(caller.scope) as connection:
-        row, workflow_id = await reprocessing_store.begin(connection, caller.scope, caller.actor, window)
+    async with caller.begin(database) as tx:
+        row, workflow_id = await reprocessing_store.begin(tx, window)
     await commands.deliver(workflow_id)
     return reply(_reprocessing(row), 202)
 

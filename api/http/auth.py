@@ -1,6 +1,7 @@
 """Who calls: API keys in three headers, the operator's bootstrap key, and what each may do (conflicts C2, C3, C33)."""
 
 import hmac
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
@@ -9,6 +10,7 @@ from fastapi import Request
 
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.tenancy import key_store
 from adapters.postgres.tenancy.key_store import KnownKey, hashed
 from models.problems import Problem, not_found
@@ -43,6 +45,10 @@ class Caller:
     def actor(self) -> Actor:
         """Give the name that the audit log notes."""
         return Actor("api_key", None if self.key_id is None else str(self.key_id))
+
+    def begin(self, database: Database) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction of the caller's project in the caller's name."""
+        return begin(database, self.scope, self.actor)
 
     def require(self, role: str) -> None:
         """Refuse keys below a role, and ingest keys where more than DEVELOPER is asked. Raises ``Problem`` 403."""

@@ -10,8 +10,8 @@ from typing import Any, Final
 from adapters.payment_port import ChargeRequest, Declined, PaymentProvider, Succeeded
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import invoice_change_store, invoice_store, payment_attempt_store
-from adapters.postgres.journal import audit_store
 from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.payments import payment_store
 from adapters.postgres.rows import Row
 from models.identifiers import shown_id
@@ -38,14 +38,14 @@ async def give_up_waiting_attempt(
     if provider is None:
         raise _pending(f"The provider {attempt.provider} of the open payment is not configured.")
     outcome = await provider.abandon(request)
-    async with database.transaction(scope) as connection:
-        row = await invoice_store.view(connection, scope.project_id, str(attempt.invoice_id), lock=True)
+    async with begin(database, scope, actor) as tx:
+        row = await invoice_store.view(tx.connection, scope.project_id, str(attempt.invoice_id), lock=True)
         if isinstance(outcome, Succeeded):
-            return await invoice_change_store.notify(connection, scope, row, _MAY_BE_PAID)
+            return await invoice_change_store.notify(tx, row, _MAY_BE_PAID)
         if not isinstance(outcome, Declined):
             raise _pending("The provider cannot say now whether the open payment is given up; try again.")
         closed = await payment_store.finish_attempt(
-            connection,
+            tx.connection,
             attempt.id,
             status="declined",
             at=row.customer_now,
@@ -54,16 +54,12 @@ async def give_up_waiting_attempt(
             failure_message=outcome.message,
         )
         if closed:
-            await audit_store.record(
-                connection,
-                scope,
-                actor,
+            await tx.at(row.customer_now).audit(
                 resource_type="payment",
                 resource_id=attempt.id,
                 action="abandoned",
                 title=f"Payment {shown_id('payment', attempt.id)} given up before its owner confirmed it",
                 data={"invoice_id": attempt.invoice_id, "provider": attempt.provider},
-                occurred_at=row.customer_now,
             )
     return None
 

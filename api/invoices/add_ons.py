@@ -37,8 +37,8 @@ router = resource_router("Add-ons")
 async def create_add_on(body: AddOnBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create an add-on; 409 for a code in use."""
     columns = new_columns(body)
-    async with database.transaction(caller.scope) as connection:
-        row = await add_on_store.create(connection, caller.scope, caller.actor, columns)
+    async with caller.begin(database) as tx:
+        row = await add_on_store.create(tx, columns)
     return created(shown_add_on(row))
 
 
@@ -66,12 +66,12 @@ async def list_add_ons(request: Request, page: PageDep, caller: CallerDep, datab
 )
 async def apply_add_on(body: ApplyAddOn, caller: CallerDep, database: DatabaseDep) -> Response:
     """Put a fee on the next invoice of the customer's subscriptions in the add-on's currency, once."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, ADD_ON, body.add_on_code)
-        customer = await required(connection, caller.project_id, CUSTOMER, body.customer_id)
-        row = await changing.locked(connection, add_on_store.RESOURCE, found)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, ADD_ON, body.add_on_code)
+        customer = await required(tx.connection, caller.project_id, CUSTOMER, body.customer_id)
+        row = await changing.locked(tx.connection, add_on_store.RESOURCE, found)
         wanted = application(body, row, customer)
-        made = await add_on_store.apply(connection, caller.scope, caller.actor, row, wanted)
+        made = await add_on_store.apply(tx, row, wanted)
     return created(shown_applied_add_on(made))
 
 
@@ -100,23 +100,21 @@ async def get_add_on(code: Ref, caller: CallerDep, database: DatabaseDep) -> Res
 @router.patch("/add_ons/{code}", response_model=AddOnAnswer, operation_id="patch_add_on", summary="Update add-on")
 async def update_add_on(code: Ref, body: AddOnChange, caller: CallerDep, database: DatabaseDep) -> Response:
     """Change what is sent; the code is stable (422), and what is applied already keeps its amount."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, ADD_ON, code)
-        row = await changing.locked(connection, add_on_store.RESOURCE, found)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, ADD_ON, code)
+        row = await changing.locked(tx.connection, add_on_store.RESOURCE, found)
         columns = changed_columns(body, row)
-        changed = await changing.change(
-            connection, caller.scope, caller.actor, add_on_store.RESOURCE, row=row, values=columns
-        )
+        changed = await changing.change(tx, add_on_store.RESOURCE, row=row, values=columns)
     return reply(shown_add_on(changed))
 
 
 @router.delete("/add_ons/{code}", status_code=204, operation_id="delete_add_on", summary="Delete add-on")
 async def delete_add_on(code: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete an add-on; fees that were applied are still invoiced."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, ADD_ON, code)
-        row = await changing.locked(connection, add_on_store.RESOURCE, found)
-        await add_on_store.delete(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, ADD_ON, code)
+        row = await changing.locked(tx.connection, add_on_store.RESOURCE, found)
+        await add_on_store.delete(tx, row)
     return no_content()
 
 

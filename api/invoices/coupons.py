@@ -46,8 +46,8 @@ _LONGEST_CODE = 255
 async def create_coupon(body: CouponBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create a coupon; 409 for a code in use, 422 for fields that do not go together."""
     columns = new_columns(body)
-    async with database.transaction(caller.scope) as connection:
-        row = await coupon_store.create(connection, caller.scope, caller.actor, columns)
+    async with caller.begin(database) as tx:
+        row = await coupon_store.create(tx, columns)
     return created(shown_coupon(row))
 
 
@@ -85,13 +85,13 @@ async def apply_coupon(body: ApplyCoupon, caller: CallerDep, database: DatabaseD
     409 for a terminated or expired one, for one that the customer had and that is not reusable, and for one that was
     applied as often as it may be.
     """
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, COUPON, body.coupon_code)
-        customer = await required(connection, caller.project_id, CUSTOMER, body.customer_id)
-        row = await changing.locked(connection, coupon_store.RESOURCE, found)
-        at = await clock_store.now(connection, customer.test_clock_id)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, COUPON, body.coupon_code)
+        customer = await required(tx.connection, caller.project_id, CUSTOMER, body.customer_id)
+        row = await changing.locked(tx.connection, coupon_store.RESOURCE, found)
+        at = await clock_store.now(tx.connection, customer.test_clock_id)
         wanted = Application(customer=customer, at=at, terms=own_terms(body, row))
-        made = await coupon_store.apply(connection, caller.scope, caller.actor, row, wanted)
+        made = await coupon_store.apply(tx, row, wanted)
     return created(shown_applied_coupon(made))
 
 
@@ -103,9 +103,9 @@ async def apply_coupon(body: ApplyCoupon, caller: CallerDep, database: DatabaseD
 )
 async def remove_applied_coupon(applied_coupon_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Take a coupon from a customer; invoices that exist keep their discounts."""
-    async with database.transaction(caller.scope) as connection:
-        row = await coupon_store.view_applied(connection, caller.project_id, applied_coupon_id)
-        await coupon_store.remove(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        row = await coupon_store.view_applied(tx.connection, caller.project_id, applied_coupon_id)
+        await coupon_store.remove(tx, row)
     return no_content()
 
 
@@ -121,25 +121,21 @@ async def get_coupon(code: Ref, caller: CallerDep, database: DatabaseDep) -> Res
 @router.patch("/coupons/{code}", response_model=CouponAnswer, operation_id="patch_coupon", summary="Update coupon")
 async def update_coupon(code: Ref, body: CouponChange, caller: CallerDep, database: DatabaseDep) -> Response:
     """Change names, expiration or status; what the coupon takes off, and how often, is stable (422)."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, COUPON, code)
-        row = await changing.locked(connection, coupon_store.RESOURCE, found)
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, COUPON, code)
+        row = await changing.locked(tx.connection, coupon_store.RESOURCE, found)
         columns = changed_columns(body, row)
-        changed = await changing.change(
-            connection, caller.scope, caller.actor, coupon_store.RESOURCE, row=row, values=columns
-        )
+        changed = await changing.change(tx, coupon_store.RESOURCE, row=row, values=columns)
     return reply(shown_coupon(changed))
 
 
 @router.delete("/coupons/{code}", status_code=204, operation_id="terminate_coupon", summary="Terminate coupon")
 async def terminate_coupon(code: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Let nobody apply the coupon any more; customers who hold it keep it. The code stays taken."""
-    async with database.transaction(caller.scope) as connection:
-        found = await required(connection, caller.project_id, COUPON, code)
-        row = await changing.locked(connection, coupon_store.RESOURCE, found)
-        await changing.change(
-            connection, caller.scope, caller.actor, coupon_store.RESOURCE, row=row, values={"status": "terminated"}
-        )
+    async with caller.begin(database) as tx:
+        found = await required(tx.connection, caller.project_id, COUPON, code)
+        row = await changing.locked(tx.connection, coupon_store.RESOURCE, found)
+        await changing.change(tx, coupon_store.RESOURCE, row=row, values={"status": "terminated"})
     return no_content()
 
 
@@ -165,11 +161,11 @@ async def get_coupon_analytics(code: Ref, caller: CallerDep, database: DatabaseD
 )
 async def duplicate_coupon(code: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Copy a coupon, without its applications, as `CODE_copy`; 409 when there is one already."""
-    async with database.transaction(caller.scope) as connection:
-        row = await required(connection, caller.project_id, COUPON, code)
+    async with caller.begin(database) as tx:
+        row = await required(tx.connection, caller.project_id, COUPON, code)
         if len(row.code) + len("_copy") > _LONGEST_CODE or len(row.name) + len(" (Copy)") > _LONGEST_CODE:
             raise invalid("code", f"and name of the copy would be longer than {_LONGEST_CODE} characters")
-        copy = await coupon_store.duplicate(connection, caller.scope, caller.actor, row)
+        copy = await coupon_store.duplicate(tx, row)
     return created(shown_coupon(copy))
 
 

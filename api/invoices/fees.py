@@ -54,16 +54,14 @@ async def update_fee(fee_id: str, body: FeeChange, caller: CallerDep, database: 
 
     Amounts and payment status follow the invoice: other values than the fee has are 422.
     """
-    async with database.transaction(caller.scope) as connection:
-        found = await invoice_store.fee(connection, caller.project_id, fee_id)
-        invoice = await invoice_store.view(connection, caller.project_id, str(found.invoice_id), lock=True)
-        row = await invoice_store.fee(connection, caller.project_id, fee_id)
+    async with caller.begin(database) as tx:
+        found = await invoice_store.fee(tx.connection, caller.project_id, fee_id)
+        invoice = await invoice_store.view(tx.connection, caller.project_id, str(found.invoice_id), lock=True)
+        row = await invoice_store.fee(tx.connection, caller.project_id, fee_id)
         _refuse_money(body, fee_document(row))
         if body.description is not None:
-            await invoice_change_store.describe_line(
-                connection, caller.scope, caller.actor, invoice, line=row, description=body.description
-            )
-        return reply(fee_document(await invoice_store.fee(connection, caller.project_id, fee_id)))
+            await invoice_change_store.describe_line(tx, invoice, line=row, description=body.description)
+        return reply(fee_document(await invoice_store.fee(tx.connection, caller.project_id, fee_id)))
 
 
 def _refuse_money(body: FeeChange, shown: dict[str, Any]) -> None:

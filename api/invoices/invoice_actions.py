@@ -14,11 +14,11 @@ from fastapi import Depends, Request, Response
 from adapters.payments.registry import Providers
 from adapters.postgres import resolver
 from adapters.postgres.customers import billing_entity_store, clock_store
-from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.database import Database
 from adapters.postgres.invoices import invoice_change_store, invoice_store
 from adapters.postgres.invoices.invoice_write_store import NewInvoice as InvoiceToWrite
 from adapters.postgres.invoices.invoice_write_store import NewLine, write_invoice
-from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.payments import manual_payment_store
 from adapters.postgres.rows import AsyncConnection, Row
 from api.http.commands import Commands
@@ -63,7 +63,7 @@ def _desk(request: Request, caller: CallerDep, database: DatabaseDep, commands: 
 
 DeskDep = Annotated[Desk, Depends(_desk)]
 
-_Change = Callable[[AsyncConnection, ProjectScope, Actor, Row[Any]], Awaitable[str | None]]
+_Change = Callable[[Transaction, Row[Any]], Awaitable[str | None]]
 #: Changes after which no charge may succeed any more.
 _SETTLING: Final = (invoice_change_store.void, manual_payment_store.mark_paid)
 _DEFAULT_CURRENCY: Final = "USD"
@@ -157,10 +157,10 @@ async def _changed(ref: str, change: _Change, desk: Desk) -> dict[str, Any]:
         may_be_paid = await give_up_waiting_attempt(desk.database, caller.scope, caller.actor, desk.providers, ref)
         if may_be_paid is not None:
             await desk.commands.deliver(may_be_paid)
-    async with desk.database.transaction(caller.scope) as connection:
-        row = await invoice_store.view(connection, caller.project_id, ref, lock=True)
-        workflow_id = await change(connection, caller.scope, caller.actor, row)
-        document = await _shown(connection, caller, str(row.id))
+    async with caller.begin(desk.database) as tx:
+        row = await invoice_store.view(tx.connection, caller.project_id, ref, lock=True)
+        workflow_id = await change(tx, row)
+        document = await _shown(tx.connection, caller, str(row.id))
     if workflow_id is not None:
         await desk.commands.deliver(workflow_id)
     return document
@@ -247,8 +247,8 @@ async def update_invoice(invoice_id: str, body: InvoiceChange, desk: DeskDep) ->
     due = body.due_date
     if due is not None:
 
-        async def move(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
-            await invoice_change_store.set_due_date(connection, scope, actor, row, due)
+        async def move(tx: Transaction, row: Row[Any]) -> None:
+            await invoice_change_store.set_due_date(tx, row, due)
 
         changes.append(move)
     if body.status is not None:
@@ -273,9 +273,9 @@ def _change_to(status: str) -> _Change:
 @router.delete("/invoices/{invoice_id}", status_code=204, operation_id="delete_draft_invoice", summary="Delete a draft")
 async def delete_invoice(invoice_id: str, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete a draft; an issued invoice is a permanent record, so that is 409 (B101, B110)."""
-    async with database.transaction(caller.scope) as connection:
-        row = await invoice_store.view(connection, caller.project_id, invoice_id, lock=True)
-        await invoice_change_store.delete_draft(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        row = await invoice_store.view(tx.connection, caller.project_id, invoice_id, lock=True)
+        await invoice_change_store.delete_draft(tx, row)
     return no_content()
 
 

@@ -65,20 +65,18 @@ async def create_limit(
     subscription_id: SubscriptionId, body: LimitBody, caller: CallerDep, database: DatabaseDep
 ) -> Response:
     """Cap a metric or the spend; 409 if it is capped or the subscription has ended, 404 for an unknown metric."""
-    async with database.transaction(caller.scope) as connection:
-        subscription = (await alert_store.watched(connection, caller.project_id, subscription_id)).row
+    async with caller.begin(database) as tx:
+        subscription = (await alert_store.watched(tx.connection, caller.project_id, subscription_id)).row
         metric = None
         if body.metric_key is not None:
-            metric = await required(connection, caller.project_id, METRIC, body.metric_key)
+            metric = await required(tx.connection, caller.project_id, METRIC, body.metric_key)
         row = await limit_store.create(
-            connection,
-            caller.scope,
-            caller.actor,
+            tx,
             subscription_id=subscription.id,
             metric_id=None if metric is None else metric.id,
             cap=body.cap,
         )
-        return created(await _shown(connection, row))
+        return created(await _shown(tx.connection, row))
 
 
 @router.get(
@@ -125,11 +123,11 @@ async def update_limit(
     subscription_id: SubscriptionId, limit_id: LimitId, body: LimitChange, caller: CallerDep, database: DatabaseDep
 ) -> Response:
     """Set another cap, at once; one below what is used refuses every reservation until the period ends."""
-    async with database.transaction(caller.scope) as connection:
-        subscription = await _subscription(connection, caller, subscription_id)
-        row = await limit_store.locked(connection, subscription.id, limit_id)
-        changed = await limit_store.change(connection, caller.scope, caller.actor, row, _cap(row, body))
-        return reply(await _shown(connection, changed))
+    async with caller.begin(database) as tx:
+        subscription = await _subscription(tx.connection, caller, subscription_id)
+        row = await limit_store.locked(tx.connection, subscription.id, limit_id)
+        changed = await limit_store.change(tx, row, _cap(row, body))
+        return reply(await _shown(tx.connection, changed))
 
 
 @router.delete(
@@ -142,10 +140,10 @@ async def delete_limit(
     subscription_id: SubscriptionId, limit_id: LimitId, caller: CallerDep, database: DatabaseDep
 ) -> Response:
     """Lift a cap; open reservations stay."""
-    async with database.transaction(caller.scope) as connection:
-        subscription = await _subscription(connection, caller, subscription_id)
-        row = await limit_store.locked(connection, subscription.id, limit_id)
-        await limit_store.delete(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        subscription = await _subscription(tx.connection, caller, subscription_id)
+        row = await limit_store.locked(tx.connection, subscription.id, limit_id)
+        await limit_store.delete(tx, row)
     return no_content()
 
 

@@ -36,10 +36,10 @@ MethodId = Annotated[str, Path(max_length=100)]
 )
 async def create_payment_method(body: PaymentMethodBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Save a method of a customer; 409 for one that is saved already. A new default takes the place of the old one."""
-    async with database.transaction(caller.scope) as connection:
-        customer = await resolver.required(connection, caller.project_id, resolver.CUSTOMER, body.customer_id)
+    async with caller.begin(database) as tx:
+        customer = await resolver.required(tx.connection, caller.project_id, resolver.CUSTOMER, body.customer_id)
         values = {**body.columns(), "customer_id": customer.id}
-        row = await payment_method_store.create(connection, caller.scope, caller.actor, values)
+        row = await payment_method_store.create(tx, values)
     return created(payment_method_document(row, caller.organization_id))
 
 
@@ -101,8 +101,8 @@ async def get_payment_method(payment_method_id: MethodId, caller: CallerDep, dat
 )
 async def delete_payment_method(payment_method_id: MethodId, caller: CallerDep, database: DatabaseDep) -> Response:
     """Forget a method; the default is refused with 409."""
-    async with database.transaction(caller.scope) as connection:
-        await payment_method_store.remove(connection, caller.scope, caller.actor, payment_method_id)
+    async with caller.begin(database) as tx:
+        await payment_method_store.remove(tx, payment_method_id)
     return no_content()
 
 
@@ -114,6 +114,6 @@ async def delete_payment_method(payment_method_id: MethodId, caller: CallerDep, 
 )
 async def set_default_payment_method(payment_method_id: MethodId, caller: CallerDep, database: DatabaseDep) -> Response:
     """Charge this method from now on; the customer's other methods are no default any more (B131)."""
-    async with database.transaction(caller.scope) as connection:
-        row = await payment_method_store.set_default(connection, caller.scope, caller.actor, payment_method_id)
+    async with caller.begin(database) as tx:
+        row = await payment_method_store.set_default(tx, payment_method_id)
     return reply(payment_method_document(row, caller.organization_id))

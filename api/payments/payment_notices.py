@@ -8,6 +8,7 @@ from fastapi import Depends, Header, Path, Request, Response
 
 from adapters.postgres.database import SYSTEM
 from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.payments import manual_payment_store, payment_view_store
 from api.http.deps import CommandsDep, DatabaseDep
 from api.http.responses import reply
@@ -53,13 +54,13 @@ async def receive_notice(body: ManualNotice, database: DatabaseDep, commands: Co
     async with database.transaction(SYSTEM) as connection:
         scope = await payment_view_store.scope_of(connection, ref)
     workflow_id = None
-    async with database.transaction(scope) as connection:
-        row, payment = await locked(connection, scope.project_id, ref)
+    async with begin(database, scope, _ACTOR) as tx:
+        row, payment = await locked(tx.connection, scope.project_id, ref)
         changed = payment.status not in _STORED[body.status]
         if changed and body.status == "succeeded":
-            workflow_id = await manual_payment_store.succeed(connection, scope, _ACTOR, row, payment)
+            workflow_id = await manual_payment_store.succeed(tx, row, payment)
         elif changed:
-            await manual_payment_store.fail(connection, scope, _ACTOR, row, payment)
+            await manual_payment_store.fail(tx, row, payment)
     if workflow_id is not None:
         await commands.deliver(workflow_id)
     return reply({"received": True, "changed": changed})

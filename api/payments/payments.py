@@ -8,9 +8,9 @@ from fastapi import Path, Query, Request, Response
 
 from adapters.payment_port import MANUAL
 from adapters.postgres import resolver
-from adapters.postgres.database import Connection, ProjectScope
+from adapters.postgres.database import Connection
 from adapters.postgres.invoices import invoice_store
-from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page
 from adapters.postgres.payments import manual_payment_store, payment_view_store
 from adapters.postgres.payments.manual_payment_store import Money
@@ -38,7 +38,7 @@ from models.problems import Problem, invalid
 router = resource_router("Payments")
 
 PaymentId = Annotated[str, Path(max_length=100)]
-_Change = Callable[[Connection, ProjectScope, Actor, Row[Any], Row[Any]], Awaitable[str | None]]
+_Change = Callable[[Transaction, Row[Any], Row[Any]], Awaitable[str | None]]
 
 
 def not_configured(provider: str, what: str) -> Problem:
@@ -60,12 +60,12 @@ async def record_payment(body: PaymentRecord, desk: DeskDep) -> Response:
     """
     money = Money(amount_minor=body.minor(), at=body.paid_at, reference=body.reference, notes=body.notes)
     caller = desk.caller
-    async with desk.database.transaction(caller.scope) as connection:
-        row = await invoice_store.view(connection, caller.project_id, body.invoice_id, lock=True)
+    async with caller.begin(desk.database) as tx:
+        row = await invoice_store.view(tx.connection, caller.project_id, body.invoice_id, lock=True)
         if body.currency is not None and body.currency.upper() != row.currency.upper():
             raise invalid("currency", f"the invoice is in {row.currency}")
-        payment_id, workflow_id = await manual_payment_store.record(connection, caller.scope, caller.actor, row, money)
-        document = await _document(connection, caller.project_id, str(payment_id))
+        payment_id, workflow_id = await manual_payment_store.record(tx, row, money)
+        document = await _document(tx.connection, caller.project_id, str(payment_id))
     if workflow_id is not None:
         await desk.commands.deliver(workflow_id)
     return reply(document) if body.amount_cents is None else created(document)
@@ -83,11 +83,11 @@ async def _document(connection: Connection, project_id: UUID, ref: str) -> dict[
 )
 async def create_checkout(body: CheckoutRequest, caller: CallerDep, database: DatabaseDep) -> Response:
     """Make a pending payment over what is due; the manual provider has no page, so `checkout_url` is empty (B129)."""
-    async with database.transaction(caller.scope) as connection:
-        row = await invoice_store.view(connection, caller.project_id, body.invoice_id, lock=True)
+    async with caller.begin(database) as tx:
+        row = await invoice_store.view(tx.connection, caller.project_id, body.invoice_id, lock=True)
         if body.provider != MANUAL:
             raise not_configured(body.provider, "checkout")
-        payment_id = await manual_payment_store.checkout(connection, caller.scope, caller.actor, row)
+        payment_id = await manual_payment_store.checkout(tx, row)
     return reply(
         {
             "payment_id": shown_id("payment", payment_id),
@@ -142,10 +142,10 @@ async def get_payment(payment_id: PaymentId, caller: CallerDep, database: Databa
 async def _changed(ref: str, change: _Change, desk: Desk) -> dict[str, Any]:
     """Change a payment under its invoice's lock, answer with its document, and tell the workflow after the commit."""
     caller = desk.caller
-    async with desk.database.transaction(caller.scope) as connection:
-        row, payment = await locked(connection, caller.project_id, ref)
-        workflow_id = await change(connection, caller.scope, caller.actor, row, payment)
-        document = await _document(connection, caller.project_id, ref)
+    async with caller.begin(desk.database) as tx:
+        row, payment = await locked(tx.connection, caller.project_id, ref)
+        workflow_id = await change(tx, row, payment)
+        document = await _document(tx.connection, caller.project_id, ref)
     if workflow_id is not None:
         await desk.commands.deliver(workflow_id)
     return document
@@ -188,12 +188,8 @@ async def refund_payment(payment_id: PaymentId, desk: DeskDep, body: RefundReque
     """
     wanted = body or RefundRequest()
 
-    async def change(
-        connection: Connection, scope: ProjectScope, actor: Actor, row: Row[Any], payment: Row[Any]
-    ) -> None:
-        await manual_payment_store.refund(
-            connection, scope, actor, row, payment=payment, amount_minor=wanted.minor(), reason=wanted.reason
-        )
+    async def change(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
+        await manual_payment_store.refund(tx, row, payment=payment, amount_minor=wanted.minor(), reason=wanted.reason)
 
     return reply(await _changed(payment_id, change, desk))
 
@@ -222,7 +218,7 @@ async def retry_payment(payment_id: PaymentId, desk: DeskDep) -> Response:
 @router.delete("/payments/{payment_id}", status_code=204, operation_id="delete_payment", summary="Delete payment")
 async def delete_payment(payment_id: PaymentId, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete a payment that is still waited for; every other one is kept: 409."""
-    async with database.transaction(caller.scope) as connection:
-        row, payment = await locked(connection, caller.project_id, payment_id)
-        await manual_payment_store.remove(connection, caller.scope, caller.actor, row, payment)
+    async with caller.begin(database) as tx:
+        row, payment = await locked(tx.connection, caller.project_id, payment_id)
+        await manual_payment_store.remove(tx, row, payment)
     return no_content()

@@ -45,11 +45,11 @@ WalletId = Annotated[str, Path(max_length=100)]
 )
 async def create_wallet(body: WalletBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Make a wallet, with credits from the start if wanted; 409 when an active one of the customer has the code."""
-    async with database.transaction(caller.scope) as connection:
-        customer = await resolver.required(connection, caller.project_id, resolver.CUSTOMER, body.customer_id)
+    async with caller.begin(database) as tx:
+        customer = await resolver.required(tx.connection, caller.project_id, resolver.CUSTOMER, body.customer_id)
         granted = body.initial_granted_credits or Decimal(0)
         values = body.columns(customer)
-        row = await wallet_store.create(connection, caller.scope, caller.actor, values, granted)
+        row = await wallet_store.create(tx, values, granted)
     return created(wallet_document(row))
 
 
@@ -80,22 +80,20 @@ async def list_wallets(
 async def transfer_credits(body: Transfer, caller: CallerDep, database: DatabaseDep) -> Response:
     """Move credits, not money: the rates may differ. Too few are 409 and nothing moves (B132)."""
     project = caller.project_id
-    async with database.transaction(caller.scope) as connection:
-        source = await wallet_store.view(connection, project, body.source_wallet_id)
-        target = await wallet_store.view(connection, project, body.target_wallet_id)
+    async with caller.begin(database) as tx:
+        source = await wallet_store.view(tx.connection, project, body.source_wallet_id)
+        target = await wallet_store.view(tx.connection, project, body.target_wallet_id)
         if source.id == target.id:
             raise invalid("target_wallet_id", "must be another wallet")
         await wallet_move_store.transfer(
-            connection,
-            caller.scope,
-            caller.actor,
+            tx,
             source_id=source.id,
             target_id=target.id,
             credits=body.credits,
             at=source.customer_now,
         )
-        source = await wallet_store.view(connection, project, str(source.id))
-        target = await wallet_store.view(connection, project, str(target.id))
+        source = await wallet_store.view(tx.connection, project, str(source.id))
+        target = await wallet_store.view(tx.connection, project, str(target.id))
     return reply(
         {
             "source_wallet": wallet_document(source),
@@ -113,9 +111,9 @@ async def get_wallet(wallet_id: WalletId, caller: CallerDep, database: DatabaseD
 
 
 async def _change(wallet_id: str, body: WalletChange, caller: Caller, database: DatabaseDep) -> Response:
-    async with database.transaction(caller.scope) as connection:
-        row = await wallet_store.view_locked(connection, caller.project_id, wallet_id)
-        changed = await wallet_store.change(connection, caller.scope, caller.actor, row, body.columns(row))
+    async with caller.begin(database) as tx:
+        row = await wallet_store.view_locked(tx.connection, caller.project_id, wallet_id)
+        changed = await wallet_store.change(tx, row, body.columns(row))
     return reply(wallet_document(changed))
 
 
@@ -138,9 +136,9 @@ async def patch_wallet(wallet_id: WalletId, body: WalletChange, caller: CallerDe
 @router.delete("/wallets/{wallet_id}", status_code=204, operation_id="terminate_wallet", summary="Terminate wallet")
 async def terminate_wallet(wallet_id: WalletId, caller: CallerDep, database: DatabaseDep) -> Response:
     """End a wallet: it keeps its credits and stays readable, and nothing goes in or out any more."""
-    async with database.transaction(caller.scope) as connection:
-        row = await wallet_store.view_locked(connection, caller.project_id, wallet_id)
-        await wallet_store.terminate(connection, caller.scope, caller.actor, row)
+    async with caller.begin(database) as tx:
+        row = await wallet_store.view_locked(tx.connection, caller.project_id, wallet_id)
+        await wallet_store.terminate(tx, row)
     return no_content()
 
 
@@ -152,12 +150,11 @@ async def terminate_wallet(wallet_id: WalletId, caller: CallerDep, database: Dat
 )
 async def top_up_wallet(wallet_id: WalletId, body: TopUp, caller: CallerDep, database: DatabaseDep) -> Response:
     """Grant credits; a terminated wallet takes none: 409."""
-    async with database.transaction(caller.scope) as connection:
-        row = await wallet_store.view_locked(connection, caller.project_id, wallet_id)
+    async with caller.begin(database) as tx:
+        row = await wallet_store.view_locked(tx.connection, caller.project_id, wallet_id)
         wallet_move_store.must_be_active((row,))
-        scope, actor = caller.scope, caller.actor
-        await wallet_store.grant(connection, scope, actor, row, credits=body.credits, source=body.source)
-        return reply(wallet_document(await wallet_store.view(connection, caller.project_id, wallet_id)))
+        await wallet_store.grant(tx, row, credits=body.credits, source=body.source)
+        return reply(wallet_document(await wallet_store.view(tx.connection, caller.project_id, wallet_id)))
 
 
 @router.get(

@@ -70,12 +70,10 @@ async def get_customer(caller: PortalDep, database: DatabaseDep) -> Response:
 async def update_profile(body: PortalProfileUpdate, caller: PortalDep, database: DatabaseDep) -> Response:
     """Change the own name, email or time zone; what is not sent stays."""
     values = body.model_dump(exclude_none=True)
-    async with database.transaction(caller.scope) as connection:
-        row = await changing.locked(connection, customer_store.RESOURCE, await customer_of(connection, caller))
-        changed = await changing.change(
-            connection, caller.scope, caller.actor, customer_store.RESOURCE, row=row, values=values
-        )
-        return reply(await portal_view.shown_to_itself(connection, caller, changed))
+    async with caller.begin(database) as tx:
+        row = await changing.locked(tx.connection, customer_store.RESOURCE, await customer_of(tx.connection, caller))
+        changed = await changing.change(tx, customer_store.RESOURCE, row=row, values=values)
+        return reply(await portal_view.shown_to_itself(tx.connection, caller, changed))
 
 
 @router.get(

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
@@ -21,6 +22,7 @@ from fastapi import Depends, Query, Request
 from adapters.postgres.customers import customer_store
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.rows import AsyncConnection, Row
 from adapters.postgres.tenancy import organization_store
 from models.problems import Problem
@@ -60,6 +62,10 @@ class PortalCaller:
     def actor(self) -> Actor:
         """Give the name that the audit log notes."""
         return Actor("customer", str(self.customer_id))
+
+    def begin(self, database: Database) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction of the customer's project in the customer's name."""
+        return begin(database, self.scope, self.actor)
 
 
 def _key(settings: Settings) -> bytes:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from adapters.postgres import resolver
 from adapters.postgres.alerts import alert_store
-from adapters.postgres.journal import audit_store, outbox_store
+from adapters.postgres.journal import audit_store
 from adapters.postgres.subscriptions import lifecycle_store, subscription_store
 from adapters.postgres.subscriptions.subscription_store import SubscriptionFilter, View
 from api.http.pagination import LISTED, PageDep, listed
@@ -76,26 +76,24 @@ async def subscribe(body: NewSubscription, desk: Desk) -> dict[str, Any]:
     """
     if body.external_id in RESERVED_IDS:
         raise invalid("external_id", "is a word of the API; choose another id", "reserved_id")
-    scope = desk.caller.scope
-    async with desk.database.transaction(scope) as connection:
-        found = await subscription_store.named(connection, scope, customer=body.customer_id, plan=body.plan_id)
+    async with desk.caller.begin(desk.database) as begun:
+        found = await subscription_store.named(
+            begun.connection, begun.scope, customer=body.customer_id, plan=body.plan_id
+        )
         state = first_state(body, found, new_id())
-        await subscription_store.create(connection, row_of(state, body, found))
-        await audit_store.record(
-            connection,
-            scope,
-            desk.caller.actor,
+        await subscription_store.create(begun.connection, row_of(state, body, found))
+        tx = begun.at(found.now)
+        await tx.audit(
             resource_type="subscription",
             resource_id=state.subscription_id,
             action="created",
             title="Subscription created",
             data={"status": state.status, "plan": state.plan_code, "plan_version": state.plan_version},
-            occurred_at=found.now,
         )
-        await lifecycle_store.announce_started(connection, state, at=found.now)
-        state = watching.asked(state) if await alert_store.is_watched(connection, state.plan_id) else state
-        await outbox_store.enqueue_subscription_start(connection, state)
-        row = await subscription_store.view_by_id(connection, state.subscription_id)
+        await lifecycle_store.announce_started(tx, state, at=found.now)
+        state = watching.asked(state) if await alert_store.is_watched(tx.connection, state.plan_id) else state
+        await tx.enqueue_subscription_start(state)
+        row = await subscription_store.view_by_id(tx.connection, state.subscription_id)
     await desk.commands.start_subscription(desk.subscription(row.id))
     return desk.show(row)
 
@@ -209,12 +207,9 @@ async def _edit(row: View, body: SubscriptionChange, desk: Desk) -> None:
     }
     if not values:
         return
-    async with desk.database.transaction(desk.caller.scope) as connection:
-        await subscription_store.edit(connection, row.id, values)
-        await audit_store.record(
-            connection,
-            desk.caller.scope,
-            desk.caller.actor,
+    async with desk.caller.begin(desk.database) as tx:
+        await subscription_store.edit(tx.connection, row.id, values)
+        await tx.audit(
             resource_type="subscription",
             resource_id=row.id,
             action="updated",

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from adapters.postgres.customers import clock_store
 from adapters.postgres.customers.clock_store import ClockRow
-from adapters.postgres.journal import audit_store
 from api.http.moments import InstantField
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, no_content, reply
@@ -82,15 +81,11 @@ class ClockDocument(BaseModel):
 )
 async def create_test_clock(body: NewClock, desk: DeskDep) -> Response:
     """Make a clock that stands still; customers are attached to it when they are created (`test_clock_id`)."""
-    scope = desk.caller.scope
-    async with desk.database.transaction(scope) as connection:
+    async with desk.caller.begin(desk.database) as tx:
         row = await clock_store.create(
-            connection, project_id=scope.project_id, name=body.name, frozen_time=body.frozen_time
+            tx.connection, project_id=desk.caller.project_id, name=body.name, frozen_time=body.frozen_time
         )
-        await audit_store.record(
-            connection,
-            scope,
-            desk.caller.actor,
+        await tx.audit(
             resource_type="test_clock",
             resource_id=row.id,
             action="created",
@@ -139,13 +134,9 @@ async def delete_test_clock(clock_id: str, desk: DeskDep) -> Response:
 
     409 `test_clock_advancing` while it moves.
     """
-    scope = desk.caller.scope
-    async with desk.database.transaction(scope) as connection:
-        row, called = await clock_store.delete(connection, scope.project_id, clock_id)
-        await audit_store.record(
-            connection,
-            scope,
-            desk.caller.actor,
+    async with desk.caller.begin(desk.database) as tx:
+        row, called = await clock_store.delete(tx.connection, desk.caller.project_id, clock_id)
+        await tx.audit(
             resource_type="test_clock",
             resource_id=row.id,
             action="deleted",
@@ -167,14 +158,10 @@ async def advance_test_clock(clock_id: str, body: Advance, desk: DeskDep) -> Res
     The answer says `advancing` until all have arrived; with `wait` it is held that long at most. 422 `clock_backwards`
     for an earlier time, `clock_too_far` for more than ten years at once, 409 `test_clock_advancing` while it moves.
     """
-    scope = desk.caller.scope
-    async with desk.database.transaction(scope) as connection:
-        before = await clock_store.find(connection, scope.project_id, clock_id)
-        row, called = await clock_store.advance(connection, scope.project_id, clock_id, body.frozen_time)
-        await audit_store.record(
-            connection,
-            scope,
-            desk.caller.actor,
+    async with desk.caller.begin(desk.database) as tx:
+        before = await clock_store.find(tx.connection, desk.caller.project_id, clock_id)
+        row, called = await clock_store.advance(tx.connection, desk.caller.project_id, clock_id, body.frozen_time)
+        await tx.audit(
             resource_type="test_clock",
             resource_id=row.id,
             action="advanced",

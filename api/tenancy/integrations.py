@@ -52,8 +52,8 @@ _Wanted = Annotated[str | None, Query(max_length=50)]
 async def create_integration(body: IntegrationCreate, caller: CallerDep, database: DatabaseDep) -> Response:
     """Add a third-party system; 409 for a provider that the project works with already. Needs an ADMIN's key."""
     caller.require("ADMIN")
-    async with database.transaction(caller.scope) as connection:
-        row = await integration_store.create(connection, caller.scope, caller.actor, new_columns(body))
+    async with caller.begin(database) as tx:
+        row = await integration_store.create(tx, new_columns(body))
     return created(integration_document(row, caller.organization_id))
 
 
@@ -86,10 +86,10 @@ async def get_integration(integration_id: _Id, caller: CallerDep, database: Data
 
 async def _change(caller: Caller, database: DatabaseDep, integration_id: str, body: IntegrationChange) -> Response:
     caller.require("ADMIN")
-    async with database.transaction(caller.scope) as connection:
-        before = await integration_store.get(connection, integration_id, lock=True)
+    async with caller.begin(database) as tx:
+        before = await integration_store.get(tx.connection, integration_id, lock=True)
         values = changed_columns(body, before)
-        row = await integration_store.change(connection, caller.scope, caller.actor, before, values)
+        row = await integration_store.change(tx, before, values)
     return reply(integration_document(row, caller.organization_id))
 
 
@@ -128,8 +128,8 @@ async def patch_integration(
 async def delete_integration(integration_id: _Id, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete an integration; its settings are forgotten. Needs an ADMIN's key."""
     caller.require("ADMIN")
-    async with database.transaction(caller.scope) as connection:
-        await integration_store.delete(connection, caller.scope, caller.actor, integration_id)
+    async with caller.begin(database) as tx:
+        await integration_store.delete(tx, integration_id)
     return no_content()
 
 
@@ -186,11 +186,11 @@ async def create_integration_customer(
     integration_id: _Id, body: CustomerMappingCreate, caller: CallerDep, database: DatabaseDep
 ) -> Response:
     """Note what a customer is called at the provider; 409 for a customer that is mapped already."""
-    async with database.transaction(caller.scope) as connection:
-        integration = await integration_store.get(connection, integration_id, lock=True)
-        customer = await required(connection, caller.project_id, CUSTOMER, body.customer_id)
+    async with caller.begin(database) as tx:
+        integration = await integration_store.get(tx.connection, integration_id, lock=True)
+        customer = await required(tx.connection, caller.project_id, CUSTOMER, body.customer_id)
         values = {**body.model_dump(exclude_none=True), "customer_id": customer.id}
-        row = await integration_store.add_customer(connection, caller.scope, caller.actor, integration, values)
+        row = await integration_store.add_customer(tx, integration, values)
     return created(customer_document(row))
 
 
@@ -222,10 +222,10 @@ async def create_integration_mapping(
     integration_id: _Id, body: MappingCreate, caller: CallerDep, database: DatabaseDep
 ) -> Response:
     """Note what an object, such as a plan, is called at the provider; 409 for one that is mapped already."""
-    async with database.transaction(caller.scope) as connection:
-        integration = await integration_store.get(connection, integration_id, lock=True)
+    async with caller.begin(database) as tx:
+        integration = await integration_store.get(tx.connection, integration_id, lock=True)
         values = body.model_dump(exclude_none=True)
-        row = await integration_store.add_mapping(connection, caller.scope, caller.actor, integration, values)
+        row = await integration_store.add_mapping(tx, integration, values)
     return created(mapping_document(row))
 
 

@@ -33,9 +33,9 @@ async def register(
     """Register an endpoint and give its document with the secret. Raises ``Problem`` 422 ``webhook_url_refused``."""
     await _checked(request, body.url)
     secret = new_secret()
-    async with database.transaction(caller.scope) as connection:
+    async with caller.begin(database) as tx:
         values = {**body.columns(), "secrets": [secret]}
-        row = await webhook_store.create(connection, caller.scope, caller.actor, values)
+        row = await webhook_store.create(tx, values)
     return endpoint_document(row, secret)
 
 
@@ -91,8 +91,8 @@ async def _change(
 ) -> Response:
     if body.url is not None:
         await _checked(request, body.url)
-    async with database.transaction(caller.scope) as connection:
-        row = await webhook_store.change(connection, caller.scope, caller.actor, endpoint_id, body.columns())
+    async with caller.begin(database) as tx:
+        row = await webhook_store.change(tx, endpoint_id, body.columns())
     return reply(endpoint_document(row))
 
 
@@ -130,8 +130,8 @@ async def patch_webhook_endpoint(
 )
 async def delete_webhook_endpoint(caller: CallerDep, database: DatabaseDep, endpoint_id: _EndpointId) -> Response:
     """Delete an endpoint: nothing more is sent to it; what was sent stays in `hooks/list`."""
-    async with database.transaction(caller.scope) as connection:
-        await webhook_store.delete(connection, caller.scope, caller.actor, endpoint_id)
+    async with caller.begin(database) as tx:
+        await webhook_store.delete(tx, endpoint_id)
     return no_content()
 
 
@@ -147,8 +147,6 @@ async def rotate_webhook_secret(
     """Make a new signing secret, shown only here; for `overlap_hours` (24) the old one signs every message as well."""
     overlap = timedelta(hours=(body or SecretRotation()).overlap_hours)
     secret = new_secret()
-    async with database.transaction(caller.scope) as connection:
-        row = await webhook_store.rotate_secret(
-            connection, caller.scope, caller.actor, endpoint_id, secret, overlap=overlap
-        )
+    async with caller.begin(database) as tx:
+        row = await webhook_store.rotate_secret(tx, endpoint_id, secret, overlap=overlap)
     return reply(endpoint_document(row, secret))

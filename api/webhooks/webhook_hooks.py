@@ -75,8 +75,8 @@ async def replay_webhooks(
     """
     types = () if "*" in body.types else tuple(body.types)
     wanted = Replay(since=body.since, until=body.until, types=types, everything=body.status == "all")
-    async with database.transaction(caller.scope) as connection:
-        found = await webhook_replay_store.replay(connection, caller.scope, caller.actor, endpoint_id, wanted)
+    async with caller.begin(database) as tx:
+        found = await webhook_replay_store.replay(tx, endpoint_id, wanted)
     return reply({"replayed": found.deliveries, "next_since": found.next_since}, 202)
 
 

@@ -2,16 +2,16 @@
 
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.journal import notification_store
-from adapters.postgres.journal.notification_store import NotificationFilter, notify
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.notification_store import NotificationFilter
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.paging import Page
 from models.identifiers import new_id
 
 
 async def tell(database: Database, scope: ProjectScope, key: str, kind: str = "payment") -> bool:
-    async with database.transaction(scope) as connection:
-        return await notify(
-            connection,
-            scope,
+    async with begin(database, scope, SYSTEM_ACTOR) as tx:
+        return await tx.notify(
             kind=kind,
             title="Payment failed " + "x" * 300,
             body="y" * 3000,

@@ -14,7 +14,7 @@ from sqlalchemy import func, update
 
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
-from adapters.postgres.journal.change_webhooks import announce
+from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.webhooks import webhook_delivery_store, webhook_fanout_store, webhook_replay_store, webhook_store
 from adapters.postgres.webhooks.webhook_delivery_store import Attempt, Ended
 from adapters.postgres.webhooks.webhook_replay_store import Replay
@@ -50,8 +50,8 @@ async def test_a_deleted_endpoint_gets_nothing_that_was_not_on_its_way(
             await say(database, tenant, about=str(number))
         async with delivering(database):
             began = await eventually(lambda: _true_at(slow.requests == 4))
-            async with database.transaction(tenant) as connection:
-                await webhook_store.delete(connection, tenant, SYSTEM_ACTOR, str(identity))
+            async with begin(database, tenant, SYSTEM_ACTOR) as tx:
+                await webhook_store.delete(tx, str(identity))
             await eventually(lambda: _true_at(time.monotonic() > began + 0.3))
             slow.gate.set()
             await eventually(lambda: _standing(database), until=lambda found: found.get("succeeded") == 4)
@@ -62,8 +62,8 @@ async def test_a_deleted_endpoint_gets_nothing_that_was_not_on_its_way(
 async def test_what_is_told_of_a_threshold_is_counted_together(database: Database, tenant: ProjectScope) -> None:
     identity = new_id()
     about: dict[str, Any] = {"resource_type": "usage_threshold", "resource_id": identity, "action": "deleted"}
-    async with database.transaction(tenant) as connection:
-        await announce(connection, tenant.project_id, **about, changes=None, occurred_at=None)
+    async with begin(database, tenant, SYSTEM_ACTOR) as tx:
+        await tx.audit(**about)
     # As `usage_threshold.reached` is, where no invoice follows.
     assert [row.ordering_key for row in await rows(database, outbox)] == [f"usage_threshold:{identity}"]
 
@@ -80,8 +80,8 @@ async def test_a_project_has_only_so_many_endpoints(
     assert [(one.status, one.code, one.extra) for one in refused] == [
         (409, "too_many_webhook_endpoints", {"limit": 2})
     ] * 2
-    async with database.transaction(tenant) as connection:
-        await webhook_store.delete(connection, tenant, SYSTEM_ACTOR, str(identity))
+    async with begin(database, tenant, SYSTEM_ACTOR) as tx:
+        await webhook_store.delete(tx, str(identity))
     await endpoint(database, tenant, "http://127.0.0.1:9/")
 
 
@@ -234,7 +234,9 @@ async def test_what_is_to_be_sent_again_stays_so_when_somebody_s_own_attempt_fai
 
 async def _replay(connection: Any, scope: ProjectScope, identity: UUID, **wanted: Any) -> Any:
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    return await webhook_replay_store.replay(connection, scope, SYSTEM_ACTOR, str(identity), Replay(since, **wanted))
+    return await webhook_replay_store.replay(
+        Transaction(connection, scope, SYSTEM_ACTOR), str(identity), Replay(since, **wanted)
+    )
 
 
 async def test_a_replay_keeps_the_order_whether_messages_were_sent_here_before_or_not(

@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 from activities.webhooks import WebhookActivities
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.webhooks import webhook_delivery_store, webhook_replay_store, webhook_store
 from adapters.postgres.webhooks.webhook_replay_store import Replay
 from adapters.webhooks.retries import pauses
@@ -111,8 +112,8 @@ async def test_a_disabled_endpoint_gets_nothing_more_and_its_retries_end(
     async with receiving(answers=[500]) as receiver:
         identity, _ = await endpoint(database, tenant, receiver.url)
         retrying = Retrying(database, tenant, await failed(database, tenant))
-        async with database.transaction(tenant) as connection:
-            await webhook_store.change(connection, tenant, SYSTEM_ACTOR, str(identity), {"status": "disabled"})
+        async with begin(database, tenant, SYSTEM_ACTOR) as tx:
+            await webhook_store.change(tx, str(identity), {"status": "disabled"})
         (delivery,) = await rows(database, webhook_deliveries)
         assert (delivery.next_attempt_at, delivery.last_error) == (None, "answered 500; the endpoint was disabled")
         # As if an attempt had been recorded at the same moment.
@@ -178,10 +179,8 @@ async def test_b164_what_was_missed_is_sent_again_from_a_time(database: Database
             await eventually(lambda: _attempts(database), until=lambda made: len(made) == 7)
 
             async def replay(**wanted: Any) -> int:
-                async with database.transaction(tenant) as connection:
-                    found = await webhook_replay_store.replay(
-                        connection, tenant, SYSTEM_ACTOR, str(identity), Replay(LONG_AGO, **wanted)
-                    )
+                async with begin(database, tenant, SYSTEM_ACTOR) as tx:
+                    found = await webhook_replay_store.replay(tx, str(identity), Replay(LONG_AGO, **wanted))
                 assert found.next_since is None
                 return found.deliveries
 
@@ -207,8 +206,8 @@ async def test_b164_what_came_while_an_endpoint_was_disabled_is_kept_for_a_repla
         identity, _ = await endpoint(database, tenant, receiver.url, "invoice.*")
 
         async def becomes(status: str) -> None:
-            async with database.transaction(tenant) as connection:
-                await webhook_store.change(connection, tenant, SYSTEM_ACTOR, str(identity), {"status": status})
+            async with begin(database, tenant, SYSTEM_ACTOR) as tx:
+                await webhook_store.change(tx, str(identity), {"status": status})
 
         await becomes("disabled")
         for kind in ("invoice.created", "coupon.created", "invoice.paid"):
@@ -217,9 +216,9 @@ async def test_b164_what_came_while_an_endpoint_was_disabled_is_kept_for_a_repla
             await eventually(lambda: rows(database, webhook_messages), until=lambda kept: len(kept) == 2)
             await becomes("active")
             for expected in (2, 0):
-                async with database.transaction(tenant) as connection:
+                async with begin(database, tenant, SYSTEM_ACTOR) as tx:
                     wanted = Replay(LONG_AGO)
-                    found = await webhook_replay_store.replay(connection, tenant, SYSTEM_ACTOR, str(identity), wanted)
+                    found = await webhook_replay_store.replay(tx, str(identity), wanted)
                 assert found.deliveries == expected
             await settled(database)
     assert receiver.types() == ["invoice.created", "invoice.paid"]

@@ -16,6 +16,7 @@ from standardwebhooks import WebhookVerificationError
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.outbox_store import WEBHOOK, WORKFLOW_START, enqueue
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.subscriptions import parking_store
 from adapters.postgres.webhooks import webhook_delivery_store, webhook_fanout_store, webhook_store
 from adapters.webhooks.deliver import Webhooks
@@ -49,8 +50,8 @@ async def delivering(database: Database, **changes: Any) -> AsyncIterator[None]:
 async def endpoint(database: Database, scope: ProjectScope, url: str, *events: str) -> tuple[UUID, str]:
     secret = new_secret()
     values = {"url": url, "events": list(events), "secrets": [secret]}
-    async with database.transaction(scope) as connection:
-        return (await webhook_store.create(connection, scope, SYSTEM_ACTOR, values)).id, secret
+    async with begin(database, scope, SYSTEM_ACTOR) as tx:
+        return (await webhook_store.create(tx, values)).id, secret
 
 
 async def say(
@@ -120,10 +121,8 @@ async def test_while_a_secret_is_rotated_both_verify(database: Database, tenant:
 
         async def rotate(overlap: timedelta) -> str:
             secret = new_secret()
-            async with database.transaction(tenant) as connection:
-                row = await webhook_store.rotate_secret(
-                    connection, tenant, SYSTEM_ACTOR, str(identity), secret, overlap=overlap
-                )
+            async with begin(database, tenant, SYSTEM_ACTOR) as tx:
+                row = await webhook_store.rotate_secret(tx, str(identity), secret, overlap=overlap)
             assert len(row.secrets) == 2
             return secret
 

@@ -11,6 +11,7 @@ from sqlalchemy import update
 from adapters.postgres.customers import customer_store
 from adapters.postgres.database import SYSTEM, Connection, Database, ProjectScope
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import begin
 from api.customers.customer_shapes import shown_health
 from models.identifiers import new_id
 from models.tables import invoices, payment_attempts, test_clocks
@@ -59,22 +60,22 @@ async def test_an_unpaid_invoice_is_overdue_once_the_customers_clock_passes_its_
     database: Database, tenant: ProjectScope
 ) -> None:
     clock = new_id()
-    async with database.transaction(tenant) as connection:
-        await connection.execute(
+    async with begin(database, tenant, SYSTEM_ACTOR) as tx:
+        await tx.connection.execute(
             test_clocks.insert().values(id=clock, project_id=tenant.project_id, frozen_time=FROZEN)
         )
         values = {"code": "c", "test_clock_id": clock}
-        customer = await customer_store.create(connection, tenant, SYSTEM_ACTOR, values)
-        await _invoice(connection, tenant, customer, "issued", due_at=FROZEN + timedelta(days=1))
-        await _invoice(connection, tenant, customer, "draft")
-        paid = await _invoice(connection, tenant, customer, "paid", due_at=FROZEN - timedelta(days=1))
-        await _attempt(connection, tenant, paid, 1, "declined")
-        await _attempt(connection, tenant, paid, 2, "succeeded")
-        before = await customer_store.health(connection, customer)
-        await connection.execute(
+        customer = await customer_store.create(tx, values)
+        await _invoice(tx.connection, tenant, customer, "issued", due_at=FROZEN + timedelta(days=1))
+        await _invoice(tx.connection, tenant, customer, "draft")
+        paid = await _invoice(tx.connection, tenant, customer, "paid", due_at=FROZEN - timedelta(days=1))
+        await _attempt(tx.connection, tenant, paid, 1, "declined")
+        await _attempt(tx.connection, tenant, paid, 2, "succeeded")
+        before = await customer_store.health(tx.connection, customer)
+        await tx.connection.execute(
             update(test_clocks).where(test_clocks.c.id == clock).values(frozen_time=FROZEN + timedelta(days=2))
         )
-        after = await customer_store.health(connection, customer)
+        after = await customer_store.health(tx.connection, customer)
     assert shown_health(before) == {
         "status": "warning",
         "total_invoices": 2,

@@ -8,6 +8,8 @@ import pytest
 
 from adapters.postgres.customers import customer_store
 from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.paging import Page
 from tests.catalogue.seeds import fields_of, made, refused
 
@@ -156,9 +158,9 @@ async def test_usage_of_an_unknown_customer_creates_it_once(database: Database, 
 async def test_c9_the_organizations_own_customer_is_made_once_and_hidden(
     database: Database, tenant: ProjectScope
 ) -> None:
-    async with database.transaction(tenant) as connection:
-        first = await customer_store.organization_customer(connection, tenant, "CloudAI")
-        again = await customer_store.organization_customer(connection, tenant, "CloudAI")
+    async with begin(database, tenant, SYSTEM_ACTOR) as tx:
+        first = await customer_store.organization_customer(tx, "CloudAI")
+        again = await customer_store.organization_customer(tx, "CloudAI")
         assert first.id == again.id
-        rows, total = await customer_store.listed(connection, tenant.project_id, Page(), {})
+        rows, total = await customer_store.listed(tx.connection, tenant.project_id, Page(), {})
         assert (list(rows), total) == ([], 0)

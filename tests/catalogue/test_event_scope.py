@@ -15,6 +15,7 @@ from adapters.postgres.database import Connection, Database, ProjectScope
 from adapters.postgres.events import event_months
 from adapters.postgres.events.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.usage.usage_store import usages
 from billing.charges import Charge, PerUnit
 from billing.period import Period
@@ -76,7 +77,7 @@ async def _filtered_plan(connection: Connection, scope: ProjectScope) -> tuple[U
     )
     charge = ChargeDraft(model=PerUnit(unit_price=Decimal(25)), metric_id=metric, filters=(eu,))
     draft = VersionDraft(name="P", currency="usd", interval="monthly", base_amount=Decimal(7), charges=(charge,))
-    found = await create(connection, scope, SYSTEM_ACTOR, draft, code="p")
+    found = await create(Transaction(connection, scope, SYSTEM_ACTOR), draft, code="p")
     return metric, await charges_of_version(connection, found.plan.version_id), found.plan
 
 

@@ -11,6 +11,8 @@ from temporalio.worker import Worker
 
 from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database, ProjectScope
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.subscriptions import lifecycle_store
 from adapters.temporal.clock_watch import ClockWatch
 from adapters.temporal.sandbox import runner
@@ -28,8 +30,8 @@ async def _record(
     database: Database, tenant: ProjectScope, subscription_id: UUID, action: LifecycleAction, error: str | None
 ) -> None:
     """Write what a workflow writes when it parks work, or takes parked work up again."""
-    async with database.transaction(tenant) as connection:
-        version = (await connection.execute(plan_versions.select())).one()
+    async with begin(database, tenant, SYSTEM_ACTOR) as tx:
+        version = (await tx.connection.execute(plan_versions.select())).one()
         step = RecordLifecycle(
             subscription=SubscriptionRef(
                 organization_id=tenant.organization_id, project_id=tenant.project_id, subscription_id=subscription_id
@@ -44,7 +46,7 @@ async def _record(
             plan_version=1,
             needs_attention=error,
         )
-        await lifecycle_store.record(connection, tenant, step)
+        await lifecycle_store.record(tx, step)
 
 
 async def test_parked_work_fails_the_clock_until_it_is_mended(database: Database, tenant: ProjectScope) -> None:

@@ -12,6 +12,7 @@ from activities.closing import ClosingActivities
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import add_on_store, coupon_store, invoice_change_store, invoice_store
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import begin
 from models.identifiers import new_id
 from models.messages.closing import ClosePeriods, InvoiceClosed
 from models.tables import applied_add_ons, applied_coupons, customers, invoice_lines, invoices, subscriptions
@@ -27,21 +28,21 @@ FEE = ("Growth base fee", 4900)
 async def give(world: World, code: str = "TEN", **terms: Any) -> UUID:
     """Give the customer a coupon, for ever if not said otherwise."""
     values = {"code": code, "name": code, "frequency": "forever", **(terms or TEN_PERCENT)}
-    async with world.database.transaction(world.scope) as connection:
-        row = await coupon_store.create(connection, world.scope, SYSTEM_ACTOR, values)
-        customer = (await connection.execute(select(customers).where(customers.c.id == world.customer_id))).one()
+    async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
+        row = await coupon_store.create(tx, values)
+        customer = (await tx.connection.execute(select(customers).where(customers.c.id == world.customer_id))).one()
         wanted = coupon_store.Application(customer=customer, at=APRIL, terms={})
-        return UUID(str((await coupon_store.apply(connection, world.scope, SYSTEM_ACTOR, row, wanted)).id))
+        return UUID(str((await coupon_store.apply(tx, row, wanted)).id))
 
 
 async def charge(world: World, code: str = "setup", amount: str = "2500", currency: str = "USD") -> None:
     """Apply an add-on to the customer."""
     values = {"code": code, "name": "Set-up", "amount_cents": Decimal(amount), "amount_currency": currency}
-    async with world.database.transaction(world.scope) as connection:
-        row = await add_on_store.create(connection, world.scope, SYSTEM_ACTOR, values)
-        customer = (await connection.execute(select(customers).where(customers.c.id == world.customer_id))).one()
+    async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
+        row = await add_on_store.create(tx, values)
+        customer = (await tx.connection.execute(select(customers).where(customers.c.id == world.customer_id))).one()
         wanted = add_on_store.Application(customer, row.amount_cents, row.amount_currency)
-        await add_on_store.apply(connection, world.scope, SYSTEM_ACTOR, row, wanted)
+        await add_on_store.apply(tx, row, wanted)
 
 
 async def held(world: World) -> list[tuple[int | None, bool]]:
@@ -51,12 +52,12 @@ async def held(world: World) -> list[tuple[int | None, bool]]:
 
 async def undo(world: World, invoice_id: UUID | None, how: str) -> None:
     """Void an invoice, or delete a draft."""
-    async with world.database.transaction(world.scope) as connection:
-        row = await invoice_store.view(connection, world.scope.project_id, str(invoice_id), lock=True)
+    async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
+        row = await invoice_store.view(tx.connection, world.scope.project_id, str(invoice_id), lock=True)
         if how == "void":
-            await invoice_change_store.void(connection, world.scope, SYSTEM_ACTOR, row)
+            await invoice_change_store.void(tx, row)
         else:
-            await invoice_change_store.delete_draft(connection, world.scope, SYSTEM_ACTOR, row)
+            await invoice_change_store.delete_draft(tx, row)
 
 
 async def test_b121_ten_percent_off(world: World, closing: ClosingActivities) -> None:

@@ -9,6 +9,7 @@ from adapters.postgres.events import correction_store
 from adapters.postgres.events.correction_store import Replacement
 from adapters.postgres.invoices import invoice_change_store, invoice_store
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import begin
 from models.messages.closing import InvoiceClosed
 from models.tables import (
     events,
@@ -153,18 +154,16 @@ async def test_a_final_invoice_holds_what_came_late(world: World, closing: Closi
 
 async def amended(world: World, value: str) -> None:
     """Let the world's one event say something else."""
-    async with world.database.transaction(world.scope) as connection:
-        key = await connection.scalar(select(events.c.idempotency_key))
-        await correction_store.amend(
-            connection, world.scope, SYSTEM_ACTOR, str(key), replacement=Replacement(value=value), reason=None
-        )
+    async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
+        key = await tx.connection.scalar(select(events.c.idempotency_key))
+        await correction_store.amend(tx, str(key), replacement=Replacement(value=value), reason=None)
 
 
 async def change(world: World, closed: InvoiceClosed, step: str) -> None:
     """Finalize or void an invoice."""
-    async with world.database.transaction(world.scope) as connection:
-        row = await invoice_store.view(connection, world.scope.project_id, str(closed.invoice_id), lock=True)
-        await getattr(invoice_change_store, step)(connection, world.scope, SYSTEM_ACTOR, row)
+    async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
+        row = await invoice_store.view(tx.connection, world.scope.project_id, str(closed.invoice_id), lock=True)
+        await getattr(invoice_change_store, step)(tx, row)
 
 
 async def test_what_an_invoice_would_owe_goes_to_a_wallet(world: World, closing: ClosingActivities) -> None:

@@ -11,6 +11,7 @@ from adapters.payments.sandbox import SandboxPayments
 from adapters.postgres.database import SYSTEM
 from adapters.postgres.invoices import invoice_change_store, invoice_store
 from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.payments import manual_payment_store, payment_view_store
 from api.invoices.abandon_attempt import give_up_waiting_attempt
 from models.problems import Problem
@@ -36,9 +37,9 @@ async def _give_up(collection: Collection, providers: Providers | None = None) -
 
 async def _change(collection: Collection, name: str) -> None:
     world = collection.world
-    async with world.database.transaction(world.scope) as connection:
-        row = await invoice_store.view(connection, world.scope.project_id, str(collection.invoice_id), lock=True)
-        await _CHANGES[name](connection, world.scope, ACTOR, row)
+    async with begin(world.database, world.scope, ACTOR) as tx:
+        row = await invoice_store.view(tx.connection, world.scope.project_id, str(collection.invoice_id), lock=True)
+        await _CHANGES[name](tx, row)
 
 
 async def _attempt(collection: Collection) -> Any:
@@ -138,12 +139,10 @@ async def test_money_that_comes_too_late_is_kept_as_an_unapplied_payment(collect
 async def _refund(collection: Collection, attempt: Any, amount: int) -> None:
     world = collection.world
     project = world.scope.project_id
-    async with world.database.transaction(world.scope) as connection:
-        row = await invoice_store.view(connection, project, str(collection.invoice_id), lock=True)
-        payment = await payment_view_store.view(connection, project, str(attempt.id))
-        await manual_payment_store.refund(
-            connection, world.scope, ACTOR, row, payment=payment, amount_minor=amount, reason=None
-        )
+    async with begin(world.database, world.scope, ACTOR) as tx:
+        row = await invoice_store.view(tx.connection, project, str(collection.invoice_id), lock=True)
+        payment = await payment_view_store.view(tx.connection, project, str(attempt.id))
+        await manual_payment_store.refund(tx, row, payment=payment, amount_minor=amount, reason=None)
 
 
 async def test_in_production_no_live_project_is_paid_by_a_simulation(collection: Collection) -> None:

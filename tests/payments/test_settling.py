@@ -15,6 +15,7 @@ from adapters.postgres.customers import payment_method_store
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import invoice_change_store, invoice_store
 from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.payments import manual_payment_store, payment_view_store
 from adapters.postgres.payments.manual_payment_store import Money
 from adapters.postgres.wallets import wallet_move_store, wallet_store
@@ -28,10 +29,8 @@ ACTOR = Actor("api_key", "test")
 
 async def _wallet(world: World, holds: str, **more: Any) -> UUID:
     values = {"customer_id": world.customer_id, "currency": "USD", "rate_amount": Decimal(1), "name": None}
-    async with world.database.transaction(world.scope) as connection:
-        row = await wallet_store.create(
-            connection, world.scope, ACTOR, {**values, "code": None, **more}, granted=Decimal(holds)
-        )
+    async with begin(world.database, world.scope, ACTOR) as tx:
+        row = await wallet_store.create(tx, {**values, "code": None, **more}, granted=Decimal(holds))
     found: UUID = row.id
     return found
 
@@ -57,21 +56,19 @@ async def _settled(world: World, invoice_id: UUID) -> list[tuple[str, int]]:
 
 
 async def _record(world: World, invoice_id: UUID, amount: int | None) -> UUID:
-    async with world.database.transaction(world.scope) as connection:
-        row = await invoice_store.view(connection, world.scope.project_id, str(invoice_id), lock=True)
-        made, _ = await manual_payment_store.record(connection, world.scope, ACTOR, row, Money(amount_minor=amount))
+    async with begin(world.database, world.scope, ACTOR) as tx:
+        row = await invoice_store.view(tx.connection, world.scope.project_id, str(invoice_id), lock=True)
+        made, _ = await manual_payment_store.record(tx, row, Money(amount_minor=amount))
     return made
 
 
 async def _refund(world: World, payment_id: UUID, amount: int | None) -> None:
     project = world.scope.project_id
-    async with world.database.transaction(world.scope) as connection:
-        payment = await payment_view_store.view(connection, project, str(payment_id))
-        row = await invoice_store.view(connection, project, str(payment.invoice_id), lock=True)
-        payment = await payment_view_store.view(connection, project, str(payment_id))
-        await manual_payment_store.refund(
-            connection, world.scope, ACTOR, row, payment=payment, amount_minor=amount, reason=None
-        )
+    async with begin(world.database, world.scope, ACTOR) as tx:
+        payment = await payment_view_store.view(tx.connection, project, str(payment_id))
+        row = await invoice_store.view(tx.connection, project, str(payment.invoice_id), lock=True)
+        payment = await payment_view_store.view(tx.connection, project, str(payment_id))
+        await manual_payment_store.refund(tx, row, payment=payment, amount_minor=amount, reason=None)
 
 
 async def test_b133_a_close_draws_on_the_wallet_and_the_card_pays_the_rest(collection: Collection) -> None:
@@ -106,9 +103,9 @@ async def test_b133_voiding_gives_the_credits_back(collection: Collection) -> No
     wallet_id = await _wallet(world, "2000", rate_amount=Decimal("0.7"))
     closed = await ClosingActivities(world.database).close_periods(world.close(start=MAY, end=JUNE))
     assert closed.invoice_id is not None
-    async with world.database.transaction(world.scope) as connection:
-        row = await invoice_store.view(connection, world.scope.project_id, str(closed.invoice_id), lock=True)
-        await invoice_change_store.void(connection, world.scope, ACTOR, row)
+    async with begin(world.database, world.scope, ACTOR) as tx:
+        row = await invoice_store.view(tx.connection, world.scope.project_id, str(closed.invoice_id), lock=True)
+        await invoice_change_store.void(tx, row)
     assert await _balance(world, wallet_id) == 2000
     assert await _settled(world, closed.invoice_id) == [("wallet_credit", 1400), ("wallet_credit", -1400)]
 
@@ -164,10 +161,8 @@ async def test_b132_transfers_in_both_directions_keep_the_sum_and_never_overdraw
     pair = [await _wallet(world, "100"), await _wallet(world, "100")]
 
     async def send(source: UUID, target: UUID, credits: int) -> None:
-        async with world.database.transaction(world.scope) as connection:
-            await wallet_move_store.transfer(
-                connection, world.scope, ACTOR, source_id=source, target_id=target, credits=Decimal(credits), at=MAY
-            )
+        async with begin(world.database, world.scope, ACTOR) as tx:
+            await wallet_move_store.transfer(tx, source_id=source, target_id=target, credits=Decimal(credits), at=MAY)
 
     there = [send(pair[0], pair[1], 30) for _ in range(5)]
     back = [send(pair[1], pair[0], 30) for _ in range(5)]
@@ -184,8 +179,8 @@ async def test_b131_parallel_defaults_leave_exactly_one(collection: Collection) 
     made = [await _method(world, f"pm_{number}") for number in range(4)]
 
     async def choose(ref: UUID) -> None:
-        async with world.database.transaction(world.scope) as connection:
-            await payment_method_store.set_default(connection, world.scope, ACTOR, str(ref))
+        async with begin(world.database, world.scope, ACTOR) as tx:
+            await payment_method_store.set_default(tx, str(ref))
 
     await asyncio.gather(*(choose(ref) for ref in made))
     assert len(await world.rows(payment_methods, payment_methods.c.is_default)) == 1
@@ -200,8 +195,8 @@ async def _method(world: World, ref: str, *, provider: str = "sandbox", is_defau
         "is_default": is_default,
         "details": {},
     }
-    async with world.database.transaction(world.scope) as connection:
-        row = await payment_method_store.create(connection, world.scope, ACTOR, values)
+    async with begin(world.database, world.scope, ACTOR) as tx:
+        row = await payment_method_store.create(tx, values)
     found: UUID = row.id
     return found
 

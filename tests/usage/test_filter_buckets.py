@@ -19,6 +19,7 @@ from adapters.postgres.events.correction_store import Replacement
 from adapters.postgres.events.event_scope import filter_bucket, filters_of, told_apart
 from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.reports import trend_store
 from adapters.postgres.usage import usage_check_store, usage_store
 from billing.aggregations import EventValue, aggregation
@@ -50,24 +51,24 @@ async def metric_row(connection: Connection, metric_id: UUID) -> Row[Any]:
 
 
 async def add_filter(meters: Meters, kind: str, key: str, values: list[Any]) -> None:
-    async with meters.database.transaction(meters.scope) as connection:
-        row = await metric_row(connection, meters.metric_ids[kind])
-        await metric_store.create_filter(connection, meters.scope, SYSTEM_ACTOR, row, key=key, values=values)
+    async with begin(meters.database, meters.scope, SYSTEM_ACTOR) as tx:
+        row = await metric_row(tx.connection, meters.metric_ids[kind])
+        await metric_store.create_filter(tx, row, key=key, values=values)
 
 
 async def change_filters(chance: random.Random, meters: Meters, kind: str) -> None:
     """Add, change or remove a filter."""
     key = chance.choice(sorted(LISTED))
     values = chance.sample(LISTED[key], chance.choice((0, 1, 2, 3, 3, 3)))
-    async with meters.database.transaction(meters.scope) as connection:
-        row = await metric_store.locked(connection, await metric_row(connection, meters.metric_ids[kind]))
-        own = [each for each in await metric_store.filters_of(connection, row.id) if each.key == key]
+    async with begin(meters.database, meters.scope, SYSTEM_ACTOR) as tx:
+        row = await metric_store.locked(tx.connection, await metric_row(tx.connection, meters.metric_ids[kind]))
+        own = [each for each in await metric_store.filters_of(tx.connection, row.id) if each.key == key]
         if not own:
-            await metric_store.create_filter(connection, meters.scope, SYSTEM_ACTOR, row, key=key, values=values)
+            await metric_store.create_filter(tx, row, key=key, values=values)
         elif chance.random() < 0.7:
-            await metric_store.change_filter(connection, meters.scope, SYSTEM_ACTOR, row, own[0], values=values)
+            await metric_store.change_filter(tx, row, own[0], values=values)
         else:
-            await metric_store.delete_filter(connection, meters.scope, SYSTEM_ACTOR, row, own[0])
+            await metric_store.delete_filter(tx, row, own[0])
 
 
 def parts(metric_id: UUID, combinations: Sequence[Combination]) -> list[Charge]:
@@ -177,18 +178,16 @@ class World:
         key = self.chance.choice(sorted(self.stored))
         value, properties = self.value(), self.properties()
         replacement = Replacement(value=plain(value), properties=properties)
-        async with self.meters.database.transaction(self.meters.scope) as connection:
-            await correction_store.amend(
-                connection, self.meters.scope, SYSTEM_ACTOR, key, replacement=replacement, reason=None
-            )
+        async with begin(self.meters.database, self.meters.scope, SYSTEM_ACTOR) as tx:
+            await correction_store.amend(tx, key, replacement=replacement, reason=None)
         self.stored[key] = self.stored[key].model_copy(update={"value": value, "properties": properties})
 
     async def void(self) -> None:
         if not self.stored:
             return
         key = self.chance.choice(sorted(self.stored))
-        async with self.meters.database.transaction(self.meters.scope) as connection:
-            await correction_store.void(connection, self.meters.scope, SYSTEM_ACTOR, key, reason=None)
+        async with begin(self.meters.database, self.meters.scope, SYSTEM_ACTOR) as tx:
+            await correction_store.void(tx, key, reason=None)
         del self.stored[key]
 
     async def backfill(self) -> None:
@@ -207,11 +206,10 @@ class World:
                 IngestEvent(self.kind, self.code, key=key, value=plain(value), properties=properties, occurred_at=at)
             )
             inside[key] = EventValue(key=key, value=value, properties=properties, occurred_at=at, received_at=at)
-        async with self.meters.database.transaction(self.meters.scope) as connection:
-            row = await metric_row(connection, self.meters.metric_ids[self.kind])
+        async with begin(self.meters.database, self.meters.scope, SYSTEM_ACTOR) as tx:
+            row = await metric_row(tx.connection, self.meters.metric_ids[self.kind])
             replaced = backfill_store.Window(row, start, window.end, subscription_id=self.subscription)
-            scope = self.meters.scope
-            await backfill_store.backfill(connection, scope, SYSTEM_ACTOR, replaced, sent=sent, reason="anew")
+            await backfill_store.backfill(tx, replaced, sent=sent, reason="anew")
         self.stored = {key: each for key, each in self.stored.items() if key not in inside}
         self.stored |= {key: inside[key] for key in (*kept, new)}
 
@@ -324,21 +322,21 @@ async def test_corrections_move_events_from_bucket_to_bucket(meters: Meters) -> 
             [IngestEvent("sum", "acme", key=key, value=value, properties={"region": region}, occurred_at=DAY)]
         )
     scope = meters.scope
-    async with meters.database.transaction(scope) as connection:
+    async with begin(meters.database, scope, SYSTEM_ACTOR) as tx:
         moved = Replacement(properties={"region": "us"})
-        await correction_store.amend(connection, scope, SYSTEM_ACTOR, "b", replacement=moved, reason=None)
+        await correction_store.amend(tx, "b", replacement=moved, reason=None)
     assert await rolled(meters) == [(1, '{"region": "eu"}', 2, 1, 2, 2), (1, '{"region": "us"}', 13, 2, 9, 4)]
-    async with meters.database.transaction(scope) as connection:
-        await correction_store.void(connection, scope, SYSTEM_ACTOR, "a", reason=None)
-        await correction_store.void(connection, scope, SYSTEM_ACTOR, "b", reason=None)
+    async with begin(meters.database, scope, SYSTEM_ACTOR) as tx:
+        await correction_store.void(tx, "a", reason=None)
+        await correction_store.void(tx, "b", reason=None)
     assert await rolled(meters) == [(1, '{"region": "us"}', 4, 1, 4, 4)]
     # Events of before a change of filters are told apart anew, together with their whole day.
     await add_filter(meters, "sum", "tier", ["gold"])
     await meters.ingest([IngestEvent("sum", "acme", key="d", value="1", properties={"tier": "gold"}, occurred_at=DAY)])
     assert [row[:2] for row in await rolled(meters)] == [(1, '{"region": "us"}'), (2, '{"tier": "gold"}')]
-    async with meters.database.transaction(scope) as connection:
+    async with begin(meters.database, scope, SYSTEM_ACTOR) as tx:
         again = Replacement(value="6", properties={"region": "us", "tier": "gold"})
-        await correction_store.amend(connection, scope, SYSTEM_ACTOR, "c", replacement=again, reason=None)
+        await correction_store.amend(tx, "c", replacement=again, reason=None)
     assert await rolled(meters) == [
         (2, '{"tier": "gold", "region": "us"}', 6, 1, 6, 6),
         (2, '{"tier": "gold"}', 1, 1, 1, 1),
@@ -351,8 +349,8 @@ async def test_a_skipped_event_is_counted_in_its_bucket(meters: Meters) -> None:
     await meters.ingest([IngestEvent("sum", "late", key="a", value="3", properties={"region": "eu"}, occurred_at=DAY)])
     assert await rolled(meters) == []
     await meters.subscription("late")
-    async with meters.database.transaction(meters.scope) as connection:
-        await event_store.reprocess(connection, meters.scope, SYSTEM_ACTOR, "a")
+    async with begin(meters.database, meters.scope, SYSTEM_ACTOR) as tx:
+        await event_store.reprocess(tx, "a")
     assert await rolled(meters) == [(1, '{"region": "eu"}', 3, 1, 3, 3)]
 
 
@@ -374,11 +372,9 @@ async def test_filters_that_change_while_events_come_in_lose_and_double_nothing(
     changes = [change_filters(chance, meters, "sum") for _ in range(6)]
 
     async def amend(number: int) -> None:
-        async with meters.database.transaction(meters.scope) as connection:
+        async with begin(meters.database, meters.scope, SYSTEM_ACTOR) as tx:
             replacement = Replacement(value="3", properties={"region": "uk"})
-            await correction_store.amend(
-                connection, meters.scope, SYSTEM_ACTOR, f"k-{number}", replacement=replacement, reason=None
-            )
+            await correction_store.amend(tx, f"k-{number}", replacement=replacement, reason=None)
 
     await meters.ingest(batches[0])
     await asyncio.gather(

@@ -17,6 +17,7 @@ from adapters.postgres.events import backfill_store, correction_store, event_sto
 from adapters.postgres.events.correction_store import Replacement
 from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import begin
 from adapters.postgres.reports import trend_store
 from adapters.postgres.usage import unique_count_store, usage_check_store, usage_store
 from adapters.postgres.usage.usage_window import window_of
@@ -98,26 +99,25 @@ class Story:
 
     async def correct(self, keys: list[str]) -> None:
         key = self.chance.choice(keys)
-        async with self.meters.database.transaction(self.meters.scope) as connection:
-            found = await event_store.find(connection, self.meters.scope.project_id, key)
+        async with begin(self.meters.database, self.meters.scope, SYSTEM_ACTOR) as tx:
+            found = await event_store.find(tx.connection, self.meters.scope.project_id, key)
             if found.status != event_store.COUNTED:
                 return
-            named = (connection, self.meters.scope, SYSTEM_ACTOR, key)
             if self.chance.random() < 0.5:
-                await correction_store.void(*named, reason=None)
+                await correction_store.void(tx, key, reason=None)
                 return
             value, properties = self.content()
             replacement = Replacement(value=value, properties=properties)
-            await correction_store.amend(*named, replacement=replacement, reason=None)
+            await correction_store.amend(tx, key, replacement=replacement, reason=None)
 
     async def backfill(self, keys: list[str]) -> None:
         """Replace the events of some days: some stay as they are, some say something else, some are new."""
         start = START + timedelta(days=self.chance.randrange(8), hours=self.chance.choice((0, 7)))
         end = start + timedelta(days=2)
         inside = [key for key in keys if start <= (self.sent[key].occurred_at or start) < end]
-        async with self.meters.database.transaction(self.meters.scope) as connection:
-            stored = [await event_store.find(connection, self.meters.scope.project_id, key) for key in inside]
-            metric = (await connection.execute(select(metrics).where(metrics.c.id == self.metric))).one()
+        async with begin(self.meters.database, self.meters.scope, SYSTEM_ACTOR) as tx:
+            stored = [await event_store.find(tx.connection, self.meters.scope.project_id, key) for key in inside]
+            metric = (await tx.connection.execute(select(metrics).where(metrics.c.id == self.metric))).one()
             kept = [self.sent[row.idempotency_key] for row in stored if row.status == event_store.COUNTED]
             changed = [
                 IngestEvent("people", None, one.subscription_ref, None, one.key, *self.content(), one.occurred_at)
@@ -127,9 +127,7 @@ class Story:
             fresh = self.events(5, start, 2)
             window = backfill_store.Window(metric, start, end, subscription_id=self.subscription)
             sent = changed + fresh
-            await backfill_store.backfill(
-                connection, self.meters.scope, SYSTEM_ACTOR, window, sent=sent, reason="as it was"
-            )
+            await backfill_store.backfill(tx, window, sent=sent, reason="as it was")
 
     async def check(self) -> None:
         """Count some periods both ways, and the values of each day."""
@@ -198,11 +196,11 @@ async def test_a_metric_that_means_something_else_is_read_from_its_events(meters
         [IngestEvent("people", subscription_ref=str(subscription), properties=said, occurred_at=START) for said in sent]
     )
     period = Period(start=START, end=START + timedelta(days=30))
-    async with meters.database.transaction(meters.scope) as connection:
-        before = await usage_store.metric_usages(connection, subscription, [people], period)
-        row = (await connection.execute(select(metrics).where(metrics.c.id == people))).one()
-        changed = await metric_store.change(connection, meters.scope, SYSTEM_ACTOR, row, {"field_name": "host"})
-        after = await usage_store.metric_usages(connection, subscription, [people], period)
+    async with begin(meters.database, meters.scope, SYSTEM_ACTOR) as tx:
+        before = await usage_store.metric_usages(tx.connection, subscription, [people], period)
+        row = (await tx.connection.execute(select(metrics).where(metrics.c.id == people))).one()
+        changed = await metric_store.change(tx, row, {"field_name": "host"})
+        after = await usage_store.metric_usages(tx.connection, subscription, [people], period)
     assert [before[people].quantity, after[people].quantity] == [1, 2]
     assert changed.values_kept is False
 

@@ -12,6 +12,7 @@ from adapters.postgres.database import SYSTEM
 from adapters.postgres.journal import relay_store
 from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.relay_store import DueMark
+from adapters.postgres.journal.transaction import begin
 from billing.subscriptions.subscription import SubscriptionState
 from billing.subscriptions.watching import asked
 from models.identifiers import new_id
@@ -38,17 +39,17 @@ _ME = Actor("test")
 async def watch(office: Office, state: SubscriptionState, *, cents: int) -> None:
     """Give a subscription an alert on 100 calls, at half and at all of them, and a threshold of some cents."""
     scope = office.catalogue.scope
-    async with office.database.transaction(scope) as connection:
-        watched = await alert_store.watched(connection, scope.project_id, str(state.subscription_id))
+    async with begin(office.database, scope, _ME) as tx:
+        watched = await alert_store.watched(tx.connection, scope.project_id, str(state.subscription_id))
         alert = {
             "metric_id": office.catalogue.metric_id,
             "threshold_value": 100,
             "levels": [50, 100],
             "recurring": True,
         }
-        await alert_store.create(connection, scope, _ME, watched, alert)
+        await alert_store.create(tx, watched, alert)
         threshold = {"subscription_id": state.subscription_id, "amount_cents": cents, "currency": "usd"}
-        await threshold_store.create(connection, scope, _ME, threshold)
+        await threshold_store.create(tx, threshold)
 
 
 async def levels(office: Office) -> list[tuple[int, int]]:
@@ -84,9 +85,9 @@ async def test_b153_usage_whose_signal_overtakes_that_of_a_new_threshold_crosses
     async with office.working(relay=False):
         _, state = await in_clock(office)
         scope = office.catalogue.scope
-        async with office.database.transaction(scope) as connection:
+        async with begin(office.database, scope, _ME) as tx:
             threshold = {"plan_id": state.plan_id, "amount_cents": 100, "currency": "usd"}
-            await threshold_store.create(connection, scope, _ME, threshold)
+            await threshold_store.create(tx, threshold)
         await use(office, state, 120, START, number=1)
         told = UsageRecorded(watermark=1, period_start=START, totals=())
         await office.handle(state).signal("usage_recorded", told)
@@ -193,9 +194,9 @@ async def test_usage_that_cannot_be_priced_keeps_no_other_alert_from_firing(offi
         await break_plan(office, broken=True)
         await watch(office, state, cents=100)
         scope = office.catalogue.scope
-        async with office.database.transaction(scope) as connection:
-            watched = await alert_store.watched(connection, scope.project_id, str(state.subscription_id))
-            await alert_store.create(connection, scope, _ME, watched, {"kind": "spend", "threshold_value": 10})
+        async with begin(office.database, scope, _ME) as tx:
+            watched = await alert_store.watched(tx.connection, scope.project_id, str(state.subscription_id))
+            await alert_store.create(tx, watched, {"kind": "spend", "threshold_value": 10})
         await use(office, state, 60, START + timedelta(days=1), number=1)
         await eventually(lambda: levels(office), until=lambda found: found == [(50, 60)])
         await use(office, state, 60, START + timedelta(days=2), number=2)

@@ -10,6 +10,7 @@ from adapters.postgres.events import reprocessing_store
 from adapters.postgres.events.reprocessing_store import Window
 from adapters.postgres.invoices import billing_store
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import begin
 from adapters.temporal.after_end import bill_late_usage
 from adapters.temporal.schedules import check_usage_schedule, ensure_schedules
 from models.identifiers import CHECK_USAGE_WORKFLOW, after_end_workflow_id, new_id
@@ -88,9 +89,9 @@ async def rollups_checked(office: Office) -> str:
 async def window_reprocessed(office: Office) -> str:
     """A window without skipped events is looked at."""
     scope = office.catalogue.scope
-    async with office.database.transaction(scope) as connection:
+    async with begin(office.database, scope, SYSTEM_ACTOR) as tx:
         window = Window(START, FEBRUARY)
-        _, workflow_id = await reprocessing_store.begin(connection, scope, SYSTEM_ACTOR, window)
+        _, workflow_id = await reprocessing_store.begin(tx, window)
 
     async def status() -> str:
         return str((await office.catalogue.rows(event_reprocessings))[-1].status)

@@ -12,9 +12,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.alerts.alert_measure_store import Measured, measure, next_expiry
 from adapters.postgres.alerts.reached_store import ANY_USAGE
-from adapters.postgres.database import ProjectScope, driver
-from adapters.postgres.journal import audit_store, notification_store, outbox_store
-from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.database import driver
+from adapters.postgres.journal.outbox_store import shown_instant
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.prepared import Prepared
 from adapters.postgres.reports.usage_report_store import GROWS
 from adapters.postgres.rows import AsyncConnection
@@ -22,7 +22,7 @@ from billing.alerts import Alert, UsageLine, crossed, line_at, nearest, occasion
 from billing.numbers import grouped, plain
 from billing.period import Period
 from billing.subscriptions.story import shown_amount
-from models.identifiers import new_id, shown_id, subscription_workflow_id
+from models.identifiers import new_id, shown_id
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 from models.tables import metrics, usage_alert_triggers, usage_alerts
 
@@ -63,19 +63,19 @@ class _Fired:
 _WHOLE: Final = 100
 
 
-async def look(connection: AsyncConnection, scope: ProjectScope, message: EvaluateAlerts) -> AlertsEvaluated:
+async def look(tx: Transaction, message: EvaluateAlerts) -> AlertsEvaluated:
     """Fire the alerts that a period's usage has reached, and say which thresholds are crossed and when to look again.
 
     The alerts stay locked until the commit, so that a change of one is seen before or after, never in the middle. Usage
     that cannot be priced keeps only what watches the spend from firing; the answer says why.
     """
     subscription_id = message.subscription.subscription_id
-    alerts = await _alerts(connection, subscription_id)
-    measured = await measure(connection, message, alerts, without_spend=True)
+    alerts = await _alerts(tx.connection, subscription_id)
+    measured = await measure(tx.connection, message, alerts, without_spend=True)
     if not alerts and not measured.has_thresholds:
-        await _draw_lines(connection, scope, message, [])
+        await _draw_lines(tx, message, [])
         return AlertsEvaluated(nothing=True)
-    fired_before = await _fired_before(connection, alerts, message)
+    fired_before = await _fired_before(tx.connection, alerts, message)
     fired: list[_Fired] = []
     lines: list[UsageLine] = []
     for row in alerts:
@@ -88,11 +88,11 @@ async def look(connection: AsyncConnection, scope: ProjectScope, message: Evalua
         if row.kind == "usage" and row.filter is None and following is not None:
             lines.append(UsageLine(metric_id=row.metric_id, quantity=following))
     for one in fired:
-        await _fire(connection, scope, message, one)
+        await _fire(tx, message, one)
     kept = nearest(lines)
     each_signal = _needs_each_signal(alerts, fired_before, measured)
     any_usage = [UsageLine(metric_id=ANY_USAGE, quantity=Decimal(0))] if each_signal else []
-    await _draw_lines(connection, scope, message, [*kept, *any_usage])
+    await _draw_lines(tx, message, [*kept, *any_usage])
     return AlertsEvaluated(
         told=tuple(one.told for one in fired),
         crossed=crossed(measured.thresholds, measured.spend_minor, done=measured.crossed_before),
@@ -101,7 +101,7 @@ async def look(connection: AsyncConnection, scope: ProjectScope, message: Evalua
         lines=kept,
         each_signal=each_signal,
         error=measured.unpriced,
-        look_at=await _look_at(connection, alerts, fired_before, message, measured.currency),
+        look_at=await _look_at(tx.connection, alerts, fired_before, message, measured.currency),
     )
 
 
@@ -176,15 +176,15 @@ async def _look_at(
     return min((moment for moment in moments if message.at < moment < period.end), default=None)
 
 
-async def _fire(connection: AsyncConnection, scope: ProjectScope, message: EvaluateAlerts, fired: _Fired) -> None:
+async def _fire(tx: Transaction, message: EvaluateAlerts, fired: _Fired) -> None:
     """Write the trigger, and with it everything that tells of it; one that exists is not written again (B139, B142)."""
     alert = fired.alert
     trigger_id = new_id()
-    written = await connection.execute(
+    written = await tx.connection.execute(
         insert(usage_alert_triggers)
         .values(
             id=trigger_id,
-            project_id=scope.project_id,
+            project_id=tx.scope.project_id,
             usage_alert_id=alert.id,
             level=fired.level,
             occasion=occasion(recurring=alert.recurring, period_start=message.period_start),
@@ -198,32 +198,24 @@ async def _fire(connection: AsyncConnection, scope: ProjectScope, message: Evalu
     )
     if written.rowcount == 0:
         return
-    await connection.execute(
+    await tx.connection.execute(
         update(usage_alerts)
         .where(usage_alerts.c.id == alert.id)
         .values(times_triggered=usage_alerts.c.times_triggered + 1, triggered_at=message.at)
     )
-    await audit_store.record(
-        connection,
-        scope,
-        Actor("workflow", subscription_workflow_id(scope.project_id, alert.subscription_id)),
+    await tx.audit(
         resource_type="usage_alert",
         resource_id=alert.id,
         action="triggered",
         title=fired.told[0].upper() + fired.told[1:],
         data={"current_usage": plain(fired.quantity), "level": fired.level, "trigger_id": trigger_id},
-        occurred_at=message.at,
     )
-    await outbox_store.enqueue(
-        connection,
-        project_id=scope.project_id,
-        topic=outbox_store.WEBHOOK,
+    await tx.webhook(
+        "usage_alert.triggered",
+        _webhook_data(message, fired, trigger_id),
         ordering_key=f"usage_alert:{alert.id}",
-        payload=_webhook(message, fired, trigger_id),
     )
-    await notification_store.notify(
-        connection,
-        scope,
+    await tx.notify(
         kind="usage_alert",
         title=f"Usage alert{f' {alert.name}' if alert.name else ''} reached",
         body=f"{fired.told[0].upper()}{fired.told[1:]}.",
@@ -233,33 +225,24 @@ async def _fire(connection: AsyncConnection, scope: ProjectScope, message: Evalu
     )
 
 
-def _webhook(message: EvaluateAlerts, fired: _Fired, trigger_id: UUID) -> dict[str, Any]:
-    """Build the webhook of a trigger: `current_usage` and `threshold_value` are decimal strings (B163, C12)."""
+def _webhook_data(message: EvaluateAlerts, fired: _Fired, trigger_id: UUID) -> dict[str, Any]:
+    """Return what the webhook of a trigger says: `current_usage` and `threshold_value` are decimal strings (B163)."""
     alert = fired.alert
     return {
-        "id": f"msg_{new_id().hex}",
-        "type": "usage_alert.triggered",
-        "created_at": _shown_instant(message.at),
-        "data": {
-            "alert_id": str(alert.id),
-            "trigger_id": str(trigger_id),
-            "name": alert.name,
-            "kind": alert.kind,
-            "subscription_id": shown_id("subscription", alert.subscription_id),
-            "metric_code": fired.metric_code,
-            "current_usage": plain(fired.quantity),
-            "threshold_value": plain(alert.threshold_value),
-            "level": fired.level,
-            "level_value": plain(line_at(alert.threshold_value, fired.level)),
-            "recurring": alert.recurring,
-            "triggered_at": _shown_instant(message.at),
-            "billing_period_start": _shown_instant(message.period_start),
-        },
+        "alert_id": str(alert.id),
+        "trigger_id": str(trigger_id),
+        "name": alert.name,
+        "kind": alert.kind,
+        "subscription_id": shown_id("subscription", alert.subscription_id),
+        "metric_code": fired.metric_code,
+        "current_usage": plain(fired.quantity),
+        "threshold_value": plain(alert.threshold_value),
+        "level": fired.level,
+        "level_value": plain(line_at(alert.threshold_value, fired.level)),
+        "recurring": alert.recurring,
+        "triggered_at": shown_instant(message.at),
+        "billing_period_start": shown_instant(message.period_start),
     }
-
-
-def _shown_instant(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
 
 
 _DRAW: Final = Prepared(
@@ -280,16 +263,14 @@ _DRAW: Final = Prepared(
 )
 
 
-async def _draw_lines(
-    connection: AsyncConnection, scope: ProjectScope, message: EvaluateAlerts, lines: Sequence[UsageLine]
-) -> None:
+async def _draw_lines(tx: Transaction, message: EvaluateAlerts, lines: Sequence[UsageLine]) -> None:
     """Let the relay know where the nearest line of each metric is, so that it tells the workflow at once."""
     drawn = {
         "subscription": message.subscription.subscription_id,
-        "project": scope.project_id,
+        "project": tx.scope.project_id,
         "metrics": [line.metric_id for line in lines],
         "quantities": [line.quantity for line in lines],
         "period_start": message.period_start,
         "period_end": message.period_end,
     }
-    await _DRAW.run(await driver(connection), drawn)
+    await _DRAW.run(await driver(tx.connection), drawn)

@@ -14,7 +14,8 @@ from sqlalchemy import ColumnElement, Select, func, insert, literal, select, upd
 from adapters.postgres.alerts.alert_measure_store import measure
 from adapters.postgres.customers import clock_store
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor, changes_between, record
+from adapters.postgres.journal.audit_store import changes_between
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.reports import usage_report_store
 from adapters.postgres.resolver import SUBSCRIPTION, required
@@ -84,12 +85,10 @@ async def must_charge(connection: AsyncConnection, subscription: Watched, metric
         )
 
 
-async def create(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, subscription: Watched, values: Mapping[str, Any]
-) -> Row[Any]:
+async def create(tx: Transaction, subscription: Watched, values: Mapping[str, Any]) -> Row[Any]:
     """Add an alert; `values` are columns of `usage_alerts`. Raises `Problem` 409 `too_many_alerts` for the 101st."""
     of_subscription = [usage_alerts.c.subscription_id == subscription.row.id, usage_alerts.c.deleted_at.is_(None)]
-    known = await connection.scalar(select(func.count()).select_from(usage_alerts).where(*of_subscription))
+    known = await tx.connection.scalar(select(func.count()).select_from(usage_alerts).where(*of_subscription))
     if int(known or 0) >= MOST_ALERTS:
         raise conflict(
             "too_many_alerts",
@@ -97,14 +96,14 @@ async def create(
             limit=MOST_ALERTS,
         )
     identity = new_id()
-    await connection.execute(
+    await tx.connection.execute(
         insert(usage_alerts).values(
-            id=identity, project_id=scope.project_id, subscription_id=subscription.row.id, **values
+            id=identity, project_id=tx.scope.project_id, subscription_id=subscription.row.id, **values
         )
     )
-    row = await get(connection, scope.project_id, str(identity))
-    await _note(connection, scope, actor, row, "created")
-    await alert_signal_store.tell(connection, scope.project_id, subscription.row.id)
+    row = await get(tx.connection, tx.scope.project_id, str(identity))
+    await _note(tx, row, "created")
+    await alert_signal_store.tell(tx.connection, tx.scope.project_id, subscription.row.id)
     return row
 
 
@@ -138,27 +137,25 @@ async def listed(
     return await page_of(connection, usage_alerts, page, *wanted, rows=_viewed(), orderable=ORDERABLE)
 
 
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
+async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
     """Change columns of an alert that `get` locked; it is looked at again at once (B145), triggers stay (B147)."""
     changes = changes_between(row._asdict(), values)
     if not changes:
         return row
     statement = update(usage_alerts).where(usage_alerts.c.id == row.id)
-    await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
-    await _note(connection, scope, actor, row, "updated", changes=changes)
-    await alert_signal_store.tell(connection, scope.project_id, row.subscription_id)
-    return await get(connection, scope.project_id, str(row.id))
+    await tx.connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
+    await _note(tx, row, "updated", changes=changes)
+    await alert_signal_store.tell(tx.connection, tx.scope.project_id, row.subscription_id)
+    return await get(tx.connection, tx.scope.project_id, str(row.id))
 
 
-async def remove(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def remove(tx: Transaction, row: Row[Any]) -> None:
     """Delete an alert that `get` locked: it never fires again (B149)."""
     now = func.clock_timestamp()
     statement = update(usage_alerts).where(usage_alerts.c.id == row.id)
-    await connection.execute(statement.values(deleted_at=now, updated_at=now))
-    await _note(connection, scope, actor, row, "deleted")
-    await alert_signal_store.tell(connection, scope.project_id, row.subscription_id)
+    await tx.connection.execute(statement.values(deleted_at=now, updated_at=now))
+    await _note(tx, row, "deleted")
+    await alert_signal_store.tell(tx.connection, tx.scope.project_id, row.subscription_id)
 
 
 async def triggers(connection: AsyncConnection, alert_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
@@ -219,18 +216,13 @@ async def is_watched(connection: AsyncConnection, plan_id: UUID) -> bool:
 
 
 async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     action: str,
     *,
     changes: Mapping[str, Any] | None = None,
 ) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="usage_alert",
         resource_id=row.id,
         action=action,

@@ -8,17 +8,15 @@ from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
 from adapters.postgres.invoices.invoice_write_store import webhook_order
-from adapters.postgres.journal import notification_store
-from adapters.postgres.journal.audit_store import Actor, record
-from adapters.postgres.journal.outbox_store import WEBHOOK, enqueue
+from adapters.postgres.journal.outbox_store import shown_instant
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.subscriptions import alert_signal_store
 from billing.alerts import MOST_THRESHOLDS, occasion
 from billing.numbers import grouped, plain
 from billing.subscriptions.story import shown_amount
-from models.identifiers import new_id, parse_id, shown_id, subscription_workflow_id
+from models.identifiers import new_id, parse_id, shown_id
 from models.messages.closing import ClosePeriods
 from models.problems import conflict, not_found
 from models.tables import plans, usage_threshold_crossings, usage_thresholds
@@ -31,22 +29,22 @@ async def lock_plan(connection: AsyncConnection, plan_id: UUID) -> None:
     await connection.execute(select(plans.c.id).where(plans.c.id == plan_id).with_for_update())
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Add a threshold of a plan or of a subscription; the subscriptions that it applies to look with their next usage.
 
     `values` are columns of `usage_thresholds`. Raises `Problem` 409 `too_many_thresholds`.
     """
-    known = await connection.scalar(select(func.count()).select_from(usage_thresholds).where(*_of(values)))
+    known = await tx.connection.scalar(select(func.count()).select_from(usage_thresholds).where(*_of(values)))
     if int(known or 0) >= MOST_THRESHOLDS:
         raise conflict(
             "too_many_thresholds",
             f"A plan or a subscription has at most {MOST_THRESHOLDS} thresholds; delete one.",
             limit=MOST_THRESHOLDS,
         )
-    statement = insert(usage_thresholds).values(id=new_id(), project_id=scope.project_id, **values)
-    row: Row[Any] = (await connection.execute(statement.returning(usage_thresholds))).one()
-    await _note(connection, scope, actor, row, "created")
-    await _tell(connection, row)
+    statement = insert(usage_thresholds).values(id=new_id(), project_id=tx.scope.project_id, **values)
+    row: Row[Any] = (await tx.connection.execute(statement.returning(usage_thresholds))).one()
+    await _note(tx, row, "created")
+    await _tell(tx.connection, row)
     return row
 
 
@@ -63,19 +61,19 @@ async def listed(connection: AsyncConnection, owner: Mapping[str, Any], page: Pa
     return (await connection.execute(statement)).all(), int(total or 0)
 
 
-async def remove(connection: AsyncConnection, scope: ProjectScope, actor: Actor, ref: str) -> None:
+async def remove(tx: Transaction, ref: str) -> None:
     """Delete a threshold of either kind; its crossings and their invoices stay (B159).
 
     Raises `Problem` 404 `usage_threshold_not_found`.
     """
     now = func.clock_timestamp()
     wanted = [usage_thresholds.c.id == parse_id(ref), usage_thresholds.c.deleted_at.is_(None)]
-    statement = update(usage_thresholds).where(*wanted, usage_thresholds.c.project_id == scope.project_id)
+    statement = update(usage_thresholds).where(*wanted, usage_thresholds.c.project_id == tx.scope.project_id)
     gone = statement.values(deleted_at=now, updated_at=now).returning(usage_thresholds)
-    row: Row[Any] | None = (await connection.execute(gone)).one_or_none()
+    row: Row[Any] | None = (await tx.connection.execute(gone)).one_or_none()
     if row is None:
         raise not_found("usage_threshold", ref)
-    await _note(connection, scope, actor, row, "deleted")
+    await _note(tx, row, "deleted")
 
 
 async def _tell(connection: AsyncConnection, row: Row[Any]) -> None:
@@ -85,9 +83,7 @@ async def _tell(connection: AsyncConnection, row: Row[Any]) -> None:
         await alert_signal_store.tell(connection, row.project_id, row.subscription_id, next_usage=True)
 
 
-async def note_crossings(
-    connection: AsyncConnection, message: ClosePeriods, *, currency: str, invoice_id: UUID | None
-) -> None:
+async def note_crossings(tx: Transaction, message: ClosePeriods, *, currency: str, invoice_id: UUID | None) -> None:
     """Write down the thresholds that a progressive close is for, once on each occasion, and tell of them (C26).
 
     In the transaction of their invoice, before it: `usage_threshold.reached` comes first, then `invoice.created`.
@@ -96,7 +92,7 @@ async def note_crossings(
         return
     columns = usage_thresholds.c
     statement = select(usage_thresholds).where(columns.id.in_(message.thresholds)).order_by(columns.amount_cents)
-    for row in (await connection.execute(statement)).all():
+    for row in (await tx.connection.execute(statement)).all():
         crossing = upsert(usage_threshold_crossings).values(
             id=new_id(),
             project_id=row.project_id,
@@ -108,39 +104,30 @@ async def note_crossings(
             billing_key=message.billing_key,
             crossed_at=message.at,
         )
-        if (await connection.execute(crossing.on_conflict_do_nothing())).rowcount:
-            await _announce(connection, message, row, currency, invoice_id)
+        if (await tx.connection.execute(crossing.on_conflict_do_nothing())).rowcount:
+            await _announce(tx, message, row, currency, invoice_id)
 
 
 async def _announce(
-    connection: AsyncConnection, message: ClosePeriods, row: Row[Any], currency: str, invoice_id: UUID | None
+    tx: Transaction, message: ClosePeriods, row: Row[Any], currency: str, invoice_id: UUID | None
 ) -> None:
-    ref = message.subscription
-    scope = ProjectScope(ref.organization_id, ref.project_id)
+    subscription_id = message.subscription.subscription_id
     whole = row.amount_cents == int(row.amount_cents)
     amount = shown_amount(int(row.amount_cents), currency) if whole else f"{grouped(row.amount_cents)} minor units"
     told = f"Usage threshold of {amount} reached at {shown_amount(message.spend_minor, currency)}"
-    await record(
-        connection,
-        scope,
-        Actor("workflow", subscription_workflow_id(ref.project_id, ref.subscription_id)),
+    await tx.audit(
         resource_type="usage_threshold",
         resource_id=row.id,
         action="reached",
         title=told,
-        data={"subscription_id": ref.subscription_id, "spend_minor": message.spend_minor, "invoice_id": invoice_id},
-        occurred_at=message.at,
+        data={"subscription_id": subscription_id, "spend_minor": message.spend_minor, "invoice_id": invoice_id},
     )
-    await enqueue(
-        connection,
-        project_id=ref.project_id,
-        topic=WEBHOOK,
+    await tx.webhook(
+        "usage_threshold.reached",
+        _webhook_data(message, row, currency, invoice_id),
         ordering_key=f"usage_threshold:{row.id}" if invoice_id is None else webhook_order(invoice_id),
-        payload=_webhook(message, row, currency, invoice_id),
     )
-    await notification_store.notify(
-        connection,
-        scope,
+    await tx.notify(
         kind="usage_threshold",
         title="Usage threshold reached",
         body=f"{told}.",
@@ -150,33 +137,24 @@ async def _announce(
     )
 
 
-def _webhook(message: ClosePeriods, row: Row[Any], currency: str, invoice_id: UUID | None) -> dict[str, Any]:
-    at = message.at.isoformat().replace("+00:00", "Z")
+def _webhook_data(message: ClosePeriods, row: Row[Any], currency: str, invoice_id: UUID | None) -> dict[str, Any]:
     return {
-        "id": f"msg_{new_id().hex}",
-        "type": "usage_threshold.reached",
-        "created_at": at,
-        "data": {
-            "threshold_id": str(row.id),
-            "threshold_display_name": row.threshold_display_name,
-            "subscription_id": shown_id("subscription", message.subscription.subscription_id),
-            "amount_cents": plain(row.amount_cents),
-            "current_usage_amount_cents": str(message.spend_minor),
-            "currency": currency,
-            "recurring": row.recurring,
-            "invoice_id": None if invoice_id is None else shown_id("invoice", invoice_id),
-            "reached_at": at,
-            "billing_period_start": message.start.isoformat().replace("+00:00", "Z"),
-        },
+        "threshold_id": str(row.id),
+        "threshold_display_name": row.threshold_display_name,
+        "subscription_id": shown_id("subscription", message.subscription.subscription_id),
+        "amount_cents": plain(row.amount_cents),
+        "current_usage_amount_cents": str(message.spend_minor),
+        "currency": currency,
+        "recurring": row.recurring,
+        "invoice_id": None if invoice_id is None else shown_id("invoice", invoice_id),
+        "reached_at": shown_instant(message.at),
+        "billing_period_start": shown_instant(message.start),
     }
 
 
-async def _note(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], action: str) -> None:
+async def _note(tx: Transaction, row: Row[Any], action: str) -> None:
     owner = "plan_id" if row.plan_id is not None else "subscription_id"
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="usage_threshold",
         resource_id=row.id,
         action=action,

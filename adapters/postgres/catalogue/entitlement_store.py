@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.catalogue import feature_store
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor, changes_between, record
+from adapters.postgres.journal.audit_store import changes_between
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged
 from billing.entitlements import EntitlementValue, UnfitValue, entitlement_text, feature_type_of, typed_value
 from models.identifiers import new_id, parse_id
@@ -85,9 +85,7 @@ async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[A
 
 
 async def create(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     *,
     plan: Row[Any],
     feature: Row[Any],
@@ -98,13 +96,13 @@ async def create(
     Raises `Problem` 409 `entitlement_exists` if the plan grants the feature already, 422 for a value that the feature's
     type does not allow, 404 for a plan or feature deleted meanwhile.
     """
-    await _hold_plan(connection, plan)
-    await feature_store.hold(connection, feature)
-    made = await _insert(connection, scope, plan.id, feature.id, _text("value", feature, value))
+    await _hold_plan(tx.connection, plan)
+    await feature_store.hold(tx.connection, feature)
+    made = await _insert(tx, plan.id, feature.id, _text("value", feature, value))
     if made is None:
         raise conflict("entitlement_exists", f"The plan {plan.code!r} grants {feature.code!r} already.")
-    row = await view(connection, scope.project_id, str(made))
-    await _note(connection, scope, actor, row, "created")
+    row = await view(tx.connection, tx.scope.project_id, str(made))
+    await _note(tx, row, "created")
     return row
 
 
@@ -122,70 +120,61 @@ def _text(field: str, feature: Row[Any], value: bool | int | Decimal | str) -> s
         raise invalid(field, str(error), "unfit_value") from None
 
 
-async def _insert(
-    connection: AsyncConnection, scope: ProjectScope, plan_id: UUID, feature_id: UUID, text: str
-) -> UUID | None:
+async def _insert(tx: Transaction, plan_id: UUID, feature_id: UUID, text: str) -> UUID | None:
     statement = (
         insert(entitlements)
-        .values(id=new_id(), project_id=scope.project_id, plan_id=plan_id, feature_id=feature_id, value=text)
+        .values(id=new_id(), project_id=tx.scope.project_id, plan_id=plan_id, feature_id=feature_id, value=text)
         .on_conflict_do_nothing(index_elements=["plan_id", "feature_id"])
         .returning(entitlements.c.id)
     )
-    found: UUID | None = await connection.scalar(statement)
+    found: UUID | None = await tx.connection.scalar(statement)
     return found
 
 
-async def change(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], value: str) -> Row[Any]:
+async def change(tx: Transaction, row: Row[Any], value: str) -> Row[Any]:
     """Grant another value. Raises `Problem` 422 for one that the feature's type does not allow, 404 if it is gone."""
     text = _text("value", row, value)
     statement = update(entitlements).where(entitlements.c.id == row.id, entitlements.c.value != text)
-    done = await connection.execute(statement.values(value=text, updated_at=func.clock_timestamp()))
-    changed = await view(connection, scope.project_id, str(row.id))
+    done = await tx.connection.execute(statement.values(value=text, updated_at=func.clock_timestamp()))
+    changed = await view(tx.connection, tx.scope.project_id, str(row.id))
     if done.rowcount:
-        await _note(
-            connection, scope, actor, row, "updated", changes=changes_between({"value": row.value}, {"value": text})
-        )
+        await _note(tx, row, "updated", changes=changes_between({"value": row.value}, {"value": text}))
     return changed
 
 
-async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Row[Any]) -> None:
     """Take a grant back. Raises `Problem` 404 if somebody else did meanwhile."""
-    done = await connection.execute(entitlements.delete().where(entitlements.c.id == row.id))
+    done = await tx.connection.execute(entitlements.delete().where(entitlements.c.id == row.id))
     if not done.rowcount:
         raise not_found("entitlement", row.id)
-    await _note(connection, scope, actor, row, "deleted")
+    await _note(tx, row, "deleted")
 
 
-async def copy(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, *, source: Row[Any], target: Row[Any]
-) -> Sequence[Row[Any]]:
+async def copy(tx: Transaction, *, source: Row[Any], target: Row[Any]) -> Sequence[Row[Any]]:
     """Grant with the target everything that the source grants, and give what the target grants then (B41).
 
     Values that the target had of the same features are overwritten; what only the target grants stays.
     """
-    await _hold_plan(connection, target)
-    before = (await granted(connection, [target.id]))[target.id]
-    for row in await of_plan(connection, source.id):
-        await _put(connection, scope, target.id, row.feature_id, row.value)
-    after = (await granted(connection, [target.id]))[target.id]
-    await record(
-        connection,
-        scope,
-        actor,
+    await _hold_plan(tx.connection, target)
+    before = (await granted(tx.connection, [target.id]))[target.id]
+    for row in await of_plan(tx.connection, source.id):
+        await _put(tx, target.id, row.feature_id, row.value)
+    after = (await granted(tx.connection, [target.id]))[target.id]
+    await tx.audit(
         resource_type="plan",
         resource_id=target.id,
         action="updated",
         title=f"Entitlements of plan {source.code} copied to plan {target.code}",
         changes=changes_between({"entitlements": before}, {"entitlements": after}),
     )
-    return await of_plan(connection, target.id)
+    return await of_plan(tx.connection, target.id)
 
 
-async def _put(connection: AsyncConnection, scope: ProjectScope, plan_id: UUID, feature_id: UUID, text: str) -> None:
+async def _put(tx: Transaction, plan_id: UUID, feature_id: UUID, text: str) -> None:
     statement = insert(entitlements).values(
-        id=new_id(), project_id=scope.project_id, plan_id=plan_id, feature_id=feature_id, value=text
+        id=new_id(), project_id=tx.scope.project_id, plan_id=plan_id, feature_id=feature_id, value=text
     )
-    await connection.execute(
+    await tx.connection.execute(
         statement.on_conflict_do_update(
             index_elements=["plan_id", "feature_id"],
             set_={"value": statement.excluded.value, "updated_at": func.clock_timestamp()},
@@ -195,9 +184,7 @@ async def _put(connection: AsyncConnection, scope: ProjectScope, plan_id: UUID, 
 
 
 async def replace(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     plan_id: UUID,
     wanted: Mapping[str, bool | int | Decimal | str | None],
 ) -> None:
@@ -208,27 +195,22 @@ async def replace(
     """
     values = {code: value for code, value in wanted.items() if value is not None}
     types = {code: feature_type_of(value) for code, value in values.items()}
-    known = await feature_store.ensured(connection, scope, actor, types)
+    known = await feature_store.ensured(tx, types)
     texts = {known[code].id: _text(f"entitlements.{code}", known[code], value) for code, value in values.items()}
     outdated = entitlements.delete().where(entitlements.c.plan_id == plan_id)
-    await connection.execute(outdated.where(entitlements.c.feature_id.not_in(texts.keys())))
+    await tx.connection.execute(outdated.where(entitlements.c.feature_id.not_in(texts.keys())))
     for feature_id, text in texts.items():
-        await _put(connection, scope, plan_id, feature_id, text)
+        await _put(tx, plan_id, feature_id, text)
 
 
 async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     action: str,
     *,
     changes: Mapping[str, Any] | None = None,
 ) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="entitlement",
         resource_id=row.id,
         action=action,

@@ -8,9 +8,8 @@ from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.changing import Resource, note
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from billing.entitlements import FeatureType
 from models.identifiers import new_id, shown_id
@@ -28,42 +27,40 @@ ORDERABLE: Final = {
 _LIVING: Final = features.c.deleted_at.is_(None)
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Add a feature; `values` are columns of `features`. Raises `Problem` 409 `feature_exists` for a code in use."""
-    row = await _insert(connection, scope, values)
+    row = await _insert(tx, values)
     if row is None:
         raise conflict("feature_exists", f"This project has a feature with the code {values['code']!r} already.")
-    await note(connection, scope, actor, RESOURCE, row=row, action="created")
+    await note(tx, RESOURCE, row=row, action="created")
     return row
 
 
-async def _insert(connection: AsyncConnection, scope: ProjectScope, values: Mapping[str, Any]) -> Row[Any] | None:
+async def _insert(tx: Transaction, values: Mapping[str, Any]) -> Row[Any] | None:
     statement = (
         insert(features)
-        .values(id=new_id(), project_id=scope.project_id, **values)
+        .values(id=new_id(), project_id=tx.scope.project_id, **values)
         .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=_LIVING)
         .returning(features)
     )
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     return row
 
 
-async def ensured(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, wanted: Mapping[str, FeatureType]
-) -> dict[str, Row[Any]]:
+async def ensured(tx: Transaction, wanted: Mapping[str, FeatureType]) -> dict[str, Row[Any]]:
     """Give the features with these codes, creating those that are missing with the type named (C27).
 
     They are kept from being deleted until the transaction ends. Missing ones are made in the order of their codes, so
     that two plans that name the same ones never wait for each other in a circle.
     """
-    found = await _held(connection, scope.project_id, wanted)
+    found = await _held(tx.connection, tx.scope.project_id, wanted)
     missing = sorted(wanted.keys() - found.keys())
     for code in missing:
-        row = await _insert(connection, scope, {"code": code, "name": code, "feature_type": wanted[code]})
+        row = await _insert(tx, {"code": code, "name": code, "feature_type": wanted[code]})
         if row is not None:
-            await note(connection, scope, actor, RESOURCE, row=row, action="created", data={"created_by": "plan"})
+            await note(tx, RESOURCE, row=row, action="created", data={"created_by": "plan"})
     if missing:
-        found = await _held(connection, scope.project_id, wanted)
+        found = await _held(tx.connection, tx.scope.project_id, wanted)
     for code in wanted.keys() - found.keys():
         raise not_found("feature", code)
     return found
@@ -103,7 +100,7 @@ async def plan_counts(connection: AsyncConnection, project_id: UUID) -> dict[str
     return {shown_id("feature", found): int(number) for found, number in (await connection.execute(statement)).all()}
 
 
-async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Row[Any]) -> None:
     """Hide a feature that `locked` gave, and free its code.
 
     Raises `Problem` 409 `feature_in_use` while a plan grants it.
@@ -114,8 +111,8 @@ async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
         .where(entitlements.c.feature_id == row.id, plans.c.deleted_at.is_(None))
         .limit(1)
     )
-    if (await connection.execute(granted)).first() is not None:
+    if (await tx.connection.execute(granted)).first() is not None:
         raise conflict("feature_in_use", "A plan grants this feature; delete the entitlements first.")
     hidden = update(features).where(features.c.id == row.id).values(deleted_at=func.clock_timestamp())
-    await connection.execute(hidden)
-    await note(connection, scope, actor, RESOURCE, row=row, action="deleted")
+    await tx.connection.execute(hidden)
+    await note(tx, RESOURCE, row=row, action="deleted")

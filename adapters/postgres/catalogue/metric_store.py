@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
 from adapters.postgres.events.event_scope import told_apart
-from adapters.postgres.journal.audit_store import Actor, changes_between, record
+from adapters.postgres.journal.audit_store import changes_between
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from billing.aggregating import text_of
 from models.identifiers import new_id, parse_id, shown_id
@@ -39,18 +39,18 @@ ORDERABLE: Final = {
 }
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Add a metric; `values` are columns of `metrics`. Raises `Problem` 409 `metric_exists` for a key in use."""
     statement = (
         insert(metrics)
-        .values(id=new_id(), project_id=scope.project_id, **values)
+        .values(id=new_id(), project_id=tx.scope.project_id, **values)
         .on_conflict_do_nothing(index_elements=["project_id", "key"], index_where=metrics.c.deleted_at.is_(None))
         .returning(metrics)
     )
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("metric_exists", f"This project has a metric with the key {values['key']!r} already.")
-    await _note(connection, scope, actor, row, "created")
+    await _note(tx, row, "created")
     return row
 
 
@@ -75,9 +75,7 @@ async def locked(connection: AsyncConnection, row: Row[Any]) -> Row[Any]:
     return found
 
 
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
+async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
     """Change columns of a metric that `locked` gave.
 
     Raises `Problem` 409 `metric_in_use` when its aggregation, or what configures it, would change while a plan charges
@@ -87,28 +85,28 @@ async def change(
     if not changes:
         return row
     measuring = sorted(_MEASURING & changes.keys())
-    if measuring and await charged(connection, row.id):
+    if measuring and await charged(tx.connection, row.id):
         message = f"A plan charges on this metric, so its {', '.join(measuring)} cannot change; create another metric."
         raise conflict("metric_in_use", message)
     # Ingestion that runs now may still go by the old meaning, so what it keeps of values is not relied upon any more.
     meaning = {"values_kept": False} if {"aggregation", "field_name"} & changes.keys() else {}
     statement = update(metrics).where(metrics.c.id == row.id)
     statement = statement.values(**values, **meaning, updated_at=func.clock_timestamp())
-    changed: Row[Any] = (await connection.execute(statement.returning(metrics))).one()
-    await _note(connection, scope, actor, row, "updated", changes=changes)
+    changed: Row[Any] = (await tx.connection.execute(statement.returning(metrics))).one()
+    await _note(tx, row, "updated", changes=changes)
     return changed
 
 
-async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Row[Any]) -> None:
     """Hide a metric that `locked` gave, and free its key.
 
     Raises `Problem` 409 `metric_in_use` if a plan charges on it.
     """
-    if await charged(connection, row.id):
+    if await charged(tx.connection, row.id):
         raise conflict("metric_in_use", "A plan charges on this metric; remove it from the plans first.")
     hidden = update(metrics).where(metrics.c.id == row.id).values(deleted_at=func.clock_timestamp())
-    await connection.execute(hidden)
-    await _note(connection, scope, actor, row, "deleted")
+    await tx.connection.execute(hidden)
+    await _note(tx, row, "deleted")
 
 
 async def charged(connection: AsyncConnection, metric_id: UUID) -> bool:
@@ -150,25 +148,23 @@ async def plan_counts(connection: AsyncConnection, project_id: UUID) -> dict[str
     return {shown_id("metric", metric): int(number) for metric, number in (await connection.execute(statement)).all()}
 
 
-async def create_filter(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, metric: Row[Any], *, key: str, values: list[Any]
-) -> Row[Any]:
+async def create_filter(tx: Transaction, metric: Row[Any], *, key: str, values: list[Any]) -> Row[Any]:
     """Add a filter: a property and the values of it that plans may price apart (B51).
 
     Raises `Problem` 409 `metric_filter_exists` if the metric has a filter on that property.
     """
-    await connection.execute(select(metrics.c.id).where(metrics.c.id == metric.id).with_for_update())
+    await tx.connection.execute(select(metrics.c.id).where(metrics.c.id == metric.id).with_for_update())
     statement = (
         insert(metric_filters)
-        .values(id=new_id(), project_id=scope.project_id, metric_id=metric.id, key=key, values=values)
+        .values(id=new_id(), project_id=tx.scope.project_id, metric_id=metric.id, key=key, values=values)
         .on_conflict_do_nothing(index_elements=["metric_id", "key"])
         .returning(metric_filters)
     )
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("metric_filter_exists", f"This metric has a filter on the property {key!r} already.")
-    await _tell_apart_anew(connection, metric.id)
-    await _note(connection, scope, actor, metric, "filter_created", data={"key": key, "values": values})
+    await _tell_apart_anew(tx.connection, metric.id)
+    await _note(tx, metric, "filter_created", data={"key": key, "values": values})
     return row
 
 
@@ -194,9 +190,7 @@ async def filter_of(connection: AsyncConnection, metric_id: UUID, ref: str) -> R
 
 
 async def change_filter(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     metric: Row[Any],
     row: Row[Any],
     *,
@@ -207,7 +201,7 @@ async def change_filter(
     Raises `Problem` 409 `metric_filter_in_use` when a plan prices by a value that would go.
     """
     gone = {text for value in row.values if (text := text_of(value)) is not None} - {text_of(value) for value in values}
-    if values and gone & await _priced_values(connection, metric.id, row.id):
+    if values and gone & await _priced_values(tx.connection, metric.id, row.id):
         raise conflict(
             "metric_filter_in_use", "A plan prices by a value that would go; remove it from the plans first."
         )
@@ -216,9 +210,9 @@ async def change_filter(
         return row
     statement = update(metric_filters).where(metric_filters.c.id == row.id)
     statement = statement.values(values=values, updated_at=func.clock_timestamp())
-    changed: Row[Any] = (await connection.execute(statement.returning(metric_filters))).one()
-    await _tell_apart_anew(connection, metric.id)
-    await _note(connection, scope, actor, metric, "filter_updated", changes=changes, data={"key": row.key})
+    changed: Row[Any] = (await tx.connection.execute(statement.returning(metric_filters))).one()
+    await _tell_apart_anew(tx.connection, metric.id)
+    await _note(tx, metric, "filter_updated", changes=changes, data={"key": row.key})
     return changed
 
 
@@ -245,31 +239,24 @@ def _pricing_by(metric_id: UUID, filter_id: UUID) -> Select[Any]:
     )
 
 
-async def delete_filter(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, metric: Row[Any], row: Row[Any]
-) -> None:
+async def delete_filter(tx: Transaction, metric: Row[Any], row: Row[Any]) -> None:
     """Remove a filter. Raises `Problem` 409 `metric_filter_in_use` if a plan prices by it."""
-    if (await connection.execute(_pricing_by(metric.id, row.id).limit(1))).first() is not None:
+    if (await tx.connection.execute(_pricing_by(metric.id, row.id).limit(1))).first() is not None:
         raise conflict("metric_filter_in_use", "A plan prices by this filter; remove it from the plans first.")
-    await connection.execute(metric_filters.delete().where(metric_filters.c.id == row.id))
-    await _tell_apart_anew(connection, metric.id)
-    await _note(connection, scope, actor, metric, "filter_deleted", data={"key": row.key})
+    await tx.connection.execute(metric_filters.delete().where(metric_filters.c.id == row.id))
+    await _tell_apart_anew(tx.connection, metric.id)
+    await _note(tx, metric, "filter_deleted", data={"key": row.key})
 
 
 async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     action: str,
     *,
     changes: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="metric",
         resource_id=row.id,
         action=action,

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.catalogue import entitlement_store
 from adapters.postgres.catalogue.plan_store import PlanDetail, combination_of, detail, shown_charges
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor, changes_between, record
+from adapters.postgres.journal.audit_store import changes_between
+from adapters.postgres.journal.transaction import Transaction
 from billing.charges import CHARGE_MODEL, ChargeModel, Flat
 from billing.scope import Combination
 from models.identifiers import new_id, shown_id
@@ -64,9 +64,7 @@ class VersionDraft:
 
 
 async def create(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     draft: VersionDraft,
     *,
     code: str | None,
@@ -84,7 +82,7 @@ async def create(
         upsert(plans)
         .values(
             id=plan_id,
-            project_id=scope.project_id,
+            project_id=tx.scope.project_id,
             code=shown,
             code_chosen=code is not None,
             product_id=product_id,
@@ -92,12 +90,12 @@ async def create(
         .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=plans.c.deleted_at.is_(None))
         .returning(plans.c.id)
     )
-    if (await connection.execute(statement)).one_or_none() is None:
+    if (await tx.connection.execute(statement)).one_or_none() is None:
         raise conflict("plan_exists", f"This project has a plan with the code {shown!r} already.")
-    await _write_version(connection, scope, plan_id, 1, draft)
-    await entitlement_store.replace(connection, scope, actor, plan_id, entitlements or {})
-    await _note(connection, scope, actor, plan_id, "created", title=f"Plan {shown} created")
-    return await detail(connection, plan_id)
+    await _write_version(tx, plan_id, 1, draft)
+    await entitlement_store.replace(tx, plan_id, entitlements or {})
+    await _note(tx, plan_id, "created", title=f"Plan {shown} created")
+    return await detail(tx.connection, plan_id)
 
 
 async def locked(connection: AsyncConnection, row: Row[Any]) -> PlanDetail:
@@ -112,9 +110,7 @@ async def locked(connection: AsyncConnection, row: Row[Any]) -> PlanDetail:
 
 
 async def change(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     current: PlanDetail,
     *,
     draft: VersionDraft,
@@ -130,19 +126,19 @@ async def change(
     renewed = draft != before
     changes = changes_between(current.plan._asdict(), plan_values) | _version_changes(before, draft)
     if entitlements is not None:
-        await entitlement_store.replace(connection, scope, actor, current.plan.id, entitlements)
-        after = (await entitlement_store.granted(connection, [current.plan.id]))[current.plan.id]
+        await entitlement_store.replace(tx, current.plan.id, entitlements)
+        after = (await entitlement_store.granted(tx.connection, [current.plan.id]))[current.plan.id]
         changes |= changes_between({"entitlements": current.entitlements}, {"entitlements": after})
     if not changes:
         return current
     number = current.plan.current_version + 1 if renewed else current.plan.current_version
     if renewed:
-        await _write_version(connection, scope, current.plan.id, number, draft)
+        await _write_version(tx, current.plan.id, number, draft)
     values = {**plan_values, "current_version": number, "updated_at": func.clock_timestamp()}
-    await connection.execute(update(plans).where(plans.c.id == current.plan.id).values(**values))
+    await tx.connection.execute(update(plans).where(plans.c.id == current.plan.id).values(**values))
     title = f"Plan {current.plan.code} updated" + (f": version {number}" if renewed else "")
-    await _note(connection, scope, actor, current.plan.id, "updated", title=title, changes=changes)
-    return await detail(connection, current.plan.id)
+    await _note(tx, current.plan.id, "updated", title=title, changes=changes)
+    return await detail(tx.connection, current.plan.id)
 
 
 def draft_of(current: PlanDetail) -> VersionDraft:
@@ -199,22 +195,20 @@ def _described(charge: ChargeDraft) -> dict[str, Any]:
     return {**charge.supplied, **more}
 
 
-async def _write_version(
-    connection: AsyncConnection, scope: ProjectScope, plan_id: UUID, number: int, draft: VersionDraft
-) -> None:
+async def _write_version(tx: Transaction, plan_id: UUID, number: int, draft: VersionDraft) -> None:
     version_id = new_id()
     columns = {name: value for name, value in vars(draft).items() if name != "charges"}
-    await connection.execute(
+    await tx.connection.execute(
         insert(plan_versions).values(
-            id=version_id, project_id=scope.project_id, plan_id=plan_id, version=number, **columns
+            id=version_id, project_id=tx.scope.project_id, plan_id=plan_id, version=number, **columns
         )
     )
     rows = _charge_rows(draft)
     if not rows:
         return
-    owner = {"project_id": scope.project_id, "plan_id": plan_id, "plan_version_id": version_id}
-    await connection.execute(insert(plan_charges), [{**owner, **row} for row in rows])
-    await _refuse_deleted_metrics(connection, [row["metric_id"] for row in rows])
+    owner = {"project_id": tx.scope.project_id, "plan_id": plan_id, "plan_version_id": version_id}
+    await tx.connection.execute(insert(plan_charges), [{**owner, **row} for row in rows])
+    await _refuse_deleted_metrics(tx.connection, [row["metric_id"] for row in rows])
 
 
 async def _refuse_deleted_metrics(connection: AsyncConnection, metric_ids: Sequence[UUID | None]) -> None:
@@ -269,33 +263,28 @@ def _filter_document(part: FilterDraft) -> dict[str, Any]:
     }
 
 
-async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, current: PlanDetail) -> None:
+async def delete(tx: Transaction, current: PlanDetail) -> None:
     """Hide a plan that `locked` gave, and free its code; its versions stay for what was billed by them.
 
     Raises `Problem` 409 `plan_has_subscriptions` while one has not ended.
     """
     plan = current.plan
     living = select(subscriptions.c.id).where(subscriptions.c.plan_id == plan.id, subscriptions.c.status.not_in(_ENDED))
-    if (await connection.execute(living.limit(1))).first() is not None:
+    if (await tx.connection.execute(living.limit(1))).first() is not None:
         raise conflict("plan_has_subscriptions", "This plan has subscriptions; end or move them first.")
-    await connection.execute(update(plans).where(plans.c.id == plan.id).values(deleted_at=func.clock_timestamp()))
-    await _note(connection, scope, actor, plan.id, "deleted", title=f"Plan {plan.code} deleted")
+    await tx.connection.execute(update(plans).where(plans.c.id == plan.id).values(deleted_at=func.clock_timestamp()))
+    await _note(tx, plan.id, "deleted", title=f"Plan {plan.code} deleted")
 
 
 async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     plan_id: UUID,
     action: str,
     *,
     title: str,
     changes: Mapping[str, Any] | None = None,
 ) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="plan",
         resource_id=plan_id,
         action=action,

@@ -8,8 +8,7 @@ from sqlalchemy import ColumnElement, Row
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor, record
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id
 from models.problems import conflict
@@ -18,24 +17,21 @@ from models.tables import products
 ORDERABLE: Final = {"name": products.c.name, "code": products.c.code, "updated_at": products.c.updated_at}
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Add a product; `values` are columns of `products`.
 
     Raises `Problem` 409 `product_exists` for a code in use (B26).
     """
     statement = (
         insert(products)
-        .values(id=new_id(), project_id=scope.project_id, **values)
+        .values(id=new_id(), project_id=tx.scope.project_id, **values)
         .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=products.c.deleted_at.is_(None))
         .returning(products)
     )
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("product_exists", f"This project has a product with the code {values['code']!r} already.")
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="product",
         resource_id=row.id,
         action="created",

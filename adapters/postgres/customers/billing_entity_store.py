@@ -9,10 +9,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
 from adapters.postgres.failures import violated_constraint
-from adapters.postgres.journal.audit_store import Actor, changes_between
+from adapters.postgres.journal.audit_store import changes_between
 from adapters.postgres.journal.changing import Resource, note
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import BILLING_ENTITY, required
 from models.identifiers import new_id, shown_id
@@ -28,28 +28,28 @@ ORDERABLE: Final = {
 _LIVING: Final = billing_entities.c.deleted_at.is_(None)
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Add a billing entity; `values` are columns of `billing_entities`. A default one replaces the one before.
 
     Raises `Problem` 409 `billing_entity_exists` for a code in use, `invoice_prefix_in_use` for another's prefix,
     `invoice_numbers_taken` when an invoice has a number of the series already.
     """
     if values.get("is_default"):
-        await _end_default(connection, scope.project_id)
+        await _end_default(tx.connection, tx.scope.project_id)
     statement = (
         insert(billing_entities)
-        .values(id=new_id(), project_id=scope.project_id, **values)
+        .values(id=new_id(), project_id=tx.scope.project_id, **values)
         .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=_LIVING)
         .returning(billing_entities)
     )
     try:
-        row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+        row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     except IntegrityError as error:
         raise _taken(error) from error
     if row is None:
         raise conflict("billing_entity_exists", f"This project has a billing entity {values['code']!r} already.")
-    await _refuse_taken_numbers(connection, row)
-    await note(connection, scope, actor, RESOURCE, row=row, action="created")
+    await _refuse_taken_numbers(tx.connection, row)
+    await note(tx, RESOURCE, row=row, action="created")
     return row
 
 
@@ -136,9 +136,7 @@ async def terms_for_customer(
     return {} if row is None else row._asdict()
 
 
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
+async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
     """Change columns of a billing entity that `locked` gave; invoices keep the numbers they have.
 
     Raises `Problem` 409 `invoice_prefix_in_use` or `invoice_numbers_taken`.
@@ -147,32 +145,32 @@ async def change(
     if not changes:
         return row
     if values.get("is_default"):
-        await _end_default(connection, scope.project_id)
+        await _end_default(tx.connection, tx.scope.project_id)
     statement = update(billing_entities).where(billing_entities.c.id == row.id)
     statement = statement.values(**values, updated_at=func.clock_timestamp())
     try:
-        changed: Row[Any] = (await connection.execute(statement.returning(billing_entities))).one()
+        changed: Row[Any] = (await tx.connection.execute(statement.returning(billing_entities))).one()
     except IntegrityError as error:
         raise _taken(error) from error
     if changes.keys() & {"invoice_prefix", "next_invoice_number"}:
-        await _refuse_taken_numbers(connection, changed)
-    await note(connection, scope, actor, RESOURCE, row=row, action="updated", changes=changes)
+        await _refuse_taken_numbers(tx.connection, changed)
+    await note(tx, RESOURCE, row=row, action="updated", changes=changes)
     return changed
 
 
-async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Row[Any]) -> None:
     """Hide a billing entity that `locked` gave, and free its code and prefix.
 
     Raises `Problem` 409 `billing_entity_has_customers` or `billing_entity_has_invoices`.
     """
     customer = select(customers.c.id).where(customers.c.billing_entity_id == row.id, customers.c.deleted_at.is_(None))
-    if (await connection.execute(customer.limit(1))).first() is not None:
+    if (await tx.connection.execute(customer.limit(1))).first() is not None:
         raise conflict("billing_entity_has_customers", "This billing entity has customers; give them another first.")
     invoice = select(invoices.c.id).where(invoices.c.billing_entity_id == row.id).limit(1)
-    if (await connection.execute(invoice)).first() is not None:
+    if (await tx.connection.execute(invoice)).first() is not None:
         raise conflict(
             "billing_entity_has_invoices", "This billing entity issued invoices, which are permanent records."
         )
     hidden = update(billing_entities).where(billing_entities.c.id == row.id).values(deleted_at=func.clock_timestamp())
-    await connection.execute(hidden)
-    await note(connection, scope, actor, RESOURCE, row=row, action="deleted")
+    await tx.connection.execute(hidden)
+    await note(tx, RESOURCE, row=row, action="deleted")

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customers import billing_entity_store
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import SYSTEM_ACTOR, Actor
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.changing import Resource, note
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from billing.money import to_major
 from billing.numbers import exact
@@ -50,7 +51,7 @@ FILTERS: Final = {
 _ENDED: Final = ("canceled", "terminated")
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Add a customer; `values` are columns of `customers`, without `code` the shown id becomes the code.
 
     Payment term and grace period are those of its billing entity where they are not given.
@@ -59,10 +60,10 @@ async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
     """
     customer_id = new_id()
     given = {"code": shown_id("customer", customer_id), "code_chosen": False, **values}
-    row = await _insert(connection, scope.project_id, customer_id, given)
+    row = await _insert(tx.connection, tx.scope.project_id, customer_id, given)
     if row is None:
         raise conflict("customer_exists", f"This project has a customer {given['code']!r} already.")
-    await note(connection, scope, actor, RESOURCE, row=row, action="created")
+    await note(tx, RESOURCE, row=row, action="created")
     return row
 
 
@@ -78,23 +79,29 @@ async def lazily_created(connection: AsyncConnection, project_id: UUID, code: st
     organization = await connection.scalar(text("SELECT current_setting('durabill.organization_id', true)"))
     if organization:
         scope = ProjectScope(organization_id=UUID(organization), project_id=project_id)
-        await note(connection, scope, SYSTEM_ACTOR, RESOURCE, row=row, action="created", data={"created_by": "usage"})
+        await note(
+            Transaction(connection, scope, SYSTEM_ACTOR),
+            RESOURCE,
+            row=row,
+            action="created",
+            data={"created_by": "usage"},
+        )
     return row
 
 
-async def organization_customer(connection: AsyncConnection, scope: ProjectScope, name: str) -> Row[Any]:
+async def organization_customer(tx: Transaction, name: str) -> Row[Any]:
     """Give the hidden customer that stands for the organization itself, creating it at first need (C9)."""
     statement = select(customers).where(
-        customers.c.project_id == scope.project_id, customers.c.is_organization, customers.c.deleted_at.is_(None)
+        customers.c.project_id == tx.scope.project_id, customers.c.is_organization, customers.c.deleted_at.is_(None)
     )
-    found = (await connection.execute(statement)).one_or_none()
+    found = (await tx.connection.execute(statement)).one_or_none()
     if found is not None:
         return found
-    values = {"code": str(scope.organization_id), "name": name, "is_organization": True}
-    made = await _insert(connection, scope.project_id, new_id(), values)
+    values = {"code": str(tx.scope.organization_id), "name": name, "is_organization": True}
+    made = await _insert(tx.connection, tx.scope.project_id, new_id(), values)
     if made is None:
-        return (await connection.execute(statement)).one()
-    await note(connection, scope, SYSTEM_ACTOR, RESOURCE, row=made, action="created")
+        return (await tx.connection.execute(statement)).one()
+    await note(tx.by(SYSTEM_ACTOR), RESOURCE, row=made, action="created")
     return made
 
 
@@ -128,22 +135,22 @@ async def by_id(connection: AsyncConnection, customer_id: UUID) -> Row[Any] | No
     return row
 
 
-async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Row[Any]) -> None:
     """Hide a customer that `locked` gave, and free its code.
 
     Raises `Problem` 409 `customer_has_invoices` or `customer_has_subscriptions` (ones that have not ended).
     """
     billed = select(invoices.c.id).where(invoices.c.customer_id == row.id).limit(1)
-    if (await connection.execute(billed)).first() is not None:
+    if (await tx.connection.execute(billed)).first() is not None:
         raise conflict("customer_has_invoices", "This customer has invoices, which are permanent records.")
     living = select(subscriptions.c.id).where(
         subscriptions.c.customer_id == row.id, subscriptions.c.status.not_in(_ENDED)
     )
-    if (await connection.execute(living.limit(1))).first() is not None:
+    if (await tx.connection.execute(living.limit(1))).first() is not None:
         raise conflict("customer_has_subscriptions", "This customer has subscriptions; end them first.")
     hidden = update(customers).where(customers.c.id == row.id).values(deleted_at=func.clock_timestamp())
-    await connection.execute(hidden)
-    await note(connection, scope, actor, RESOURCE, row=row, action="deleted")
+    await tx.connection.execute(hidden)
+    await note(tx, RESOURCE, row=row, action="deleted")
 
 
 async def usable_clock(connection: AsyncConnection, project_id: UUID, ref: str) -> UUID:

@@ -11,9 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, select, u
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor
-from adapters.postgres.journal.audit_store import record as audit
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
@@ -64,22 +62,22 @@ async def listed(
     return await page_of(connection, payment_methods, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Save a method; `values` are columns. A new default takes the place of the old one.
 
     Raises `Problem` 409 `payment_method_exists` when the customer has this very method.
     """
     if values["is_default"]:
-        await _clear_default(connection, values["customer_id"])
-    statement = insert(payment_methods).values(id=new_id(), project_id=scope.project_id, **values)
+        await _clear_default(tx.connection, values["customer_id"])
+    statement = insert(payment_methods).values(id=new_id(), project_id=tx.scope.project_id, **values)
     statement = statement.on_conflict_do_nothing(
         index_elements=["customer_id", "provider", "provider_payment_method_id"]
     )
-    made = await connection.scalar(statement.returning(payment_methods.c.id))
+    made = await tx.connection.scalar(statement.returning(payment_methods.c.id))
     if made is None:
         raise conflict("payment_method_exists", "The customer has this payment method already.")
-    row = await view(connection, scope.project_id, str(made))
-    await _note(connection, scope, actor, row, "created")
+    row = await view(tx.connection, tx.scope.project_id, str(made))
+    await _note(tx, row, "created")
     return row
 
 
@@ -93,32 +91,29 @@ async def _clear_default(connection: AsyncConnection, customer_id: UUID) -> None
     await connection.execute(statement.values(is_default=False, updated_at=func.clock_timestamp()))
 
 
-async def set_default(connection: AsyncConnection, scope: ProjectScope, actor: Actor, ref: str) -> Row[Any]:
+async def set_default(tx: Transaction, ref: str) -> Row[Any]:
     """Make a method its customer's default, in place of the one before (B131). Raises `Problem` 404."""
-    row = await view(connection, scope.project_id, ref)
-    await _clear_default(connection, row.customer_id)
+    row = await view(tx.connection, tx.scope.project_id, ref)
+    await _clear_default(tx.connection, row.customer_id)
     statement = update(payment_methods).where(payment_methods.c.id == row.id)
-    await connection.execute(statement.values(is_default=True, updated_at=func.clock_timestamp()))
+    await tx.connection.execute(statement.values(is_default=True, updated_at=func.clock_timestamp()))
     # Read again: it may have been deleted while the lock was waited for.
-    changed = await view(connection, scope.project_id, ref)
-    await _note(connection, scope, actor, changed, "default_set")
+    changed = await view(tx.connection, tx.scope.project_id, ref)
+    await _note(tx, changed, "default_set")
     return changed
 
 
-async def remove(connection: AsyncConnection, scope: ProjectScope, actor: Actor, ref: str) -> None:
+async def remove(tx: Transaction, ref: str) -> None:
     """Delete a method that is not the default. Raises `Problem` 404, and 409 `default_payment_method`."""
-    row = await view(connection, scope.project_id, ref)
+    row = await view(tx.connection, tx.scope.project_id, ref)
     statement = delete(payment_methods).where(payment_methods.c.id == row.id, payment_methods.c.is_default.is_(False))
-    if not (await connection.execute(statement)).rowcount:
+    if not (await tx.connection.execute(statement)).rowcount:
         raise conflict("default_payment_method", "Make another method the default first, then delete this one.")
-    await _note(connection, scope, actor, row, "deleted")
+    await _note(tx, row, "deleted")
 
 
-async def _note(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], action: str) -> None:
-    await audit(
-        connection,
-        scope,
-        actor,
+async def _note(tx: Transaction, row: Row[Any], action: str) -> None:
+    await tx.audit(
         resource_type="payment_method",
         resource_id=row.id,
         action=action,

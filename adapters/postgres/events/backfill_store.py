@@ -23,7 +23,8 @@ from adapters.postgres.events.ingest_events import IngestEvent, Outcome, Submiss
 from adapters.postgres.events.ingest_lookup import Metric, wall_now
 from adapters.postgres.events.ingest_store import ingest_within
 from adapters.postgres.events.rollup_store import Days
-from adapters.postgres.journal.audit_store import Actor, record
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.rows import Row
 from models.identifiers import new_id, shown_id
 from models.problems import Problem, conflict
@@ -95,9 +96,7 @@ class Backfilled:
 
 
 async def backfill(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     window: Window,
     *,
     sent: Sequence[IngestEvent],
@@ -109,26 +108,26 @@ async def backfill(
     another time, and what ingestion and amending raise.
     """
     identity = new_id()
-    stored = await _replaced(connection, scope, window)
+    stored = await _replaced(tx, window)
     kept = _kept(stored, sent)
-    metric = await correction_store.metric_of(connection, scope.project_id, window.metric.key, window.metric.id)
+    metric = await correction_store.metric_of(tx.connection, tx.scope.project_id, window.metric.key, window.metric.id)
     amended = _amended(metric, stored, kept)
     voided = [row for key, row in stored.items() if key not in kept]
     touched = {row["subscription_id"] for row in stored.values() if row["status"] == "counted"}
-    days = Days(scope.project_id, window.metric.id, sorted(touched), window.start, window.end)
-    await rollup_store.lock(connection, days)
-    await _change(connection, scope, window, amended, voided)
-    await rollup_store.recompute(connection, days)
+    days = Days(tx.scope.project_id, window.metric.id, sorted(touched), window.start, window.end)
+    await rollup_store.lock(tx.connection, days)
+    await _change(tx, window, amended, voided)
+    await rollup_store.recompute(tx.connection, days)
     fresh = [place for place, event in enumerate(sent) if event.key is None or event.key not in kept]
-    outcome = await _stored(connection, scope, [sent[place] for place in fresh])
-    note = _Note(identity, reason, actor)
-    added = [] if outcome is None else note.added(scope, window, [sent[place] for place in fresh], outcome)
+    outcome = await _stored(tx, [sent[place] for place in fresh])
+    note = _Note(identity, reason, tx.actor)
+    added = [] if outcome is None else note.added(tx.scope, window, [sent[place] for place in fresh], outcome)
     changes = [*note.amended(amended), *note.voided(voided), *added]
-    await _write(connection, changes)
+    await _write(tx.connection, changes)
     subscriptions = frozenset(touched | {each.event["subscription_id"] for each in added} - {None})
-    await rollup_store.mark(connection, scope.project_id, list(subscriptions))
+    await rollup_store.mark(tx.connection, tx.scope.project_id, list(subscriptions))
     await unique_value_store.refresh(
-        connection, scope.project_id, window.metric.id, [*_counted(voided), *_versions(amended)]
+        tx.connection, tx.scope.project_id, window.metric.id, [*_counted(voided), *_versions(amended)]
     )
     done = Backfilled(
         id=identity,
@@ -139,15 +138,15 @@ async def backfill(
         skipped={} if outcome is None else {fresh[place]: why for place, why in outcome.skipped.items()},
         subscription_ids=subscriptions,
     )
-    await _audit(connection, scope, actor, window, done=done, reason=reason)
+    await _audit(tx, window, done=done, reason=reason)
     return done
 
 
-async def _replaced(connection: AsyncConnection, scope: ProjectScope, window: Window) -> dict[str, dict[str, Any]]:
+async def _replaced(tx: Transaction, window: Window) -> dict[str, dict[str, Any]]:
     """Lock the window's events, by their keys."""
-    raw = await driver(connection)
+    raw = await driver(tx.connection)
     names = {
-        "project": scope.project_id,
+        "project": tx.scope.project_id,
         "metric": window.metric.id,
         "key": window.metric.key,
         "start": window.start,
@@ -229,14 +228,13 @@ def _versions(amended: Sequence[_Amended]) -> list[Mapping[str, Any]]:
 
 
 async def _change(
-    connection: AsyncConnection,
-    scope: ProjectScope,
+    tx: Transaction,
     window: Window,
     amended: Sequence[_Amended],
     voided: Sequence[Mapping[str, Any]],
 ) -> None:
-    raw = await driver(connection)
-    where = {"project": scope.project_id, "start": window.start, "end": window.end}
+    raw = await driver(tx.connection)
+    where = {"project": tx.scope.project_id, "start": window.start, "end": window.end}
     await raw.execute(_VOID, {**where, "ids": [row["id"] for row in voided]})
     properties = [None if one.properties is None else _JSON.encode(one.properties).decode() for one in amended]
     await raw.execute(
@@ -250,11 +248,11 @@ async def _change(
     )
 
 
-async def _stored(connection: AsyncConnection, scope: ProjectScope, fresh: Sequence[IngestEvent]) -> Outcome | None:
+async def _stored(tx: Transaction, fresh: Sequence[IngestEvent]) -> Outcome | None:
     """Store events with new keys. Raises `Problem` 409 if a key is taken."""
     if not fresh:
         return None
-    (outcome,) = await ingest_within(connection, scope, [Submission(fresh, "backfill")])
+    (outcome,) = await ingest_within(tx.connection, tx.scope, [Submission(fresh, "backfill")])
     if outcome.problem is not None:
         raise outcome.problem
     if outcome.already:
@@ -309,13 +307,8 @@ async def _write(connection: AsyncConnection, changes: Sequence[Correction]) -> 
         await connection.execute(insert(usage_corrections), rows[start : start + _INSERTED_AT_ONCE])
 
 
-async def _audit(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, window: Window, *, done: Backfilled, reason: str
-) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
+async def _audit(tx: Transaction, window: Window, *, done: Backfilled, reason: str) -> None:
+    await tx.audit(
         resource_type="event_backfill",
         resource_id=done.id,
         action="backfilled",

@@ -15,13 +15,13 @@ from uuid import UUID
 from sqlalchemy import Row, and_, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
 from adapters.postgres.events import event_store, rollup_store, unique_value_store
 from adapters.postgres.events.ingest_events import IngestEvent, Submission
 from adapters.postgres.events.ingest_lookup import Metric, look_up, wall_now
 from adapters.postgres.events.ingest_targets import value_of
 from adapters.postgres.events.rollup_store import Content, Place
-from adapters.postgres.journal.audit_store import Actor, changes_between, record
+from adapters.postgres.journal.audit_store import Actor, changes_between
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged
 from billing.aggregations import Expression
 from billing.numbers import plain
@@ -78,9 +78,7 @@ class Correction:
 
 
 async def amend(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     ref: str,
     *,
     replacement: Replacement,
@@ -90,39 +88,37 @@ async def amend(
 
     Raises `Problem` 404 `event_not_found`, 409 `event_voided`, 422 when the metric cannot count the new content.
     """
-    stored = await _locked(connection, scope.project_id, ref)
+    stored = await _locked(tx.connection, tx.scope.project_id, ref)
     if stored.status == VOIDED:
         raise conflict("event_voided", "The event was voided; send a new one instead.", event_id=_shown(stored))
-    metric = await metric_of(connection, scope.project_id, stored.metric_ref, stored.metric_id)
+    metric = await metric_of(tx.connection, tx.scope.project_id, stored.metric_ref, stored.metric_id)
     value = replaced_value(metric, stored._mapping, replacement)
     properties = stored.properties if replacement.properties is None else dict(replacement.properties)
     changes = changes_between(
         {"value": stored.value, "properties": stored.properties}, {"value": value, "properties": properties}
     )
     if changes:
-        await _set(connection, stored, value=value, properties=properties)
-        change = Correction("amended", stored._mapping, value, properties, reason, actor)
-        await _note(connection, scope, stored, change, new=Content(value, properties))
-        await _audit(connection, scope, actor, stored, action="amended", changes=changes, reason=reason)
-    return await event_store.find(connection, scope.project_id, str(stored.id))
+        await _set(tx.connection, stored, value=value, properties=properties)
+        change = Correction("amended", stored._mapping, value, properties, reason, tx.actor)
+        await _note(tx, stored, change, new=Content(value, properties))
+        await _audit(tx, stored, action="amended", changes=changes, reason=reason)
+    return await event_store.find(tx.connection, tx.scope.project_id, str(stored.id))
 
 
-async def void(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, ref: str, *, reason: str | None
-) -> Row[Any]:
+async def void(tx: Transaction, ref: str, *, reason: str | None) -> Row[Any]:
     """Take an event out of the usage; its row and its key stay.
 
     Raises `Problem` 404 `event_not_found`, 409 `event_voided` for one that is voided already.
     """
-    stored = await _locked(connection, scope.project_id, ref)
+    stored = await _locked(tx.connection, tx.scope.project_id, ref)
     if stored.status == VOIDED:
         raise conflict("event_voided", "The event is voided already.", event_id=_shown(stored))
-    await _set(connection, stored, status=VOIDED)
-    change = Correction("voided", stored._mapping, None, stored.properties, reason, actor)
-    await _note(connection, scope, stored, change, new=None)
+    await _set(tx.connection, stored, status=VOIDED)
+    change = Correction("voided", stored._mapping, None, stored.properties, reason, tx.actor)
+    await _note(tx, stored, change, new=None)
     changes = {"status": {"old": stored.status, "new": VOIDED}}
-    await _audit(connection, scope, actor, stored, action="voided", changes=changes, reason=reason)
-    return await event_store.find(connection, scope.project_id, str(stored.id))
+    await _audit(tx, stored, action="voided", changes=changes, reason=reason)
+    return await event_store.find(tx.connection, tx.scope.project_id, str(stored.id))
 
 
 async def _locked(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
@@ -173,8 +169,7 @@ def replaced_value(metric: Metric | None, stored: Mapping[Any, Any], replacement
 
 
 async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
+    tx: Transaction,
     stored: Row[Any],
     change: Correction,
     *,
@@ -183,29 +178,26 @@ async def _note(
     """Write the correction, and bring rollups, mark and values up to date if the event counted; None if it is gone."""
     counted = stored.status == event_store.COUNTED
     if counted:
-        place = Place(scope.project_id, stored.subscription_id, stored.metric_id, stored.occurred_at)
-        await rollup_store.shift(connection, place, old=Content(stored.value, stored.properties), new=new)
-        await rollup_store.mark(connection, scope.project_id, [stored.subscription_id])
+        place = Place(tx.scope.project_id, stored.subscription_id, stored.metric_id, stored.occurred_at)
+        await rollup_store.shift(tx.connection, place, old=Content(stored.value, stored.properties), new=new)
+        await rollup_store.mark(tx.connection, tx.scope.project_id, [stored.subscription_id])
         content = {"value": change.new_value, "properties": change.new_properties}
         versions = [stored._mapping, {**stored._mapping, **content}]
-        await unique_value_store.refresh(connection, scope.project_id, stored.metric_id, versions)
-    await connection.execute(insert(usage_corrections).values(change.row(settled_at=None if counted else wall_now())))
+        await unique_value_store.refresh(tx.connection, tx.scope.project_id, stored.metric_id, versions)
+    await tx.connection.execute(
+        insert(usage_corrections).values(change.row(settled_at=None if counted else wall_now()))
+    )
 
 
 async def _audit(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     stored: Row[Any],
     *,
     action: str,
     changes: Mapping[str, Any],
     reason: str | None,
 ) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="event",
         resource_id=stored.id,
         action=action,

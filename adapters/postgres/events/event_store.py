@@ -9,14 +9,14 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, and_, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope, driver
+from adapters.postgres.database import driver
 from adapters.postgres.events import unique_value_store
 from adapters.postgres.events.event_count_store import EventKinds, event_counts
 from adapters.postgres.events.ingest_events import IngestEvent, Submission
 from adapters.postgres.events.ingest_lookup import look_up, wall_now
 from adapters.postgres.events.ingest_store import FOLD
 from adapters.postgres.events.ingest_targets import customer_of, target_of, value_of
-from adapters.postgres.journal.audit_store import Actor, record
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, resolve_many
 from billing.numbers import plain
@@ -170,14 +170,14 @@ class Reprocessed:
     subscriptions_checked: int
 
 
-async def reprocess(connection: AsyncConnection, scope: ProjectScope, actor: Actor, ref: str) -> Reprocessed:
+async def reprocess(tx: Transaction, ref: str) -> Reprocessed:
     """Count a skipped event if what it refers to exists now; one that is counted stays counted once (B55, B76).
 
     Raises ``Problem`` 404 ``event_not_found``.
     """
-    found = await find(connection, scope.project_id, ref)
-    same = and_(events.c.project_id == scope.project_id, events.c.id == found.id)
-    stored = (await connection.execute(select(events).where(same).with_for_update())).one()
+    found = await find(tx.connection, tx.scope.project_id, ref)
+    same = and_(events.c.project_id == tx.scope.project_id, events.c.id == found.id)
+    stored = (await tx.connection.execute(select(events).where(same).with_for_update())).one()
     if stored.status != SKIPPED:
         return Reprocessed(found, 1 if stored.subscription_id is not None else 0)
     event = IngestEvent(
@@ -190,7 +190,7 @@ async def reprocess(connection: AsyncConnection, scope: ProjectScope, actor: Act
         stored.properties,
         stored.occurred_at,
     )
-    looked_up = await look_up(connection, scope.project_id, [Submission([event], stored.source)])
+    looked_up = await look_up(tx.connection, tx.scope.project_id, [Submission([event], stored.source)])
     target = target_of(event, stored.source, looked_up, wall_now())
     held, reason = target.choose(stored.occurred_at)
     value: str | None = event.value
@@ -205,22 +205,19 @@ async def reprocess(connection: AsyncConnection, scope: ProjectScope, actor: Act
         "skip_reason": reason,
         "value": value,
     }
-    await connection.execute(update(events).where(same).values(changed))
+    await tx.connection.execute(update(events).where(same).values(changed))
     if reason is None:
-        raw = await driver(connection)
-        names = {"project": scope.project_id, "id": stored.id, "metric_ids": [changed["metric_id"]]}
+        raw = await driver(tx.connection)
+        names = {"project": tx.scope.project_id, "id": stored.id, "metric_ids": [changed["metric_id"]]}
         await raw.execute(_FOLD_ONE, names)
         counted = {**stored._mapping, **changed}
-        await unique_value_store.refresh(connection, scope.project_id, counted["metric_id"], [counted])
-        await record(
-            connection,
-            scope,
-            actor,
+        await unique_value_store.refresh(tx.connection, tx.scope.project_id, counted["metric_id"], [counted])
+        await tx.audit(
             resource_type="event",
             resource_id=stored.id,
             action="reprocessed",
             changes={"status": {"old": SKIPPED, "new": COUNTED}},
             data={"idempotency_key": stored.idempotency_key, "skip_reason": stored.skip_reason},
         )
-    row = await find(connection, scope.project_id, str(stored.id))
+    row = await find(tx.connection, tx.scope.project_id, str(stored.id))
     return Reprocessed(row, len(target.candidates))

@@ -8,10 +8,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
 from adapters.postgres.events import event_store
-from adapters.postgres.journal import outbox_store
-from adapters.postgres.journal.audit_store import Actor, record
+from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction
 from models.identifiers import REPROCESS_WORKFLOW, new_id, parse_id, reprocess_workflow_id
 from models.messages.upkeep import Reprocess, Reprocessed
 from models.problems import not_found
@@ -31,43 +30,40 @@ class Window:
     customer: str | None = None
 
 
-async def begin(connection: AsyncConnection, scope: ProjectScope, actor: Actor, window: Window) -> tuple[Row[Any], str]:
+async def begin(tx: Transaction, window: Window) -> tuple[Row[Any], str]:
     """Write the run and the start of its workflow; answers the row and the workflow's id."""
     identity = new_id()
-    total = await connection.scalar(
-        select(func.count()).select_from(events).where(*_wanted(scope.project_id, window), _is_of(window.customer))
+    total = await tx.connection.scalar(
+        select(func.count()).select_from(events).where(*_wanted(tx.scope.project_id, window), _is_of(window.customer))
     )
     values = {
         "id": identity,
-        "project_id": scope.project_id,
+        "project_id": tx.scope.project_id,
         "window_start": window.start,
         "window_end": window.end,
         "metric_ref": window.metric,
         "customer_ref": window.customer,
         "total": total or 0,
-        "actor_type": actor.type,
-        "actor_id": actor.id,
+        "actor_type": tx.actor.type,
+        "actor_id": tx.actor.id,
     }
-    await connection.execute(insert(event_reprocessings).values(values))
-    workflow_id = reprocess_workflow_id(scope.project_id, identity)
-    message = Reprocess(organization_id=scope.organization_id, project_id=scope.project_id, reprocessing_id=identity)
-    await outbox_store.enqueue_start(
-        connection,
-        project_id=scope.project_id,
+    await tx.connection.execute(insert(event_reprocessings).values(values))
+    workflow_id = reprocess_workflow_id(tx.scope.project_id, identity)
+    message = Reprocess(
+        organization_id=tx.scope.organization_id, project_id=tx.scope.project_id, reprocessing_id=identity
+    )
+    await tx.enqueue_start(
         workflow=REPROCESS_WORKFLOW,
         workflow_id=workflow_id,
         message=message,
     )
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="event_reprocessing",
         resource_id=identity,
         action="started",
         data={"total": total or 0},
     )
-    return await find(connection, scope.project_id, str(identity)), workflow_id
+    return await find(tx.connection, tx.scope.project_id, str(identity)), workflow_id
 
 
 def _wanted(project_id: UUID, window: Window) -> list[ColumnElement[bool]]:
@@ -89,30 +85,30 @@ def _is_of(customer: str | None) -> ColumnElement[bool]:
     return or_(events.c.customer_ref == customer, events.c.customer_id.in_(named))
 
 
-async def part(connection: AsyncConnection, scope: ProjectScope, reprocessing_id: UUID) -> Reprocessed:
+async def part(tx: Transaction, reprocessing_id: UUID) -> Reprocessed:
     """Look at the next events of a run, in the order of their receipt; a run that is done stays done.
 
     Safe to run again: an event that is counted stays counted once, and the row says how far the run has come.
     """
     own = event_reprocessings.c.id == reprocessing_id
-    row = (await connection.execute(select(event_reprocessings).where(own).with_for_update())).one()
+    row = (await tx.connection.execute(select(event_reprocessings).where(own).with_for_update())).one()
     if row.status == "done":
         return Reprocessed(total=row.total, seen=row.seen, counted=row.counted, done=True)
     window = Window(row.window_start, row.window_end, row.metric_ref, row.customer_ref)
-    statement = select(events.c.id).where(*_wanted(scope.project_id, window), _is_of(window.customer))
+    statement = select(events.c.id).where(*_wanted(tx.scope.project_id, window), _is_of(window.customer))
     if row.last_event_id is not None:
         statement = statement.where(events.c.id > row.last_event_id)
-    ids = list((await connection.execute(statement.order_by(events.c.id).limit(AT_ONCE))).scalars())
+    ids = list((await tx.connection.execute(statement.order_by(events.c.id).limit(AT_ONCE))).scalars())
     counted = 0
     for event_id in ids:
-        done = await event_store.reprocess(connection, scope, Actor(row.actor_type, row.actor_id), str(event_id))
+        done = await event_store.reprocess(tx.by(Actor(row.actor_type, row.actor_id)), str(event_id))
         counted += done.row.status == event_store.COUNTED
     values: dict[str, Any] = {"seen": row.seen + len(ids), "counted": row.counted + counted}
     if ids:
         values["last_event_id"] = ids[-1]
     if len(ids) < AT_ONCE:
         values |= {"status": "done", "finished_at": func.clock_timestamp()}
-    await connection.execute(update(event_reprocessings).where(own).values(values))
+    await tx.connection.execute(update(event_reprocessings).where(own).values(values))
     return Reprocessed(
         total=row.total, seen=values["seen"], counted=values["counted"], done=values.get("status") == "done"
     )

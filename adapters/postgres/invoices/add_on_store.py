@@ -10,9 +10,8 @@ from sqlalchemy import ColumnElement, Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor, record
 from adapters.postgres.journal.changing import Resource, note
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import Kind
 from models.identifiers import new_id, shown_id
@@ -32,18 +31,18 @@ ORDERABLE: Final = {
 _LIVING: Final = add_ons.c.deleted_at.is_(None)
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Add an add-on; `values` are columns of `add_ons`. Raises `Problem` 409 `add_on_exists` for a code in use."""
     statement = (
         insert(add_ons)
-        .values(id=new_id(), project_id=scope.project_id, **values)
+        .values(id=new_id(), project_id=tx.scope.project_id, **values)
         .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=_LIVING)
         .returning(add_ons)
     )
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("add_on_exists", f"This project has an add-on with the code {values['code']!r} already.")
-    await note(connection, scope, actor, RESOURCE, row=row, action="created")
+    await note(tx, RESOURCE, row=row, action="created")
     return row
 
 
@@ -53,11 +52,11 @@ async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> t
     return await page_of(connection, add_ons, page, *wanted, orderable=ORDERABLE)
 
 
-async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Row[Any]) -> None:
     """Hide an add-on that `locked` gave, and free its code; fees that were applied are still invoiced."""
     hidden = update(add_ons).where(add_ons.c.id == row.id).values(deleted_at=func.clock_timestamp())
-    await connection.execute(hidden)
-    await note(connection, scope, actor, RESOURCE, row=row, action="deleted")
+    await tx.connection.execute(hidden)
+    await note(tx, RESOURCE, row=row, action="deleted")
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,7 @@ class Application:
     amount_currency: str
 
 
-async def apply(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], wanted: Application
-) -> Row[Any]:
+async def apply(tx: Transaction, row: Row[Any], wanted: Application) -> Row[Any]:
     """Note a fee that the next invoice of the customer's subscriptions in this currency will have (B122).
 
     `row` is what `locked` gave.
@@ -79,18 +76,15 @@ async def apply(
     identity = new_id()
     statement = insert(applied_add_ons).values(
         id=identity,
-        project_id=scope.project_id,
+        project_id=tx.scope.project_id,
         add_on_id=row.id,
         customer_id=wanted.customer.id,
         amount_cents=wanted.amount_cents,
         amount_currency=wanted.amount_currency,
     )
-    await connection.execute(statement)
-    made: Row[Any] = (await connection.execute(_applied().where(applied_add_ons.c.id == identity))).one()
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.connection.execute(statement)
+    made: Row[Any] = (await tx.connection.execute(_applied().where(applied_add_ons.c.id == identity))).one()
+    await tx.audit(
         resource_type="applied_add_on",
         resource_id=identity,
         action="created",

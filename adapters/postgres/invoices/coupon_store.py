@@ -11,9 +11,8 @@ from sqlalchemy import ColumnElement, Row, Select, String, case, cast, func, or_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor, record
 from adapters.postgres.journal.changing import Resource, note
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import Kind
 from billing.discounts import uses_of
@@ -58,28 +57,28 @@ def line_reference(application_id: UUID) -> str:
     return f"coupon:{application_id}"
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Add a coupon; `values` are columns of `coupons`. Raises `Problem` 409 `coupon_exists` for a code in use."""
     statement = (
         insert(coupons)
-        .values(id=new_id(), project_id=scope.project_id, **values)
+        .values(id=new_id(), project_id=tx.scope.project_id, **values)
         .on_conflict_do_nothing(index_elements=["project_id", "code"])
         .returning(coupons)
     )
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("coupon_exists", f"This project has a coupon with the code {values['code']!r} already.")
-    await note(connection, scope, actor, RESOURCE, row=row, action="created")
+    await note(tx, RESOURCE, row=row, action="created")
     return row
 
 
-async def duplicate(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> Row[Any]:
+async def duplicate(tx: Transaction, row: Row[Any]) -> Row[Any]:
     """Add an active coupon with the same terms under `CODE_copy`, with no applications.
 
     Raises `Problem` 409 `coupon_exists` for a second copy.
     """
     values = {name: row._mapping[name] for name in _COPIED}
-    return await create(connection, scope, actor, {**values, "code": f"{row.code}_copy", "name": f"{row.name} (Copy)"})
+    return await create(tx, {**values, "code": f"{row.code}_copy", "name": f"{row.name} (Copy)"})
 
 
 async def listed(
@@ -101,29 +100,27 @@ class Application:
     terms: Mapping[str, Any]
 
 
-async def apply(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], wanted: Application
-) -> Row[Any]:
+async def apply(tx: Transaction, row: Row[Any], wanted: Application) -> Row[Any]:
     """Give a customer a coupon that `locked` gave.
 
     Raises `Problem` 409: `coupon_terminated`, `coupon_expired` on the customer's clock, `coupon_not_reusable` for a
     customer who had it before, `coupon_exhausted` when it was applied as often as it may be.
     """
-    await _usable(connection, row, wanted)
+    await _usable(tx.connection, row, wanted)
     values = {name: row._mapping[name] for name in ("coupon_type", "amount_cents", "amount_currency")}
     values |= {name: row._mapping[name] for name in ("percentage_rate", "frequency", "frequency_duration")}
     identity = new_id()
     statement = insert(applied_coupons).values(
         id=identity,
-        project_id=scope.project_id,
+        project_id=tx.scope.project_id,
         coupon_id=row.id,
         customer_id=wanted.customer.id,
         uses_left=uses_of(row.frequency, row.frequency_duration),
         **{**values, **wanted.terms},
     )
-    await connection.execute(statement)
-    made = await view_applied(connection, scope.project_id, str(identity))
-    await _note_applied(connection, scope, actor, made, "created")
+    await tx.connection.execute(statement)
+    made = await view_applied(tx.connection, tx.scope.project_id, str(identity))
+    await _note_applied(tx, made, "created")
     return made
 
 
@@ -178,13 +175,13 @@ async def applied_to(connection: AsyncConnection, customer_id: UUID, page: Page)
     )
 
 
-async def remove(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def remove(tx: Transaction, row: Row[Any]) -> None:
     """Take a coupon from a customer: no later invoice is discounted. Once removed, this changes nothing."""
     now = func.clock_timestamp()
     wanted = [applied_coupons.c.id == row.id, applied_coupons.c.removed_at.is_(None)]
-    done = await connection.execute(update(applied_coupons).where(*wanted).values(removed_at=now, updated_at=now))
+    done = await tx.connection.execute(update(applied_coupons).where(*wanted).values(removed_at=now, updated_at=now))
     if done.rowcount:
-        await _note_applied(connection, scope, actor, row, "terminated")
+        await _note_applied(tx, row, "terminated")
 
 
 @dataclass(frozen=True)
@@ -217,14 +214,9 @@ async def analytics(connection: AsyncConnection, row: Row[Any]) -> Analytics:
     )
 
 
-async def _note_applied(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], action: str
-) -> None:
+async def _note_applied(tx: Transaction, row: Row[Any], action: str) -> None:
     done = "applied to" if action == "created" else "taken from"
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="applied_coupon",
         resource_id=row.id,
         action=action,

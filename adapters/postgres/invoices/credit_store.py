@@ -15,9 +15,8 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
 from adapters.postgres.invoices.invoice_write_store import NewLine
-from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.wallets import wallet_move_store
 from adapters.postgres.wallets.wallet_move_store import Move
 from billing.money import exponent
@@ -56,21 +55,21 @@ class Credited:
     at: datetime
 
 
-async def grant(connection: AsyncConnection, scope: ProjectScope, actor: Actor, credited: Credited) -> None:
+async def grant(tx: Transaction, credited: Credited) -> None:
     """Put what an invoice carries over into the customer's wallet for adjustments, which is made when it is needed."""
     code = f"adjustments_{credited.currency.lower()}"
     made = insert(wallets).values(
         id=new_id(),
-        project_id=scope.project_id,
+        project_id=tx.scope.project_id,
         customer_id=credited.customer_id,
         name="Credits from adjustments",
         code=code,
         currency=credited.currency,
         rate_amount=Decimal(10) ** exponent(credited.currency),
     )
-    await connection.execute(made.on_conflict_do_nothing())
+    await tx.connection.execute(made.on_conflict_do_nothing())
     (wallet,) = await wallet_move_store.locked(
-        connection,
+        tx.connection,
         wallets.c.customer_id == credited.customer_id,
         wallets.c.code == code,
         wallets.c.status == "active",
@@ -82,7 +81,7 @@ async def grant(connection: AsyncConnection, scope: ProjectScope, actor: Actor, 
         at=credited.at,
         invoice_id=credited.invoice_id,
     )
-    await wallet_move_store.move(connection, scope, actor, wallet, change)
+    await wallet_move_store.move(tx, wallet, change)
 
 
 async def carried_of(connection: AsyncConnection, invoice_id: UUID) -> int:

@@ -13,12 +13,11 @@ from sqlalchemy import Row, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payment_port import collects_automatically
-from adapters.postgres.database import ProjectScope
 from adapters.postgres.events import correction_store
 from adapters.postgres.invoices import credit_store, extra_store, invoice_follow_store, payment_attempt_store
-from adapters.postgres.invoices.invoice_write_store import DRAWN, number_prefix, webhook_message, webhook_order
-from adapters.postgres.journal import audit_store, outbox_store
-from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.invoices.invoice_write_store import DRAWN, number_prefix, webhook_data, webhook_order
+from adapters.postgres.journal import audit_store
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.wallets import wallet_move_store
 from billing.collection import OpenInvoice
 from billing.invoice import IllegalTransition, InvoiceEvent, InvoiceStatus, transition
@@ -66,7 +65,7 @@ def next_status(row: Row[Any], event: InvoiceEvent) -> InvoiceStatus:
         raise conflict("illegal_transition", f"{str(error).capitalize()}.", invoice_status=row.status) from None
 
 
-async def finalize(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str | None:
+async def finalize(tx: Transaction, row: Row[Any]) -> str | None:
     """Issue a draft: it gets its number and is immutable from now on.
 
     Wallets pay first (B133), and an invoice with nothing left to pay is paid at once.
@@ -77,15 +76,15 @@ async def finalize(connection: AsyncConnection, scope: ProjectScope, actor: Acto
     at: datetime = row.customer_now
     issued = next_status(row, "issue")
     drawn = await wallet_move_store.drawable(
-        connection, row.customer_id, due_minor=row.total_minor, currency=row.currency, at=at
+        tx.connection, row.customer_id, due_minor=row.total_minor, currency=row.currency, at=at
     )
     status: InvoiceStatus = issued if row.total_minor > drawn.total_minor else "paid"
-    term = await connection.scalar(select(customers.c.net_payment_term).where(customers.c.id == row.customer_id))
+    term = await tx.connection.scalar(select(customers.c.net_payment_term).where(customers.c.id == row.customer_id))
     collect = row.kind == "one_off" and status == "issued" and collects_automatically(row.payment_provider)
-    number: str | None = await connection.scalar(
+    number: str | None = await tx.connection.scalar(
         _FINALIZE,
         {
-            "project_id": scope.project_id,
+            "project_id": tx.scope.project_id,
             "billing_entity_id": row.billing_entity_id,
             "is_final": True,
             "number_prefix": number_prefix(at),
@@ -98,16 +97,16 @@ async def finalize(connection: AsyncConnection, scope: ProjectScope, actor: Acto
             "id": row.id,
         },
     )
-    await wallet_move_store.settle(connection, scope, actor, row.id, drawn=drawn, at=at)
-    carried = await credit_store.carried_of(connection, row.id)
+    await wallet_move_store.settle(tx, row.id, drawn=drawn, at=at)
+    carried = await credit_store.carried_of(tx.connection, row.id)
     if carried:
         credited = credit_store.Credited(row.customer_id, row.id, row.currency, minor=carried, at=at)
-        await credit_store.grant(connection, scope, actor, credited)
+        await credit_store.grant(tx, credited)
     for action in ("issued", "paid") if status == "paid" else ("issued",):
-        await log(connection, scope, actor, row, action, number=number)
+        await log(tx, row, action, number=number)
     if is_followed_by_its_subscription(row):
-        return await notify(connection, scope, row, status)
-    return await _follow(connection, scope, row, number, collect=collect) if status == "issued" else None
+        return await notify(tx, row, status)
+    return await _follow(tx, row, number, collect=collect) if status == "issued" else None
 
 
 def is_followed_by_its_subscription(row: Row[Any]) -> bool:
@@ -115,9 +114,7 @@ def is_followed_by_its_subscription(row: Row[Any]) -> bool:
     return row.subscription_id is not None and row.kind != "adjustment"
 
 
-async def _follow(
-    connection: AsyncConnection, scope: ProjectScope, row: Row[Any], number: str | None, *, collect: bool
-) -> str:
+async def _follow(tx: Transaction, row: Row[Any], number: str | None, *, collect: bool) -> str:
     """Have a workflow of its own care for an issued invoice that has no subscription."""
     at: datetime = row.customer_now
     invoice = OpenInvoice(
@@ -128,25 +125,21 @@ async def _follow(
         next_attempt_at=at if collect else None,
     )
     frozen_at = at if row.test_clock_id is not None else None
-    return await invoice_follow_store.follow(connection, scope, invoice, frozen_at=frozen_at)
+    return await invoice_follow_store.follow(tx, invoice, frozen_at=frozen_at)
 
 
-async def notify(connection: AsyncConnection, scope: ProjectScope, row: Row[Any], status: str) -> str:
+async def notify(tx: Transaction, row: Row[Any], status: str) -> str:
     """Tell the workflow that follows the invoice what became of it."""
     message = InvoiceStatusChanged(invoice_id=row.id, status=status)
     if is_followed_by_its_subscription(row):
-        await outbox_store.enqueue_subscription_signal(
-            connection,
-            project_id=scope.project_id,
+        await tx.enqueue_subscription_signal(
             subscription_id=row.subscription_id,
             signal=INVOICE_STATUS_CHANGED,
             message=message,
         )
-        return subscription_workflow_id(scope.project_id, row.subscription_id)
+        return subscription_workflow_id(tx.scope.project_id, row.subscription_id)
     workflow_id = invoice_workflow_id(row.id)
-    await outbox_store.enqueue_signal(
-        connection,
-        project_id=scope.project_id,
+    await tx.enqueue_signal(
         workflow_id=workflow_id,
         signal=INVOICE_STATUS_CHANGED,
         message=message,
@@ -154,7 +147,7 @@ async def notify(connection: AsyncConnection, scope: ProjectScope, row: Row[Any]
     return workflow_id
 
 
-async def void(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str | None:
+async def void(tx: Transaction, row: Row[Any]) -> str | None:
     """Void a draft or an open invoice: it bills nothing any more. `row` is the locked view.
 
     What wallets paid goes back to them; uses of coupons and fees of add-ons wait for the next invoice again. Raises
@@ -162,20 +155,20 @@ async def void(connection: AsyncConnection, scope: ProjectScope, actor: Actor, r
     `invoice_partly_paid` when money was received.
     """
     status = next_status(row, "void")
-    await no_open_attempt(connection, row.id)
+    await no_open_attempt(tx.connection, row.id)
     if row.settled_minor > row.prepaid_minor:
         raise conflict("invoice_partly_paid", "Refund what was paid of this invoice before it is voided.")
-    await extra_store.give_back(connection, row.id)
-    await correction_store.unsettle(connection, row.id)
+    await extra_store.give_back(tx.connection, row.id)
+    await correction_store.unsettle(tx.connection, row.id)
     if row.prepaid_minor:
-        await wallet_move_store.give_back(connection, scope, actor, row.id, row.customer_now)
+        await wallet_move_store.give_back(tx, row.id, row.customer_now)
     nothing = {"next_attempt_at": None, "settled_minor": 0, "prepaid_minor": 0}
-    await _set(connection, row.id, status=status, voided_at=row.customer_now, **nothing)
-    await log(connection, scope, actor, row, "voided")
-    return None if row.status == "draft" else await notify(connection, scope, row, status)
+    await _set(tx.connection, row.id, status=status, voided_at=row.customer_now, **nothing)
+    await log(tx, row, "voided")
+    return None if row.status == "draft" else await notify(tx, row, status)
 
 
-async def delete_draft(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def delete_draft(tx: Transaction, row: Row[Any]) -> None:
     """Delete a draft and its lines; what they billed can be billed again.
 
     Raises `Problem` 409 `invoice_is_final`: an issued invoice is a permanent record (B101).
@@ -184,28 +177,24 @@ async def delete_draft(connection: AsyncConnection, scope: ProjectScope, actor: 
         raise conflict(
             "invoice_is_final", "Only drafts can be deleted; void an issued invoice.", invoice_status=row.status
         )
-    await extra_store.give_back(connection, row.id)
-    await correction_store.unsettle(connection, row.id)
-    await connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
-    await connection.execute(delete(invoices).where(invoices.c.id == row.id))
-    await log(connection, scope, actor, row, "deleted")
+    await extra_store.give_back(tx.connection, row.id)
+    await correction_store.unsettle(tx.connection, row.id)
+    await tx.connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
+    await tx.connection.execute(delete(invoices).where(invoices.c.id == row.id))
+    await log(tx, row, "deleted")
 
 
-async def set_due_date(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], due_at: datetime
-) -> None:
+async def set_due_date(tx: Transaction, row: Row[Any], due_at: datetime) -> None:
     """Move the due date of a draft or an open invoice. Raises `Problem` 409 `invoice_is_final` for a settled one."""
     if row.status in ("paid", "voided"):
         raise conflict(
             "invoice_is_final", f"The invoice is {row.status}; nothing of it changes.", invoice_status=row.status
         )
-    await _set(connection, row.id, due_at=due_at)
-    await log(connection, scope, actor, row, "updated", changes={"due_date": {"old": row.due_at, "new": due_at}})
+    await _set(tx.connection, row.id, due_at=due_at)
+    await log(tx, row, "updated", changes={"due_date": {"old": row.due_at, "new": due_at}})
 
 
-async def describe_line(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], *, line: Row[Any], description: str
-) -> None:
+async def describe_line(tx: Transaction, row: Row[Any], *, line: Row[Any], description: str) -> None:
     """Give a line of a draft, whose locked view is `row`, other words; its amounts are never edited (B101).
 
     Raises `Problem` 409 `invoice_issued`: what was issued is a permanent record.
@@ -216,8 +205,8 @@ async def describe_line(
     if not changes:
         return
     statement = update(invoice_lines).where(invoice_lines.c.id == line.id)
-    await connection.execute(statement.values(description=description))
-    await log(connection, scope, actor, row, "updated", changes=changes, data={"line": line.position})
+    await tx.connection.execute(statement.values(description=description))
+    await log(tx, row, "updated", changes=changes, data={"line": line.position})
 
 
 async def _set(connection: AsyncConnection, invoice_id: UUID, **values: Any) -> None:
@@ -235,9 +224,7 @@ async def no_open_attempt(
 
 
 async def audit(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     action: str,
     *,
@@ -246,10 +233,7 @@ async def audit(
     data: Mapping[str, Any] | None = None,
 ) -> None:
     """Write an entry into the invoice's event log; `data` is added to what every entry says."""
-    await audit_store.record(
-        connection,
-        scope,
-        actor,
+    await tx.at(row.customer_now).audit(
         resource_type="invoice",
         resource_id=row.id,
         action=action,
@@ -261,14 +245,11 @@ async def audit(
             "currency": row.currency,
             **(data or {}),
         },
-        occurred_at=row.customer_now,
     )
 
 
 async def log(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     action: str,
     *,
@@ -277,10 +258,8 @@ async def log(
     data: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the audit entry and the webhook of a change; the webhook names the fields of `changes`, if given."""
-    await audit(connection, scope, actor, row, action, changes=changes, number=number, data=data)
-    payload = webhook_message(
-        f"invoice.{action}",
-        at=row.customer_now,
+    await audit(tx, row, action, changes=changes, number=number, data=data)
+    about = webhook_data(
         invoice_id=row.id,
         customer_shown=row.customer_code if row.customer_code_chosen else shown_id("customer", row.customer_id),
         subscription_id=row.subscription_id,
@@ -290,10 +269,4 @@ async def log(
         invoice_number=number or row.number,
         **({} if changes is None else {"changed": sorted(changes)}),
     )
-    await outbox_store.enqueue(
-        connection,
-        project_id=scope.project_id,
-        topic=outbox_store.WEBHOOK,
-        ordering_key=webhook_order(row.id),
-        payload=payload,
-    )
+    await tx.at(row.customer_now).webhook(f"invoice.{action}", about, ordering_key=webhook_order(row.id))

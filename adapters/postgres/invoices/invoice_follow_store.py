@@ -2,28 +2,21 @@
 
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal import outbox_store
+from adapters.postgres.journal.transaction import Transaction
 from billing.collection import OpenInvoice
 from models.identifiers import INVOICE_WORKFLOW, invoice_workflow_id
 from models.messages.collecting import FollowInvoice
 
 
-async def follow(
-    connection: AsyncConnection, scope: ProjectScope, invoice: OpenInvoice, *, frozen_at: datetime | None
-) -> str:
+async def follow(tx: Transaction, invoice: OpenInvoice, *, frozen_at: datetime | None) -> str:
     """Have a workflow of its own care for an issued invoice; answers the workflow's id.
 
     `frozen_at` is the time of the customer's test clock; None means the wall clock.
     """
     message = FollowInvoice(
-        organization_id=scope.organization_id, project_id=scope.project_id, invoice=invoice, frozen_at=frozen_at
+        organization_id=tx.scope.organization_id, project_id=tx.scope.project_id, invoice=invoice, frozen_at=frozen_at
     )
-    return await outbox_store.enqueue_start(
-        connection,
-        project_id=scope.project_id,
+    return await tx.enqueue_start(
         workflow=INVOICE_WORKFLOW,
         workflow_id=invoice_workflow_id(invoice.invoice_id),
         message=message,

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope, driver
 from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.outbox_store import envelope
 from adapters.postgres.prepared import Prepared
 from billing.invoice import InvoiceLine, InvoiceStatus, total
 from billing.money import to_major
@@ -275,9 +276,7 @@ def _line(position: int, line: NewLine) -> dict[str, Any]:
 
 
 def _message(invoice: NewInvoice, action: str) -> dict[str, Any]:
-    return webhook_message(
-        f"invoice.{action}",
-        at=invoice.at,
+    data = webhook_data(
         invoice_id=invoice.id,
         customer_shown=invoice.customer_shown,
         subscription_id=invoice.subscription_id,
@@ -285,6 +284,7 @@ def _message(invoice: NewInvoice, action: str) -> dict[str, Any]:
         currency=invoice.currency,
         status=invoice.status,
     )
+    return envelope(f"invoice.{action}", data, at=invoice.at)
 
 
 def webhook_order(invoice_id: UUID) -> str:
@@ -292,10 +292,8 @@ def webhook_order(invoice_id: UUID) -> str:
     return f"webhook/invoice/{invoice_id}"
 
 
-def webhook_message(
-    kind: str,
+def webhook_data(
     *,
-    at: datetime,
     invoice_id: UUID,
     customer_shown: str,
     subscription_id: UUID | None,
@@ -304,27 +302,21 @@ def webhook_message(
     status: str,
     **more: Any,
 ) -> dict[str, Any]:
-    """Build the envelope of an invoice's webhook: seed 003's `{type, data}` with what C26 adds to it.
+    """Return the data of a webhook about an invoice or its payment.
 
-    `amount` is in major units as a number, `amount_cents` in minor units as a decimal string (C11). The id stays the
-    same on every delivery (C9).
+    `amount` is in major units as a number, `amount_cents` in minor units as a decimal string (C11).
     """
     shown = shown_id("invoice", invoice_id)
     return {
-        "id": f"msg_{new_id().hex}",
-        "type": kind,
-        "created_at": at.isoformat().replace("+00:00", "Z"),
-        "data": {
-            "invoiceId": shown,
-            "invoice_id": shown,
-            "amount": json_number(to_major(total_minor, currency)),
-            "amount_cents": str(total_minor),
-            "currency": currency,
-            "customer_id": customer_shown,
-            "subscription_id": None if subscription_id is None else shown_id("subscription", subscription_id),
-            "status": status,
-            **more,
-        },
+        "invoiceId": shown,
+        "invoice_id": shown,
+        "amount": json_number(to_major(total_minor, currency)),
+        "amount_cents": str(total_minor),
+        "currency": currency,
+        "customer_id": customer_shown,
+        "subscription_id": None if subscription_id is None else shown_id("subscription", subscription_id),
+        "status": status,
+        **more,
     }
 
 

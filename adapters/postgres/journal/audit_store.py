@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Row, func, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal import change_webhooks
 from adapters.postgres.paging import Page, page_of
 from billing.numbers import plain
 from models.identifiers import new_id
@@ -45,7 +44,7 @@ async def record(
     data: Mapping[str, Any] | None = None,
     occurred_at: datetime | None = None,
 ) -> None:
-    """Write one entry about a resource of a project, and the webhook of it if it is told (`change_webhooks.TOLD`).
+    """Write one entry about a resource of a project; `Transaction.audit` is what calls it.
 
     ``changes`` is ``{"field": {"old": ..., "new": ...}}`` (see ``changes_between``); ``occurred_at`` is in the
     subscription's time and defaults to the wall clock (C11).
@@ -58,15 +57,6 @@ async def record(
         about={"resource_type": resource_type, "resource_id": resource_id, "action": action, "title": title},
         changes=changes,
         data=data,
-        occurred_at=occurred_at,
-    )
-    await change_webhooks.announce(
-        connection,
-        scope.project_id,
-        resource_type=resource_type,
-        resource_id=resource_id,
-        action=action,
-        changes=changes,
         occurred_at=occurred_at,
     )
 

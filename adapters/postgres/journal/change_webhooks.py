@@ -1,13 +1,10 @@
 """Changes of resources that are told as webhooks: whatever the audit log says about them, receivers learn too."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from adapters.postgres.journal import outbox_store
 from models.identifiers import PREFIXES, shown_id
 
 
@@ -70,20 +67,22 @@ _ORDERS: Final = {
 }
 
 
-async def announce(
-    connection: AsyncConnection,
-    project_id: UUID,
-    *,
-    resource_type: str,
-    resource_id: UUID,
-    action: str,
-    changes: Mapping[str, Any] | None,
-    occurred_at: datetime | None,
-) -> None:
-    """Write the webhook of a change, if it is one that is told; values stay out of it, the names of fields do not."""
+@dataclass(frozen=True)
+class ChangeWebhook:
+    """The webhook of a change: its type, its data and the key of its order."""
+
+    kind: str
+    data: dict[str, Any]
+    ordering_key: str
+
+
+def of_change(
+    resource_type: str, resource_id: UUID, action: str, changes: Mapping[str, Any] | None
+) -> ChangeWebhook | None:
+    """Return the webhook of a change, None if it has none; the data names changed fields, never their values."""
     told = TOLD.get(resource_type, {}).get(action)
     if told is None:
-        return
+        return None
     kind = _SHOWN.get(resource_type, resource_type)
     data = {
         _ID_OF.get(resource_type, f"{resource_type}_id"): shown_id(kind, resource_id)
@@ -91,11 +90,5 @@ async def announce(
         else str(resource_id),
         "changed": sorted(_CHANGED.get(action) or changes or ()),
     }
-    moment = {} if occurred_at is None else {"created_at": occurred_at.isoformat().replace("+00:00", "Z")}
-    await outbox_store.enqueue(
-        connection,
-        project_id=project_id,
-        topic=outbox_store.WEBHOOK,
-        ordering_key=_ORDERS.get(resource_type, f"webhook/{resource_type}/{{}}").format(resource_id),
-        payload={"type": f"{resource_type}.{told}", **moment, "data": data},
-    )
+    ordering_key = _ORDERS.get(resource_type, f"webhook/{resource_type}/{{}}").format(resource_id)
+    return ChangeWebhook(f"{resource_type}.{told}", data, ordering_key)

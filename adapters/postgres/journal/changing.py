@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Row, Table, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor, changes_between, record
+from adapters.postgres.journal.audit_store import changes_between
+from adapters.postgres.journal.transaction import Transaction
 from models.problems import not_found
 
 
@@ -41,9 +41,7 @@ async def locked(connection: AsyncConnection, resource: Resource, row: Row[Any])
 
 
 async def change(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     resource: Resource,
     *,
     row: Row[Any],
@@ -55,15 +53,13 @@ async def change(
         return row
     table = resource.table
     statement = update(table).where(table.c.id == row.id).values(**values, updated_at=func.clock_timestamp())
-    changed: Row[Any] = (await connection.execute(statement.returning(table))).one()
-    await note(connection, scope, actor, resource, row=row, action="updated", changes=changes)
+    changed: Row[Any] = (await tx.connection.execute(statement.returning(table))).one()
+    await note(tx, resource, row=row, action="updated", changes=changes)
     return changed
 
 
 async def note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     resource: Resource,
     *,
     row: Row[Any],
@@ -72,10 +68,7 @@ async def note(
     data: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the audit entry of a row that was created, updated or deleted."""
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type=resource.kind,
         resource_id=row.id,
         action=action,

@@ -3,20 +3,13 @@ subscriptions that are suspended as unpaid."""
 
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.notification_store import notify
+from adapters.postgres.journal.transaction import Transaction
 
 
-async def payment_failed(
-    connection: AsyncConnection, scope: ProjectScope, *, invoice_id: UUID, number: str | None, payment: str, reason: str
-) -> None:
+async def payment_failed(tx: Transaction, *, invoice_id: UUID, number: str | None, payment: str, reason: str) -> None:
     """Tell that a payment of an invoice failed, once for each ``payment`` (its id, or the attempt's number)."""
     shown = number or str(invoice_id)
-    await notify(
-        connection,
-        scope,
+    await tx.notify(
         kind="payment",
         title=f"Payment failed for invoice {shown}",
         body=f"{reason}. `GET /v1/invoices/{invoice_id}` shows whether it is tried again, and when.",
@@ -26,13 +19,9 @@ async def payment_failed(
     )
 
 
-async def action_required(
-    connection: AsyncConnection, scope: ProjectScope, *, invoice_id: UUID, number: str | None, payment: str, reason: str
-) -> None:
+async def action_required(tx: Transaction, *, invoice_id: UUID, number: str | None, payment: str, reason: str) -> None:
     """Tell that a payment waits for the customer, once for each ``payment``."""
-    await notify(
-        connection,
-        scope,
+    await tx.notify(
         kind="payment",
         title=f"The payment of invoice {number or invoice_id} waits for the customer",
         body=f"{reason}. The customer has to confirm it at the payment provider.",
@@ -42,32 +31,27 @@ async def action_required(
     )
 
 
-async def run_parked(
-    connection: AsyncConnection, scope: ProjectScope, *, subscription_id: UUID, shown: str, at: str, reason: str
-) -> None:
+async def run_parked(tx: Transaction, *, subscription_id: UUID, shown: str, at: str, reason: str) -> None:
     """Tell that billing of a subscription was set aside (C10); ``at`` is in the subscription's time."""
     title = f"Billing of subscription {shown} needs attention"
     body = (
         f"At {at}: {reason}. Mend the cause, then send its workflow the update `retry_parked` (or `skip_parked`) "
         "in the Temporal UI; usage and later periods go on meanwhile."
     )
-    await _of_subscription(connection, scope, subscription_id, "parked", at=at, title=title, body=body)
+    await _of_subscription(tx, subscription_id, "parked", at=at, title=title, body=body)
 
 
-async def suspended(
-    connection: AsyncConnection, scope: ProjectScope, *, subscription_id: UUID, shown: str, at: str, reason: str
-) -> None:
+async def suspended(tx: Transaction, *, subscription_id: UUID, shown: str, at: str, reason: str) -> None:
     """Tell that a subscription was suspended because it was not paid (B93); ``at`` is in the subscription's time."""
     title = f"Subscription {shown} was suspended"
     body = (
         f"At {at}: {reason} It is reinstated when they are settled, or with `POST /v1/subscriptions/{shown}/reinstate`."
     )
-    await _of_subscription(connection, scope, subscription_id, "suspended", at=at, title=title, body=body)
+    await _of_subscription(tx, subscription_id, "suspended", at=at, title=title, body=body)
 
 
 async def _of_subscription(
-    connection: AsyncConnection,
-    scope: ProjectScope,
+    tx: Transaction,
     subscription_id: UUID,
     what: str,
     *,
@@ -75,9 +59,7 @@ async def _of_subscription(
     title: str,
     body: str,
 ) -> None:
-    await notify(
-        connection,
-        scope,
+    await tx.notify(
         kind="billing",
         title=title,
         body=body,

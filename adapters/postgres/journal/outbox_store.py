@@ -1,6 +1,7 @@
 """The outbox: rows written in the transaction of the state they tell about, delivered later by the relay."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import exact_json
 from billing.subscriptions.subscription import SubscriptionState
-from models.identifiers import SUBSCRIPTION_WORKFLOW, subscription_workflow_id
+from models.identifiers import SUBSCRIPTION_WORKFLOW, new_id, subscription_workflow_id
 from models.messages.base import Message
 from models.messages.subscription import SubscriptionStart
 
@@ -22,6 +23,19 @@ _ENQUEUE: Final = text("""
 INSERT INTO outbox (project_id, topic, ordering_key, payload)
 VALUES (:project_id, :topic, :ordering_key, CAST(:payload AS jsonb)) RETURNING id
 """)
+
+
+def envelope(kind: str, data: Mapping[str, Any], *, at: datetime, identity: str | None = None) -> dict[str, Any]:
+    """Return what a webhook says: ``{id, type, created_at, data}``; the id stays the same on every delivery (C9, C26).
+
+    ``created_at`` is ``at``, in RFC 3339 and UTC. ``identity`` is the id of a message that has one already.
+    """
+    return {"id": identity or f"msg_{new_id().hex}", "type": kind, "created_at": shown_instant(at), "data": data}
+
+
+def shown_instant(instant: datetime) -> str:
+    """Return an instant as webhooks write it: RFC 3339 in UTC, with microseconds where there are any."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 async def enqueue(

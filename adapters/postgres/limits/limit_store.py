@@ -9,9 +9,8 @@ from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal import audit_store
-from adapters.postgres.journal.audit_store import Actor, changes_between
+from adapters.postgres.journal.audit_store import changes_between
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.limits import limit_standing
 from adapters.postgres.limits.limit_standing import Counter, Limit
 from adapters.postgres.paging import Page, page_of
@@ -27,9 +26,7 @@ def _viewed() -> Select[Any]:
 
 
 async def create(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     *,
     subscription_id: UUID,
     metric_id: UUID | None,
@@ -37,14 +34,14 @@ async def create(
 ) -> Row[Any]:
     """Cap a metric, or without one the spend. Raises `Problem` 409 `limit_exists` if the subscription has that cap."""
     statement = insert(usage_limits).values(
-        id=new_id(), project_id=scope.project_id, subscription_id=subscription_id, metric_id=metric_id, cap=cap
+        id=new_id(), project_id=tx.scope.project_id, subscription_id=subscription_id, metric_id=metric_id, cap=cap
     )
-    made = await connection.scalar(statement.on_conflict_do_nothing().returning(_table.id))
+    made = await tx.connection.scalar(statement.on_conflict_do_nothing().returning(_table.id))
     if made is None:
         what = "spend" if metric_id is None else "metric"
         raise conflict("limit_exists", f"The subscription has a limit for this {what} already; change that one.")
-    row: Row[Any] = (await connection.execute(_viewed().where(_table.id == made))).one()
-    await _note(connection, scope, actor, row, "created", data={"cap": cap, "metric_key": row.metric_key})
+    row: Row[Any] = (await tx.connection.execute(_viewed().where(_table.id == made))).one()
+    await _note(tx, row, "created", data={"cap": cap, "metric_key": row.metric_key})
     return row
 
 
@@ -79,40 +76,33 @@ async def standings(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> di
     return {row.id: own[row.id] for row in rows if row.id in own}
 
 
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], cap: Decimal
-) -> Row[Any]:
+async def change(tx: Transaction, row: Row[Any], cap: Decimal) -> Row[Any]:
     """Set the cap of a locked limit; one below what is used refuses everything until the period ends."""
     changes = changes_between(row._asdict(), {"cap": cap})
     if not changes:
         return row
     statement = update(usage_limits).where(_table.id == row.id).values(cap=cap, updated_at=func.clock_timestamp())
-    await connection.execute(statement)
-    await _note(connection, scope, actor, row, "updated", changes=changes)
-    changed: Row[Any] = (await connection.execute(_viewed().where(_table.id == row.id))).one()
+    await tx.connection.execute(statement)
+    await _note(tx, row, "updated", changes=changes)
+    changed: Row[Any] = (await tx.connection.execute(_viewed().where(_table.id == row.id))).one()
     return changed
 
 
-async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Row[Any]) -> None:
     """Lift a locked limit; open reservations stay as they are."""
-    await connection.execute(usage_limits.delete().where(_table.id == row.id))
-    await _note(connection, scope, actor, row, "deleted", data={"cap": row.cap, "metric_key": row.metric_key})
+    await tx.connection.execute(usage_limits.delete().where(_table.id == row.id))
+    await _note(tx, row, "deleted", data={"cap": row.cap, "metric_key": row.metric_key})
 
 
 async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     action: str,
     *,
     changes: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
-    await audit_store.record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="usage_limit",
         resource_id=row.id,
         action=action,

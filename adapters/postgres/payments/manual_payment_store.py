@@ -14,13 +14,12 @@ from sqlalchemy import Row, delete, func, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payment_port import MANUAL
-from adapters.postgres.database import ProjectScope
 from adapters.postgres.invoices import invoice_store
 from adapters.postgres.invoices.invoice_change_store import audit, log, next_status, no_open_attempt, notify
-from adapters.postgres.invoices.invoice_write_store import webhook_message, webhook_order
+from adapters.postgres.invoices.invoice_write_store import webhook_data, webhook_order
 from adapters.postgres.invoices.payment_attempt_store import OPEN
-from adapters.postgres.journal import audit_store, failure_notices, outbox_store
-from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal import failure_notices
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.wallets import settlement_store
 from models.identifiers import new_id, shown_id
 from models.problems import Problem, conflict
@@ -45,29 +44,27 @@ def due(row: Row[Any]) -> int:
     return int(row.total_minor - row.settled_minor)
 
 
-async def mark_paid(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> str | None:
+async def mark_paid(tx: Transaction, row: Row[Any]) -> str | None:
     """Note that all that is due came outside Durabill (C15). `row` is the locked view.
 
     Raises `Problem` 409 `illegal_transition`, `payment_pending`.
     """
     next_status(row, "pay")
-    await no_open_attempt(connection, row.id)
-    _, workflow_id = await _receive(connection, scope, actor, row, Money())
+    await no_open_attempt(tx.connection, row.id)
+    _, workflow_id = await _receive(tx, row, Money())
     return workflow_id
 
 
-async def record(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], money: Money
-) -> tuple[UUID, str | None]:
+async def record(tx: Transaction, row: Row[Any], money: Money) -> tuple[UUID, str | None]:
     """Record a payment of an open invoice, in part or in full; the last one pays it (B128).
 
     Gives the payment's id, and the workflow to be told after the commit when the invoice is paid now. Raises `Problem`
     409 `invoice_not_open` or `payment_pending`, 422 `more_than_due`.
     """
-    await _must_be_open(connection, row)
+    await _must_be_open(tx.connection, row)
     if money.amount_minor is not None and money.amount_minor > due(row):
         raise Problem(422, "more_than_due", f"Only {due(row)} minor units are due.", extra={"due_cents": str(due(row))})
-    return await _receive(connection, scope, actor, row, money)
+    return await _receive(tx, row, money)
 
 
 async def _must_be_open(connection: AsyncConnection, row: Row[Any]) -> None:
@@ -78,32 +75,27 @@ async def _must_be_open(connection: AsyncConnection, row: Row[Any]) -> None:
     await no_open_attempt(connection, row.id, OPEN)
 
 
-async def _receive(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], money: Money
-) -> tuple[UUID, str | None]:
+async def _receive(tx: Transaction, row: Row[Any], money: Money) -> tuple[UUID, str | None]:
     amount = due(row) if money.amount_minor is None else money.amount_minor
     at = money.at or row.customer_now
     payment_id = await _insert(
-        connection,
-        scope,
+        tx,
         row,
         amount,
         {"status": "succeeded", "finished_at": at, "reference": money.reference, "metadata": _notes(money.notes)},
     )
-    return payment_id, await _settle(connection, scope, actor, row, payment_id=payment_id, amount=amount)
+    return payment_id, await _settle(tx, row, payment_id=payment_id, amount=amount)
 
 
 def _notes(notes: str | None) -> dict[str, str]:
     return {} if notes is None else {"notes": notes}
 
 
-async def _insert(
-    connection: AsyncConnection, scope: ProjectScope, row: Row[Any], amount: int, values: Mapping[str, Any]
-) -> UUID:
+async def _insert(tx: Transaction, row: Row[Any], amount: int, values: Mapping[str, Any]) -> UUID:
     identity = new_id()
     statement = insert(payment_attempts).values(
         id=identity,
-        project_id=scope.project_id,
+        project_id=tx.scope.project_id,
         invoice_id=row.id,
         provider=MANUAL,
         idempotency_key=f"{MANUAL}:{identity}",
@@ -112,78 +104,70 @@ async def _insert(
         started_at=row.customer_now,
         **values,
     )
-    await connection.execute(statement)
+    await tx.connection.execute(statement)
     return identity
 
 
-async def _settle(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], *, payment_id: UUID, amount: int
-) -> str | None:
+async def _settle(tx: Transaction, row: Row[Any], *, payment_id: UUID, amount: int) -> str | None:
     """Count a payment that succeeded; answers the workflow to be told if the invoice is paid by it."""
     paid = await settlement_store.settle(
-        connection, scope.project_id, row.id, source_id=payment_id, amount_minor=amount, at=row.customer_now
+        tx.connection, tx.scope.project_id, row.id, source_id=payment_id, amount_minor=amount, at=row.customer_now
     )
-    await _note(connection, scope, actor, row, payment_id=payment_id, action="succeeded", amount=amount)
+    await _note(tx, row, payment_id=payment_id, action="succeeded", amount=amount)
     if not paid:
         data = {"payment_id": shown_id("payment", payment_id), "amount_minor": amount}
-        await audit(connection, scope, actor, row, "payment_received", data=data)
+        await audit(tx, row, "payment_received", data=data)
         return None
-    await log(connection, scope, actor, row, "paid")
-    return await notify(connection, scope, row, "paid")
+    await log(tx, row, "paid")
+    return await notify(tx, row, "paid")
 
 
-async def checkout(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> UUID:
+async def checkout(tx: Transaction, row: Row[Any]) -> UUID:
     """Wait for what is due to come outside Durabill; each call makes another pending payment.
 
     Raises `Problem` 409 `invoice_not_open`, `payment_pending`.
     """
-    await _must_be_open(connection, row)
+    await _must_be_open(tx.connection, row)
     values = {"status": "pending", "expires_at": row.customer_now + CHECKOUT_LASTS}
-    payment_id = await _insert(connection, scope, row, due(row), values)
-    await _note(connection, scope, actor, row, payment_id=payment_id, action="created", amount=due(row))
+    payment_id = await _insert(tx, row, due(row), values)
+    await _note(tx, row, payment_id=payment_id, action="created", amount=due(row))
     return payment_id
 
 
-async def succeed(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], payment: Row[Any]
-) -> str | None:
+async def succeed(tx: Transaction, row: Row[Any], payment: Row[Any]) -> str | None:
     """Note that a pending payment came. Raises `Problem` 409 `payment_not_pending`, `more_than_due` and as `record`."""
     must_be_pending(payment)
-    await _must_be_open(connection, row)
+    await _must_be_open(tx.connection, row)
     if payment.amount_minor > due(row):
         raise conflict("more_than_due", f"Only {due(row)} minor units are still due.", due_cents=str(due(row)))
-    await _set(connection, payment.id, status="succeeded", finished_at=row.customer_now)
-    return await _settle(connection, scope, actor, row, payment_id=payment.id, amount=payment.amount_minor)
+    await _set(tx.connection, payment.id, status="succeeded", finished_at=row.customer_now)
+    return await _settle(tx, row, payment_id=payment.id, amount=payment.amount_minor)
 
 
-async def fail(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], payment: Row[Any]
-) -> None:
+async def fail(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
     """Note that a pending payment will not come. Raises `Problem` 409 `payment_not_pending`."""
     must_be_pending(payment)
     message = "The payment was reported as failed."
     await _set(
-        connection,
+        tx.connection,
         payment.id,
         status="declined",
         failure_code="reported_failed",
         failure_message=message,
         finished_at=row.customer_now,
     )
-    await _note(connection, scope, actor, row, payment_id=payment.id, action="failed", amount=payment.amount_minor)
+    await _note(tx, row, payment_id=payment.id, action="failed", amount=payment.amount_minor)
     await failure_notices.payment_failed(
-        connection, scope, invoice_id=row.id, number=row.number, payment=str(payment.id), reason=message.rstrip(".")
+        tx, invoice_id=row.id, number=row.number, payment=str(payment.id), reason=message.rstrip(".")
     )
 
 
-async def retry(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], payment: Row[Any]
-) -> None:
+async def retry(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
     """Wait for a failed payment again. Raises `Problem` 409 `payment_not_failed` and as `record`."""
     must_be_failed(payment)
-    await _must_be_open(connection, row)
+    await _must_be_open(tx.connection, row)
     await _set(
-        connection,
+        tx.connection,
         payment.id,
         status="pending",
         failure_code=None,
@@ -191,22 +175,18 @@ async def retry(
         finished_at=None,
         expires_at=row.customer_now + CHECKOUT_LASTS,
     )
-    await _note(connection, scope, actor, row, payment_id=payment.id, action="retried", amount=payment.amount_minor)
+    await _note(tx, row, payment_id=payment.id, action="retried", amount=payment.amount_minor)
 
 
-async def remove(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], payment: Row[Any]
-) -> None:
+async def remove(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
     """Delete a payment that is still waited for. Raises `Problem` 409 `payment_not_pending`."""
     must_be_pending(payment)
-    await connection.execute(delete(payment_attempts).where(payment_attempts.c.id == payment.id))
-    await _note(connection, scope, actor, row, payment_id=payment.id, action="deleted", amount=payment.amount_minor)
+    await tx.connection.execute(delete(payment_attempts).where(payment_attempts.c.id == payment.id))
+    await _note(tx, row, payment_id=payment.id, action="deleted", amount=payment.amount_minor)
 
 
 async def refund(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     *,
     payment: Row[Any],
@@ -228,26 +208,26 @@ async def refund(
     if amount > left:
         raise Problem(422, "more_than_paid", f"Only {left} minor units are left of this payment.")
     refund_id = new_id()
-    values = {"id": refund_id, "project_id": scope.project_id, "payment_id": payment.id, "amount_minor": amount}
-    await connection.execute(insert(refunds).values(**values, reason=reason, refunded_at=row.customer_now))
+    values = {"id": refund_id, "project_id": tx.scope.project_id, "payment_id": payment.id, "amount_minor": amount}
+    await tx.connection.execute(insert(refunds).values(**values, reason=reason, refunded_at=row.customer_now))
     if payment.provider != MANUAL and amount > payment.unapplied_minor:
         raise Problem(422, "more_than_unapplied", f"Only {payment.unapplied_minor} minor units pay no invoice.")
     is_unapplied = payment.unapplied_minor > 0
     await _set(
-        connection,
+        tx.connection,
         payment.id,
         status="refunded",
         refunded_minor=payment_attempts.c.refunded_minor + amount,
         unapplied_minor=func.greatest(payment_attempts.c.unapplied_minor - amount, 0),
     )
     if row.status in invoice_store.OPEN_STATUSES and not is_unapplied:
-        await no_open_attempt(connection, row.id, OPEN)
+        await no_open_attempt(tx.connection, row.id, OPEN)
         await settlement_store.unsettle(
-            connection, scope.project_id, row.id, source_id=refund_id, amount_minor=amount, at=row.customer_now
+            tx.connection, tx.scope.project_id, row.id, source_id=refund_id, amount_minor=amount, at=row.customer_now
         )
     data = {"payment_id": shown_id("payment", payment.id), "amount_minor": amount, "reason": reason}
-    await audit(connection, scope, actor, row, "payment_refunded", data=data)
-    await _note(connection, scope, actor, row, payment_id=payment.id, action="refunded", amount=amount)
+    await audit(tx, row, "payment_refunded", data=data)
+    await _note(tx, row, payment_id=payment.id, action="refunded", amount=amount)
 
 
 def must_be_pending(payment: Row[Any]) -> None:
@@ -268,9 +248,7 @@ async def _set(connection: AsyncConnection, payment_id: UUID, **values: Any) -> 
 
 
 async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     *,
     payment_id: UUID,
@@ -278,20 +256,15 @@ async def _note(
     amount: int,
 ) -> None:
     """Write the payment's audit entry and its webhook."""
-    await audit_store.record(
-        connection,
-        scope,
-        actor,
+    tx = tx.at(row.customer_now)
+    await tx.audit(
         resource_type="payment",
         resource_id=payment_id,
         action=action,
         title=f"Payment {action}",
         data={"invoice_id": row.id, "amount_minor": amount, "currency": row.currency},
-        occurred_at=row.customer_now,
     )
-    payload = webhook_message(
-        f"payment.{action}",
-        at=row.customer_now,
+    about = webhook_data(
         invoice_id=row.id,
         customer_shown=row.customer_code if row.customer_code_chosen else shown_id("customer", row.customer_id),
         subscription_id=row.subscription_id,
@@ -300,10 +273,4 @@ async def _note(
         status=action,
         payment_id=shown_id("payment", payment_id),
     )
-    await outbox_store.enqueue(
-        connection,
-        project_id=scope.project_id,
-        topic=outbox_store.WEBHOOK,
-        ordering_key=webhook_order(row.id),
-        payload=payload,
-    )
+    await tx.webhook(f"payment.{action}", about, ordering_key=webhook_order(row.id))

@@ -8,12 +8,11 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customers import clock_store
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal import audit_store, failure_notices, outbox_store
-from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal import audit_store, failure_notices
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.subscriptions import served_version_store
 from billing.subscriptions.subscription import SubscriptionState
-from models.identifiers import shown_id, subscription_workflow_id
+from models.identifiers import shown_id
 from models.messages.lifecycle import InvoiceStanding, LifecycleAction, RecordLifecycle
 from models.tables import invoices, payment_attempts, subscriptions, usage_marks
 
@@ -61,55 +60,51 @@ _WEBHOOKS: Final[dict[LifecycleAction, str]] = {
 }
 
 
-async def record(connection: AsyncConnection, scope: ProjectScope, step: RecordLifecycle) -> bool:
+async def record(tx: Transaction, step: RecordLifecycle) -> bool:
     """Write one lifecycle step: the row, an audit entry, a webhook's outbox row; answers whether anything changed.
 
     A second run finds the row as it should be and writes nothing. An ended subscription no longer holds its test clock
     back.
     """
     subscription_id = step.subscription.subscription_id
-    before = await _locked(connection, subscription_id)
+    before = await _locked(tx.connection, subscription_id)
     wanted = _columns(step)
     changes = audit_store.changes_between({name: getattr(before, name) for name in wanted}, wanted)
     asked_for_plan = step.action == "plan_change_requested"
     if not changes and not asked_for_plan:
         return False
     if changes:
-        await connection.execute(
+        await tx.connection.execute(
             update(subscriptions)
             .where(subscriptions.c.id == subscription_id)
             .values(**wanted, **_stamps(step, before), updated_at=func.clock_timestamp())
         )
     if step.plan_version_id != before.plan_version_id and step.period_start is not None:
         await served_version_store.note(
-            connection,
-            scope.project_id,
+            tx.connection,
+            tx.scope.project_id,
             subscription_id,
             until=step.period_start,
             plan_version_id=before.plan_version_id,
         )
-    await audit_store.record(
-        connection,
-        scope,
-        _actor(scope, subscription_id),
+    await tx.audit(
         resource_type="subscription",
         resource_id=subscription_id,
         action=step.action,
         title=_TITLES[step.action],
         changes=changes,
         data=_audited(step),
-        occurred_at=step.at,
     )
-    await _announce(connection, step)
+    await _announce(tx, step)
     if step.status in _OVER and before.status not in _OVER:
         # Usage that came between the final bill and this row has told a workflow that bills no more: look once again.
-        await connection.execute(
+        await tx.connection.execute(
             update(usage_marks)
             .where(usage_marks.c.subscription_id == subscription_id)
             .values(version=usage_marks.c.version + 1, marked_at=func.clock_timestamp())
         )
     if before.test_clock_id is not None:
-        await _tell_clock(connection, step, before)
+        await _tell_clock(tx.connection, step, before)
     return True
 
 
@@ -183,27 +178,22 @@ def _stamps(step: RecordLifecycle, before: Row[Any]) -> dict[str, Any]:
     return {stamp: step.at}
 
 
-def _actor(scope: ProjectScope, subscription_id: UUID) -> Actor:
-    return Actor("workflow", subscription_workflow_id(scope.project_id, subscription_id))
-
-
-async def _announce(connection: AsyncConnection, step: RecordLifecycle) -> None:
+async def _announce(tx: Transaction, step: RecordLifecycle) -> None:
     webhook = _WEBHOOKS.get(step.action)
     if webhook is None:
         return
     ref = step.subscription
     shown = shown_id("subscription", ref.subscription_id)
     data = {"subscription_id": shown, "status": step.status, "at": step.at.isoformat(), **_more(step)}
-    await _tell(connection, ref.project_id, ref.subscription_id, webhook, data)
+    await tx.webhook(webhook, data, ordering_key=_order(ref.subscription_id))
     if step.action == "parked":
         tell, reason = failure_notices.run_parked, step.needs_attention or "a step could not be done"
     elif step.action == "suspended" and step.is_unpaid:
         tell, reason = failure_notices.suspended, step.reason or "Its invoices were not paid."
     else:
         return
-    scope = ProjectScope(ref.organization_id, ref.project_id)
     at = step.at.isoformat()
-    await tell(connection, scope, subscription_id=ref.subscription_id, shown=shown, at=at, reason=reason)
+    await tell(tx, subscription_id=ref.subscription_id, shown=shown, at=at, reason=reason)
 
 
 def _audited(step: RecordLifecycle) -> dict[str, Any] | None:
@@ -216,24 +206,16 @@ def _audited(step: RecordLifecycle) -> dict[str, Any] | None:
     return None
 
 
-async def announce_started(connection: AsyncConnection, state: SubscriptionState, *, at: datetime) -> None:
+async def announce_started(tx: Transaction, state: SubscriptionState, *, at: datetime) -> None:
     """Tell that a new subscription is active, or in its trial, from its very creation; nothing if it starts later."""
     if state.status != "pending":
         shown = shown_id("subscription", state.subscription_id)
         data = {"subscription_id": shown, "status": state.status, "at": at.isoformat()}
-        await _tell(connection, state.project_id, state.subscription_id, _WEBHOOKS["activated"], data)
+        await tx.webhook(_WEBHOOKS["activated"], data, ordering_key=_order(state.subscription_id))
 
 
-async def _tell(
-    connection: AsyncConnection, project_id: UUID, subscription_id: UUID, webhook: str, data: dict[str, Any]
-) -> None:
-    await outbox_store.enqueue(
-        connection,
-        project_id=project_id,
-        topic=outbox_store.WEBHOOK,
-        ordering_key=f"subscription:{subscription_id}",
-        payload={"type": webhook, "data": data},
-    )
+def _order(subscription_id: UUID) -> str:
+    return f"subscription:{subscription_id}"
 
 
 def _more(step: RecordLifecycle) -> dict[str, Any]:

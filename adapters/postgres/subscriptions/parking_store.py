@@ -10,7 +10,8 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
-from adapters.postgres.journal.notification_store import notify
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import Transaction
 from models.tables import outbox, projects
 
 _LONGEST_ERROR: Final = 500
@@ -36,9 +37,7 @@ async def park(connection: AsyncConnection, row_id: int, project_id: UUID, error
     organization: Any = await connection.scalar(owner)
     if organization is None:
         return
-    await notify(
-        connection,
-        ProjectScope(organization, project_id),
+    await Transaction(connection, ProjectScope(organization, project_id), SYSTEM_ACTOR).notify(
         kind="outbox",
         title="A message could not be delivered and was set aside",
         body=f"Row {row_id} of the outbox: {error[:_LONGEST_ERROR]}. An operator can look at it with `durabill outbox` "

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor, record
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of, paged
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
@@ -32,23 +32,23 @@ _now = func.clock_timestamp()
 _alive: Final = integrations.c.deleted_at.is_(None)
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Add an integration; ``values`` are columns of ``integrations``.
 
     Raises ``Problem`` 409 ``integration_exists``: a project has one integration with each provider.
     """
     statement = (
         upsert(integrations)
-        .values(id=new_id(), project_id=scope.project_id, **values)
+        .values(id=new_id(), project_id=tx.scope.project_id, **values)
         .on_conflict_do_nothing(
             index_elements=["project_id", "provider_type"], index_where=integrations.c.deleted_at.is_(None)
         )
         .returning(integrations)
     )
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         raise _taken(values["provider_type"])
-    await _note(connection, scope, actor, row, "created")
+    await _note(tx, row, "created")
     return row
 
 
@@ -73,9 +73,7 @@ async def get(connection: AsyncConnection, reference: str, *, lock: bool = False
     return row
 
 
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, before: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
+async def change(tx: Transaction, before: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
     """Change columns of an integration that ``get`` locked. Raises ``Problem`` 409 for a provider that is taken."""
     changed = sorted(name for name, value in values.items() if before._mapping[name] != value)
     if not changed:
@@ -84,45 +82,41 @@ async def change(
     taken = select(integrations.c.id).where(
         integrations.c.provider_type == provider, integrations.c.id != before.id, _alive
     )
-    if (await connection.execute(taken)).first() is not None:
+    if (await tx.connection.execute(taken)).first() is not None:
         raise _taken(provider)
     statement = update(integrations).where(integrations.c.id == before.id).values(**values, updated_at=_now)
-    after: Row[Any] = (await connection.execute(statement.returning(integrations))).one()
+    after: Row[Any] = (await tx.connection.execute(statement.returning(integrations))).one()
     # Settings hold secrets, so only the names of what changed are noted.
     hidden = {name: {"old": "[hidden]", "new": "[hidden]"} for name in changed}
-    await _note(connection, scope, actor, after, "updated", changes=hidden)
+    await _note(tx, after, "updated", changes=hidden)
     return after
 
 
-async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str) -> None:
+async def delete(tx: Transaction, reference: str) -> None:
     """Delete an integration, and forget its settings. Raises ``Problem`` 404."""
-    row = await get(connection, reference, lock=True)
+    row = await get(tx.connection, reference, lock=True)
     ended = update(integrations).where(integrations.c.id == row.id)
-    await connection.execute(ended.values(deleted_at=_now, updated_at=_now, settings={}))
-    await _note(connection, scope, actor, row, "deleted")
+    await tx.connection.execute(ended.values(deleted_at=_now, updated_at=_now, settings={}))
+    await _note(tx, row, "deleted")
 
 
-async def add_customer(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, integration: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
+async def add_customer(tx: Transaction, integration: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
     """Note what a customer is called at the provider. Raises ``Problem`` 409 for a customer that is noted already."""
-    row = await _added(connection, scope, integration_customers, {**values, "integration_id": integration.id})
-    await _note(connection, scope, actor, integration, "mapped", data={"customer_id": row.customer_id})
+    row = await _added(tx, integration_customers, {**values, "integration_id": integration.id})
+    await _note(tx, integration, "mapped", data={"customer_id": row.customer_id})
     return row
 
 
-async def add_mapping(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, integration: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
+async def add_mapping(tx: Transaction, integration: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
     """Note what an object is called at the provider. Raises ``Problem`` 409 for an object that is noted already."""
-    row = await _added(connection, scope, integration_mappings, {**values, "integration_id": integration.id})
-    await _note(connection, scope, actor, integration, "mapped", data={row.mappable_type: row.mappable_id})
+    row = await _added(tx, integration_mappings, {**values, "integration_id": integration.id})
+    await _note(tx, integration, "mapped", data={row.mappable_type: row.mappable_id})
     return row
 
 
-async def _added(connection: AsyncConnection, scope: ProjectScope, table: Table, values: Mapping[str, Any]) -> Row[Any]:
-    statement = upsert(table).values(id=new_id(), project_id=scope.project_id, **values)
-    found = await connection.execute(statement.on_conflict_do_nothing().returning(table))
+async def _added(tx: Transaction, table: Table, values: Mapping[str, Any]) -> Row[Any]:
+    statement = upsert(table).values(id=new_id(), project_id=tx.scope.project_id, **values)
+    found = await tx.connection.execute(statement.on_conflict_do_nothing().returning(table))
     row: Row[Any] | None = found.one_or_none()
     if row is None:
         raise conflict("integration_mapping_exists", "This is mapped at the integration already.")
@@ -189,19 +183,14 @@ async def of_customer(connection: AsyncConnection, customer_id: UUID, page: Page
 
 
 async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     action: str,
     *,
     changes: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="integration",
         resource_id=row.id,
         action=action,

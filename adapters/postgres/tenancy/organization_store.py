@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customers import customer_store
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor, changes_between, record_for_organization
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR, Actor, changes_between, record_for_organization
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id
 from models.problems import conflict, not_found
@@ -49,7 +50,9 @@ async def found(connection: AsyncConnection, actor: Actor, values: Mapping[str, 
         connection, actor, organization.id, {"name": "Live", "environment": "live", "is_default": True}
     )
     test = await add_project(connection, actor, organization.id, {"name": "Test", "environment": "test"})
-    await customer_store.organization_customer(connection, ProjectScope(organization.id, live.id), organization.name)
+    await customer_store.organization_customer(
+        Transaction(connection, ProjectScope(organization.id, live.id), SYSTEM_ACTOR), organization.name
+    )
     await _note(connection, actor, organization, "created")
     return Founded(organization, live, test)
 

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.events.event_scope import filter_bucket, filters_of
 from adapters.postgres.events.unique_value_store import KEY_SQL
-from adapters.postgres.journal import notification_store
-from adapters.postgres.journal.audit_store import SYSTEM_ACTOR, record
+from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
+from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.paging import Page, page_of
 from billing.aggregations.unique_count import identity_sql
 from billing.numbers import plain
@@ -160,14 +160,14 @@ async def check(
     details: list[dict[str, Any]] = []
     after: UUID | None = None
     while True:
-        async with database.transaction(scope) as connection:
-            ids = await _following(connection, scope, after)
+        async with begin(database, scope, SYSTEM_ACTOR) as tx:
+            ids = await _following(tx.connection, scope, after)
             if not ids:
-                await _finish(connection, scope, identity, progress, details)
+                await _finish(tx, identity, progress, details)
                 return Checked(identity, progress.checked, progress.differences, details)
-            progress, more = await _compare(connection, ids, progress)
+            progress, more = await _compare(tx.connection, ids, progress)
             details = [*details, *more][:MOST_DETAILS]
-            await _write(connection, identity, progress, details)
+            await _write(tx.connection, identity, progress, details)
         after = ids[-1]
         tell(progress)
 
@@ -218,20 +218,16 @@ async def _write(connection: AsyncConnection, identity: UUID, progress: Progress
     await connection.execute(update(usage_checks).where(usage_checks.c.id == identity).values(values))
 
 
-async def _finish(
-    connection: AsyncConnection, scope: ProjectScope, identity: UUID, progress: Progress, details: Any
-) -> None:
+async def _finish(tx: Transaction, identity: UUID, progress: Progress, details: Any) -> None:
     status = "different" if progress.differences else "clean"
-    await _write(connection, identity, progress, details, status=status, finished_at=func.clock_timestamp())
+    await _write(tx.connection, identity, progress, details, status=status, finished_at=func.clock_timestamp())
     if not progress.differences:
         return
     title = f"{progress.differences} of {progress.checked} rollups differ from their events"
     data = {"checked": progress.checked, "differences": progress.differences}
     about: dict[str, Any] = {"resource_type": "usage_check", "resource_id": identity}
-    await record(connection, scope, SYSTEM_ACTOR, **about, action="differences_found", title=title, data=data)
-    await notification_store.notify(
-        connection,
-        scope,
+    await tx.audit(**about, action="differences_found", title=title, data=data)
+    await tx.notify(
         kind="billing",
         title="Usage differs from its events",
         body=f"{title}; see GET /v1/usage/checks/{shown_id('usage_check', identity)}.",

@@ -14,8 +14,7 @@ from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal import audit_store, outbox_store
-from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.subscriptions import alert_signal_store
 from adapters.postgres.wallets import settlement_store
 from billing.numbers import plain
@@ -46,7 +45,7 @@ async def locked(connection: AsyncConnection, *conditions: ColumnElement[bool]) 
     return (await connection.execute(statement)).all()
 
 
-async def move(connection: AsyncConnection, scope: ProjectScope, actor: Actor, wallet: Row[Any], change: Move) -> UUID:
+async def move(tx: Transaction, wallet: Row[Any], change: Move) -> UUID:
     """Change a locked wallet's balance; answers the transaction's id.
 
     Raises `Problem` 409 `insufficient_credits`, and `too_many_credits` for more than a wallet holds.
@@ -57,11 +56,11 @@ async def move(connection: AsyncConnection, scope: ProjectScope, actor: Actor, w
     if change.inbound and change.kind != "returned" and balance > LARGEST_CREDITS:
         raise conflict("too_many_credits", f"A wallet holds {LARGEST_CREDITS} credits at most.")
     identity = new_id()
-    await connection.execute(insert(wallet_transactions).values(_row(identity, scope, wallet, change)))
-    await connection.execute(update(wallets).where(wallets.c.id == wallet.id).values(_after(change)))
-    await _note(connection, scope, actor, wallet, identity=identity, change=change)
+    await tx.connection.execute(insert(wallet_transactions).values(_row(identity, tx.scope, wallet, change)))
+    await tx.connection.execute(update(wallets).where(wallets.c.id == wallet.id).values(_after(change)))
+    await _note(tx, wallet, identity=identity, change=change)
     if not change.inbound:
-        await alert_signal_store.tell_holders(connection, wallet.customer_id)
+        await alert_signal_store.tell_holders(tx.connection, wallet.customer_id)
     return identity
 
 
@@ -93,9 +92,7 @@ def _after(change: Move) -> dict[str, Any]:
     return values
 
 
-async def _note(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, wallet: Row[Any], *, identity: UUID, change: Move
-) -> None:
+async def _note(tx: Transaction, wallet: Row[Any], *, identity: UUID, change: Move) -> None:
     """Write the audit entry and the webhook of a movement."""
     data = {
         "transaction_id": shown_id("wallet_transaction", identity),
@@ -109,28 +106,18 @@ async def _note(
         "invoice_id": None if change.invoice_id is None else shown_id("invoice", change.invoice_id),
     }
     action = "credited" if change.inbound else "debited"
-    await audit_store.record(
-        connection,
-        scope,
-        actor,
+    tx = tx.at(change.at)
+    await tx.audit(
         resource_type="wallet",
         resource_id=wallet.id,
         action=action,
         title=f"Credits {change.kind}",
         data=data,
-        occurred_at=change.at,
     )
-    await outbox_store.enqueue(
-        connection,
-        project_id=scope.project_id,
-        topic=outbox_store.WEBHOOK,
+    await tx.webhook(
+        f"wallet.{action}",
+        {"wallet_id": shown_id("wallet", wallet.id), "reason": change.kind, **data},
         ordering_key=f"webhook/wallet/{wallet.id}",
-        payload={
-            "id": f"msg_{new_id().hex}",
-            "type": f"wallet.{action}",
-            "created_at": change.at.isoformat().replace("+00:00", "Z"),
-            "data": {"wallet_id": shown_id("wallet", wallet.id), "reason": change.kind, **data},
-        },
     )
 
 
@@ -174,15 +161,13 @@ async def drawable(
     return Drawn(draws(candidates, due_minor=due_minor, currency=currency, at=at), found)
 
 
-async def _settle_by(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, wallet: Row[Any], change: Move, *, minor: int
-) -> None:
+async def _settle_by(tx: Transaction, wallet: Row[Any], change: Move, *, minor: int) -> None:
     """Move credits for the invoice that the change names, which is settled by `minor` units with them."""
     assert change.invoice_id is not None, "the move belongs to an invoice"
-    source = await move(connection, scope, actor, wallet, change)
+    source = await move(tx, wallet, change)
     await settlement_store.record(
-        connection,
-        scope.project_id,
+        tx.connection,
+        tx.scope.project_id,
         change.invoice_id,
         kind=settlement_store.WALLET_CREDIT,
         source_id=source,
@@ -191,9 +176,7 @@ async def _settle_by(
     )
 
 
-async def settle(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, invoice_id: UUID, *, drawn: Drawn, at: datetime
-) -> None:
+async def settle(tx: Transaction, invoice_id: UUID, *, drawn: Drawn, at: datetime) -> None:
     """Take what `drawable` found; the invoice, issued in this transaction with these sums, gets its settlements."""
     by_id = {row.id: row for row in drawn.wallets}
     for draw in drawn.draws:
@@ -206,12 +189,10 @@ async def settle(
             amount_minor=draw.amount_minor,
             invoice_id=invoice_id,
         )
-        await _settle_by(connection, scope, actor, by_id[draw.wallet_id], change, minor=draw.amount_minor)
+        await _settle_by(tx, by_id[draw.wallet_id], change, minor=draw.amount_minor)
 
 
-async def give_back(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, invoice_id: UUID, at: datetime
-) -> None:
+async def give_back(tx: Transaction, invoice_id: UUID, at: datetime) -> None:
     """Return what a locked invoice took to the wallets it came from, terminated ones too.
 
     The caller sets the invoice's sums to 0 in the same transaction.
@@ -221,8 +202,8 @@ async def give_back(
         .where(wallet_transactions.c.invoice_id == invoice_id, wallet_transactions.c.kind == "invoiced")
         .order_by(wallet_transactions.c.id)
     )
-    taken = (await connection.execute(statement)).all()
-    by_id = {row.id: row for row in await locked(connection, wallets.c.id.in_({row.wallet_id for row in taken}))}
+    taken = (await tx.connection.execute(statement)).all()
+    by_id = {row.id: row for row in await locked(tx.connection, wallets.c.id.in_({row.wallet_id for row in taken}))}
     for row in taken:
         change = Move(
             kind="returned",
@@ -232,13 +213,11 @@ async def give_back(
             amount_minor=row.amount_minor,
             invoice_id=invoice_id,
         )
-        await _settle_by(connection, scope, actor, by_id[row.wallet_id], change, minor=-row.amount_minor)
+        await _settle_by(tx, by_id[row.wallet_id], change, minor=-row.amount_minor)
 
 
 async def transfer(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     *,
     source_id: UUID,
     target_id: UUID,
@@ -249,15 +228,15 @@ async def transfer(
 
     Raises `Problem` 409 `wallet_terminated`, `currency_mismatch`, `insufficient_credits`.
     """
-    found = {row.id: row for row in await locked(connection, wallets.c.id.in_((source_id, target_id)))}
+    found = {row.id: row for row in await locked(tx.connection, wallets.c.id.in_((source_id, target_id)))}
     source, target = found[source_id], found[target_id]
     must_be_active((source, target))
     if source.currency.upper() != target.currency.upper():
         raise conflict("currency_mismatch", f"Credits in {source.currency} cannot become credits in {target.currency}.")
     change = Move(kind="transferred", source="transfer", credits=credits, at=at, inbound=False)
-    await move(connection, scope, actor, source, change)
+    await move(tx, source, change)
     change = Move(kind="transferred", source="transfer", credits=credits, at=at)
-    await move(connection, scope, actor, target, change)
+    await move(tx, target, change)
 
 
 def must_be_active(rows: Collection[Row[Any]]) -> None:

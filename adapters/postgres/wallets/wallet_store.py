@@ -11,9 +11,8 @@ from sqlalchemy import ColumnElement, Date, Row, Select, cast, func, select, upd
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal import audit_store
-from adapters.postgres.journal.audit_store import Actor, changes_between
+from adapters.postgres.journal.audit_store import changes_between
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.subscriptions import alert_signal_store
 from adapters.postgres.wallets.wallet_move_store import Move, locked, move
@@ -81,29 +80,25 @@ async def listed(
     return await page_of(connection, wallets, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
 
 
-async def create(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any], granted: Decimal
-) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any], granted: Decimal) -> Row[Any]:
     """Make a wallet; `values` are columns, `granted` the credits that it starts with.
 
     Raises `Problem` 409 `wallet_exists` when an active wallet of the customer has the code.
     """
-    statement = insert(wallets).values(id=new_id(), project_id=scope.project_id, **values)
+    statement = insert(wallets).values(id=new_id(), project_id=tx.scope.project_id, **values)
     statement = statement.on_conflict_do_nothing()
-    made = await connection.scalar(statement.returning(wallets.c.id))
+    made = await tx.connection.scalar(statement.returning(wallets.c.id))
     if made is None:
         raise conflict("wallet_exists", f"The customer has an active wallet with the code {values['code']!r} already.")
-    row = await view(connection, scope.project_id, str(made))
-    await _note(connection, scope, actor, row, action="created")
+    row = await view(tx.connection, tx.scope.project_id, str(made))
+    await _note(tx, row, action="created")
     if granted > 0:
-        await grant(connection, scope, actor, row, credits=granted)
-    return await view(connection, scope.project_id, str(made))
+        await grant(tx, row, credits=granted)
+    return await view(tx.connection, tx.scope.project_id, str(made))
 
 
 async def grant(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     *,
     credits: Decimal,
@@ -111,28 +106,26 @@ async def grant(
 ) -> None:
     """Put credits into a locked wallet. Raises `Problem` 409 `too_many_credits`."""
     change = Move(kind="granted", source=source, credits=credits, at=row.customer_now)
-    await move(connection, scope, actor, row, change)
+    await move(tx, row, change)
 
 
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any], values: Mapping[str, Any]
-) -> Row[Any]:
+async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
     """Change columns of a locked wallet."""
     changes = changes_between(row._asdict(), values)
     if not changes:
         return row
-    await _set(connection, row.id, **values)
-    await _note(connection, scope, actor, row, action="updated", changes=changes)
-    return await view(connection, scope.project_id, str(row.id))
+    await _set(tx.connection, row.id, **values)
+    await _note(tx, row, action="updated", changes=changes)
+    return await view(tx.connection, tx.scope.project_id, str(row.id))
 
 
-async def terminate(connection: AsyncConnection, scope: ProjectScope, actor: Actor, row: Row[Any]) -> None:
+async def terminate(tx: Transaction, row: Row[Any]) -> None:
     """End a locked wallet: it keeps its credits and stays readable. Raises `Problem` 409 `wallet_terminated`."""
     if row.status != "active":
         raise conflict("wallet_terminated", "The wallet is terminated already.")
-    await _set(connection, row.id, status="terminated", terminated_at=row.customer_now)
-    await _note(connection, scope, actor, row, action="terminated")
-    await alert_signal_store.tell_holders(connection, row.customer_id)
+    await _set(tx.connection, row.id, status="terminated", terminated_at=row.customer_now)
+    await _note(tx, row, action="terminated")
+    await alert_signal_store.tell_holders(tx.connection, row.customer_id)
 
 
 async def _set(connection: AsyncConnection, wallet_id: UUID, **values: Any) -> None:
@@ -141,25 +134,19 @@ async def _set(connection: AsyncConnection, wallet_id: UUID, **values: Any) -> N
 
 
 async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     *,
     action: str,
     changes: Mapping[str, Any] | None = None,
 ) -> None:
-    await audit_store.record(
-        connection,
-        scope,
-        actor,
+    await tx.at(row.customer_now).audit(
         resource_type="wallet",
         resource_id=row.id,
         action=action,
         title=f"Wallet {action}",
         changes=changes,
         data={"customer_id": row.customer_id, "credits_balance": row.credits_balance, "currency": row.currency},
-        occurred_at=row.customer_now,
     )
 
 

@@ -8,7 +8,7 @@ nobody wants cost one statement, however many they are.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver, exact_json
+from adapters.postgres.journal.outbox_store import envelope
 from adapters.postgres.prepared import Prepared
 from adapters.postgres.subscriptions import parking_store
 from models.identifiers import new_id
@@ -134,10 +135,10 @@ async def fan_out(connection: AsyncConnection, *, limit: int) -> FannedOut:
 
 
 def _message(row: Any) -> _Message:
-    return _Message(row.id, row.project_id, row.ordering_key, row.takers, envelope(row.payload, row.created_at))
+    return _Message(row.id, row.project_id, row.ordering_key, row.takers, completed(row.payload, row.created_at))
 
 
-def envelope(payload: Mapping[str, Any], recorded_at: datetime) -> dict[str, Any]:
+def completed(payload: Mapping[str, Any], recorded_at: datetime) -> dict[str, Any]:
     """Give what is sent, without its number: the seed's ``{type, data}`` with an id and an instant (C26, B167).
 
     Whoever wrote the outbox row may have given the id and the instant (in the subscription's time) already. Raises
@@ -145,13 +146,11 @@ def envelope(payload: Mapping[str, Any], recorded_at: datetime) -> dict[str, Any
     """
     if not isinstance(payload["type"], str) or not isinstance(payload["data"], dict):
         raise TypeError("a message has a type, a text, and data, an object")
-    moment = recorded_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {
-        "id": str(payload.get("id") or f"msg_{new_id().hex}"),
-        "type": payload["type"],
-        "created_at": payload.get("created_at") or moment,
-        "data": payload["data"],
-    }
+    identity = payload.get("id")
+    made = envelope(
+        payload["type"], payload["data"], at=recorded_at, identity=None if identity is None else str(identity)
+    )
+    return {**made, "created_at": payload.get("created_at") or made["created_at"]}
 
 
 async def _write(raw: Any, messages: Sequence[_Message]) -> None:

@@ -9,9 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope, driver
-from adapters.postgres.journal import audit_store, outbox_store
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
-from adapters.postgres.journal.notification_store import notify
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.prepared import Prepared
 
 # One statement for the usual case, in which nothing changes.
@@ -90,25 +89,27 @@ async def note(
         if row.accepts:
             await connection.execute(_RECOVERED, {"id": row.id})
         elif row.id in gone:
-            await _disable(connection, row, refusing[row.id], "it answered 410: it is gone for good")
+            await _disable(_in_project(connection, row), row, refusing[row.id], "it answered 410: it is gone for good")
         elif row.failing_since is None:
-            await _begins_to_fail(connection, row, refusing[row.id])
+            await _begins_to_fail(_in_project(connection, row), row, refusing[row.id])
         elif row.too_long:
             why = (
                 f"it has accepted nothing since {_shown(row.failing_since)}; the last attempt: {refusing[row.id].error}"
             )
-            await _disable(connection, row, refusing[row.id], why)
+            await _disable(_in_project(connection, row), row, refusing[row.id], why)
 
 
 def _shown(instant: datetime) -> str:
     return instant.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-async def _begins_to_fail(connection: AsyncConnection, row: Any, outcome: Outcome) -> None:
-    await connection.execute(_FAILING, {"id": row.id, "since": outcome.attempted_at})
-    await notify(
-        connection,
-        ProjectScope(row.organization_id, row.project_id),
+def _in_project(connection: AsyncConnection, row: Any) -> Transaction:
+    return Transaction(connection, ProjectScope(row.organization_id, row.project_id), SYSTEM_ACTOR)
+
+
+async def _begins_to_fail(tx: Transaction, row: Any, outcome: Outcome) -> None:
+    await tx.connection.execute(_FAILING, {"id": row.id, "since": outcome.attempted_at})
+    await tx.notify(
         kind="webhook",
         title=f"A webhook to {row.url} failed",
         body=f"{outcome.error}. It is tried again; `GET /v1/webhook_endpoints/hooks/list?endpoint_id={row.id}` "
@@ -119,14 +120,11 @@ async def _begins_to_fail(connection: AsyncConnection, row: Any, outcome: Outcom
     )
 
 
-async def _disable(connection: AsyncConnection, row: Any, outcome: Outcome, reason: str) -> None:
+async def _disable(tx: Transaction, row: Any, outcome: Outcome, reason: str) -> None:
     since = _shown(row.failing_since or outcome.attempted_at)
-    await connection.execute(_DISABLE, {"id": row.id, "reason": reason})
-    await end_retries(connection, row.id, "the endpoint was disabled")
-    scope = ProjectScope(row.organization_id, row.project_id)
-    await notify(
-        connection,
-        scope,
+    await tx.connection.execute(_DISABLE, {"id": row.id, "reason": reason})
+    await end_retries(tx.connection, row.id, "the endpoint was disabled")
+    await tx.notify(
         kind="webhook",
         title=f"Webhook endpoint {row.url} was disabled",
         body=f"Nothing more is sent to it: {reason}. Mend the receiver, set the endpoint's status to active, and send "
@@ -135,10 +133,7 @@ async def _disable(connection: AsyncConnection, row: Any, outcome: Outcome, reas
         resource_id=row.id,
         key=f"webhook_endpoint.disabled/{row.id}/{since}",
     )
-    await audit_store.record(
-        connection,
-        scope,
-        SYSTEM_ACTOR,
+    await tx.audit(
         resource_type="webhook_endpoint",
         resource_id=row.id,
         action="status_changed",
@@ -146,12 +141,8 @@ async def _disable(connection: AsyncConnection, row: Any, outcome: Outcome, reas
         changes={"status": {"old": "active", "new": "disabled"}},
     )
     data = {"webhook_endpoint_id": str(row.id), "url": row.url, "status": "disabled", "reason": reason}
-    await outbox_store.enqueue(
-        connection,
-        project_id=row.project_id,
-        topic=outbox_store.WEBHOOK,
-        ordering_key=f"webhook/endpoint/{row.id}",
-        payload={"type": "webhook_endpoint.disabled", "data": {**data, "failing_since": since}},
+    await tx.webhook(
+        "webhook_endpoint.disabled", {**data, "failing_since": since}, ordering_key=f"webhook/endpoint/{row.id}"
     )
 
 

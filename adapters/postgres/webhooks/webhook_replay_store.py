@@ -8,9 +8,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal import audit_store
-from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.webhooks import webhook_store
 from adapters.postgres.webhooks.webhook_fanout_store import asks_for
 from models.identifiers import new_id
@@ -70,20 +68,18 @@ class Replayed:
     next_since: datetime | None
 
 
-async def replay(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str, wanted: Replay
-) -> Replayed:
+async def replay(tx: Transaction, reference: str, wanted: Replay) -> Replayed:
     """Give deliveries back to the relay, with a fresh schedule of retries each.
 
     Raises ``Problem`` 404 for an unknown endpoint and 409 ``webhook_endpoint_disabled`` for one that is disabled.
     """
-    endpoint = await webhook_store.get(connection, reference, lock=True)
+    endpoint = await webhook_store.get(tx.connection, reference, lock=True)
     if endpoint.status != "active":
         raise conflict("webhook_endpoint_disabled", "Set the endpoint's status to active first.")
     types = sorted(set(wanted.types)) or list(endpoint.events)
     asked = {
         "endpoint": endpoint.id,
-        "project": scope.project_id,
+        "project": tx.scope.project_id,
         "since": wanted.since,
         "until": wanted.until,
         "types": types,
@@ -92,13 +88,10 @@ async def replay(
         "events": list(endpoint.events),
         "most": LARGEST + 1,
     }
-    found = (await connection.execute(_CHOOSE, asked)).all()
+    found = (await tx.connection.execute(_CHOOSE, asked)).all()
     chosen = found[:LARGEST]
-    sent = await _send(connection, endpoint, chosen, everything=wanted.everything)
-    await audit_store.record(
-        connection,
-        scope,
-        actor,
+    sent = await _send(tx.connection, endpoint, chosen, everything=wanted.everything)
+    await tx.audit(
         resource_type="webhook_endpoint",
         resource_id=endpoint.id,
         action="replayed",

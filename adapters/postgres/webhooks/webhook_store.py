@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
-from adapters.postgres.journal.audit_store import Actor, changes_between, record
+from adapters.postgres.journal.audit_store import changes_between
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of, paged
 from adapters.postgres.webhooks.webhook_health_store import end_retries
 from models.identifiers import new_id, parse_id
@@ -52,24 +52,24 @@ class HookFilter:
         return [column == value for column, value in wanted.items() if value is not None]
 
 
-async def create(connection: AsyncConnection, scope: ProjectScope, actor: Actor, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Register an endpoint; ``values`` are columns of ``webhook_endpoints``.
 
     Each change is told to every endpoint, so there is an end to them: ``Problem`` 409 ``too_many_webhook_endpoints``.
     """
-    turn = func.pg_advisory_xact_lock(func.hashtextextended(f"webhook_endpoints/{scope.project_id}", 0))
-    await connection.execute(select(turn))
+    turn = func.pg_advisory_xact_lock(func.hashtextextended(f"webhook_endpoints/{tx.scope.project_id}", 0))
+    await tx.connection.execute(select(turn))
     alive = webhook_endpoints.c.deleted_at.is_(None)
-    known = await connection.scalar(select(func.count()).select_from(webhook_endpoints).where(alive))
+    known = await tx.connection.scalar(select(func.count()).select_from(webhook_endpoints).where(alive))
     if int(known or 0) >= MOST_ENDPOINTS:
         raise conflict(
             "too_many_webhook_endpoints",
             f"A project has at most {MOST_ENDPOINTS} webhook endpoints; delete one first.",
             limit=MOST_ENDPOINTS,
         )
-    statement = insert(webhook_endpoints).values(id=new_id(), project_id=scope.project_id, **values)
-    row: Row[Any] = (await connection.execute(statement.returning(webhook_endpoints))).one()
-    await _note(connection, scope, actor, row, "created")
+    statement = insert(webhook_endpoints).values(id=new_id(), project_id=tx.scope.project_id, **values)
+    row: Row[Any] = (await tx.connection.execute(statement.returning(webhook_endpoints))).one()
+    await _note(tx, row, "created")
     return row
 
 
@@ -100,15 +100,13 @@ def _id(kind: str, reference: str) -> UUID:
     return found
 
 
-async def change(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str, values: Mapping[str, Any]
-) -> Row[Any]:
+async def change(tx: Transaction, reference: str, values: Mapping[str, Any]) -> Row[Any]:
     """Change columns of an endpoint and give its row; what waits for it goes to its new address. Raises 404.
 
     One that is disabled gets nothing more, and what failed there is not tried again; one that is made active again
     starts with a clean slate.
     """
-    before = await get(connection, reference, lock=True)
+    before = await get(tx.connection, reference, lock=True)
     changes = changes_between(before._asdict(), values)
     if not changes:
         return before
@@ -116,40 +114,38 @@ async def change(
         values = {**values, "failing_since": None, "disabled_reason": None}
     statement = update(webhook_endpoints).where(webhook_endpoints.c.id == before.id)
     after: Row[Any] = (
-        await connection.execute(statement.values(**values, updated_at=_now).returning(webhook_endpoints))
+        await tx.connection.execute(statement.values(**values, updated_at=_now).returning(webhook_endpoints))
     ).one()
     if after.status == "disabled":
-        await end_retries(connection, after.id, "the endpoint was disabled")
-    await _note(connection, scope, actor, after, "updated", changes=changes)
+        await end_retries(tx.connection, after.id, "the endpoint was disabled")
+    await _note(tx, after, "updated", changes=changes)
     return after
 
 
-async def rotate_secret(
-    connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str, secret: str, *, overlap: timedelta
-) -> Row[Any]:
+async def rotate_secret(tx: Transaction, reference: str, secret: str, *, overlap: timedelta) -> Row[Any]:
     """Sign with a new secret; the one before it signs as well until ``overlap`` is over. Raises ``Problem`` 404.
 
     Of several rotations within an overlap, the last two secrets sign.
     """
-    before = await get(connection, reference, lock=True)
+    before = await get(tx.connection, reference, lock=True)
     values = {"secrets": [secret, before.secrets[0]], "old_secret_until": _now + overlap, "updated_at": _now}
     statement = update(webhook_endpoints).where(webhook_endpoints.c.id == before.id).values(values)
-    after: Row[Any] = (await connection.execute(statement.returning(webhook_endpoints))).one()
+    after: Row[Any] = (await tx.connection.execute(statement.returning(webhook_endpoints))).one()
     changes = {"secret": {"old": "[hidden]", "new": "[hidden]"}}
-    await _note(connection, scope, actor, after, "secret_rotated", changes=changes)
+    await _note(tx, after, "secret_rotated", changes=changes)
     return after
 
 
-async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor, reference: str) -> None:
+async def delete(tx: Transaction, reference: str) -> None:
     """Delete an endpoint: nothing more is sent to it, what was sent stays on record. Raises ``Problem`` 404."""
-    row = await get(connection, reference, lock=True)
-    await connection.execute(
+    row = await get(tx.connection, reference, lock=True)
+    await tx.connection.execute(
         update(webhook_endpoints)
         .where(webhook_endpoints.c.id == row.id)
         .values(deleted_at=_now, updated_at=_now, status="disabled")
     )
-    await end_retries(connection, row.id, "the endpoint was deleted")
-    await connection.execute(
+    await end_retries(tx.connection, row.id, "the endpoint was deleted")
+    await tx.connection.execute(
         update(webhook_deliveries)
         .where(
             webhook_deliveries.c.endpoint_id == row.id,
@@ -158,7 +154,7 @@ async def delete(connection: AsyncConnection, scope: ProjectScope, actor: Actor,
         )
         .values(status="failed", next_attempt_at=None, last_error="the endpoint was deleted", updated_at=_now)
     )
-    await _note(connection, scope, actor, row, "deleted")
+    await _note(tx, row, "deleted")
 
 
 async def stats(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
@@ -212,18 +208,13 @@ async def attempts(connection: AsyncConnection, reference: str, page: Page) -> t
 
 
 async def _note(
-    connection: AsyncConnection,
-    scope: ProjectScope,
-    actor: Actor,
+    tx: Transaction,
     row: Row[Any],
     action: str,
     *,
     changes: Mapping[str, Any] | None = None,
 ) -> None:
-    await record(
-        connection,
-        scope,
-        actor,
+    await tx.audit(
         resource_type="webhook_endpoint",
         resource_id=row.id,
         action=action,
