@@ -7,7 +7,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,19 @@ from billing.period import Instant, Period
 
 # The same text as in SQL would match a number: no exponent, within NUMERIC(38,18) (R1).
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,20}([.][0-9]{1,18})?")
+
+#: Why an event that was accepted counts for nothing: the property is no number, or there is none.
+NOT_NUMERIC: Final = "property_not_numeric"
+MISSING: Final = "property_missing"
+#: The property that holds the quantity of an event without a value, when its metric names no property.
+_DEFAULT_FIELD: Final = "value"
+
+
+class Reading(NamedTuple):
+    """What one event counts for, and the reason if it cannot count."""
+
+    value: Decimal | None
+    reason: str | None = None
 
 
 class EventValue(BaseModel):
@@ -37,10 +50,11 @@ class EventValue(BaseModel):
 class Aggregation(BaseModel):
     """Fold the events of one metric in one period into one quantity.
 
-    A subclass is the metric's configuration. The SQL fragments are select expressions without bind values of their own:
+    A subclass is the metric's configuration, and its class variables are all that the other layers know of it. The SQL
+    fragments are select expressions without bind values of their own:
 
-    * `from_rollup` over rollup rows with the columns value_sum, event_count, value_max, value_min; None when rollups
-      cannot be added up (`additive` is false).
+    * `from_rollup`, made of `rollup_fold` and `rollup_column`, over rollup rows with the columns value_sum,
+      event_count, value_max, value_min; None when parts of a period cannot be put together.
     * `from_events` over event rows with the columns value NUMERIC, properties JSONB, occurred_at and received_at
       TIMESTAMPTZ, id UUID, restricted to the period. `sql_parameters` names the binds that it needs of `:start`, `:end`
       (the period), `:field` and `:percentile` (the configuration, see `bindings`).
@@ -51,14 +65,39 @@ class Aggregation(BaseModel):
 
     needs_field: ClassVar[bool] = False
     """Whether BoxBilling demands a `field_name` for it."""
-    additive: ClassVar[bool] = False
-    """Whether parts of a period can be folded apart and put together, as rollups do."""
+    is_additive: ClassVar[bool] = False
+    """Whether the quantity of two sets of events is the sum of both quantities; it then grows with the period."""
+    grows_only: ClassVar[bool] = False
+    """Whether rollups show at once that usage reached a threshold: more events of the usual kind only raise it."""
+    is_reservable: ClassVar[bool] = False
+    """Whether a quantity can be reserved before its event comes."""
+    counts_events: ClassVar[bool] = False
+    """Whether each event counts 1, whatever its value is."""
+    computes_value: ClassVar[bool] = False
+    """Whether the value stored of a counted event is computed, so that it is not what was sent."""
+    keeps_values: ClassVar[bool] = False
+    """Whether ingestion keeps its different values, so that they are counted without their events."""
+    rollup_column: ClassVar[Literal["value_sum", "event_count", "value_max", "value_min"] | None] = None
+    """The column of rollups that holds the quantity of a part of a period; None when parts cannot be put together."""
+    rollup_fold: ClassVar[Literal["sum", "max", "min"]] = "sum"
+    """The SQL function that puts parts together."""
     from_rollup: ClassVar[str | None] = None
     from_events: ClassVar[str]
+    worth_sql: ClassVar[str] = "coalesce(value, 0)"
+    """The SQL of `worth_of` for a row of events."""
     sql_parameters: ClassVar[tuple[str, ...]] = ()
 
+    kind: str
+    """The name by which metrics choose it."""
     field: str | None = Field(default=None, min_length=1, max_length=255)
     """The event property that holds the value; None reads the event's own value."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Build `from_rollup` of the column and the function that a subclass names."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.rollup_column is not None:
+            cls.from_rollup = f"coalesce({cls.rollup_fold}({cls.rollup_column}), 0)"
 
     @property
     def carries(self) -> bool:
@@ -91,6 +130,31 @@ class Aggregation(BaseModel):
         found = None if self.field is None else properties.get(self.field)
         return value if found is None else number_of(found)
 
+    @classmethod
+    def worth_of(cls, value: Decimal | None) -> Decimal:
+        """Return the quantity of one event by itself, from its stored value."""
+        return value or Decimal(0)
+
+    @property
+    def takes_value_as_sent(self) -> bool:
+        """Whether a value in the event is stored as it is; a metric that names a property reads that first."""
+        return self.field is None
+
+    def read(self, *, value: Decimal | None, properties: Mapping[str, object]) -> Reading:
+        """Return what an accepted event counts for (see `value_of`), and the reason if it has no such number.
+
+        A metric that names no property takes the property `value` of an event without a value, else the event counts 1.
+        """
+        found = self.value_of(value=value, properties=properties)
+        if found is not None:
+            return Reading(found)
+        if self.field is not None:
+            return Reading(None, MISSING if properties.get(self.field) is None else NOT_NUMERIC)
+        if properties.get(_DEFAULT_FIELD) is None:
+            return Reading(Decimal(1))
+        default = number_of(properties[_DEFAULT_FIELD])
+        return Reading(default, NOT_NUMERIC if default is None else None)
+
     @property
     def bindings(self) -> Mapping[str, str | None]:
         """The bind values of `from_events` that come from the configuration."""
@@ -99,6 +163,9 @@ class Aggregation(BaseModel):
 
 class Carrying(Aggregation):
     """An aggregation that a metric may let go on from one period into the next."""
+
+    recurs: ClassVar[bool] = True
+    """Whether BoxBilling's `recurring` is for it too, not only `carry_over`."""
 
     carry_over: bool = False
     """Whether events from before a period count in it too, as BoxBilling's `recurring` has it."""

@@ -9,7 +9,15 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 from adapters.postgres.resolver import Found
 from api.http.fields import AnyCase, ClientId, ExactNumber, JsonObject, Name, Prose, Ref, same
 from billing.aggregating import text_of
-from billing.aggregations import AGGREGATIONS, CARRYING, DEFAULT_AGGREGATION, UnknownAggregation, aggregation
+from billing.aggregations import (
+    AGGREGATIONS,
+    CARRYING,
+    DEFAULT_AGGREGATION,
+    RECURRING,
+    UnknownAggregation,
+    aggregation,
+    kinds_with,
+)
 from billing.aggregations.percentile import DEFAULT_PERCENTILE
 from billing.numbers import Positive, RoundingFunction
 from models.identifiers import shown_id
@@ -17,8 +25,8 @@ from models.problems import Problem, invalid
 
 #: Words that are routes beside `/metrics/{id}` (C37).
 RESERVED: Final = frozenset({"stats", "plan_counts"})
-#: Aggregations that BoxBilling's `recurring` is for; `carry_over` is for weighted_sum too.
-RECURRING: Final = ("count", "max", "latest")
+#: What the configuration of some aggregations has beside the property, by its column.
+_SETTINGS: Final = ("expression", "percentile")
 _TOO_LONG_A_NAME: Final = 64
 
 Kind = Annotated[str, AnyCase, Field(min_length=1, max_length=64, json_schema_extra={"enum": list(AGGREGATIONS)})]
@@ -140,7 +148,8 @@ def new_columns(body: MetricBody) -> dict[str, Any]:
 def _check_boxbilling(body: MetricBody) -> None:
     """Ask BoxBilling's bodies for the event property; the events of the other systems carry a value."""
     kind = body.aggregation_type
-    if kind in AGGREGATIONS and kind not in ("count", "custom") and body.field_name is None:
+    chosen = None if kind is None else AGGREGATIONS.get(kind)
+    if chosen is not None and chosen.needs_field and body.field_name is None:
         raise invalid("field_name", f"the aggregation_type {kind} needs the event property that it aggregates")
 
 
@@ -159,8 +168,8 @@ def changed_columns(body: MetricChange, row: Found) -> dict[str, Any]:
     if body.name is not None:
         columns["name"] = body.name
     kind = columns.get("aggregation", row.aggregation)
-    for name, its in (("expression", "custom"), ("percentile", "percentile")):
-        if row.aggregation == its != kind:
+    for name in _SETTINGS:
+        if row.aggregation in kinds_with(name) and kind not in kinds_with(name):
             columns.setdefault(name, None)
     _check_recurring(body, kind)
     check({**row._asdict(), **columns})
@@ -169,7 +178,7 @@ def changed_columns(body: MetricChange, row: Found) -> dict[str, Any]:
 
 def _given(body: MetricChange) -> dict[str, Any]:
     sent = body.model_fields_set
-    names = ("description", "field_name", "rounding_function", "rounding_precision", "expression", "percentile")
+    names = ("description", "field_name", "rounding_function", "rounding_precision", *_SETTINGS)
     columns = {name: getattr(body, name) for name in names if name in sent}
     if sent & {"recurring", "carry_over"}:
         columns["recurring"] = _carries(body)
@@ -187,10 +196,10 @@ def _carries(body: MetricChange) -> bool:
 
 def check(columns: dict[str, Any]) -> None:
     """Refuse a configuration that no aggregation has. Raises `Problem` 422, which names the field."""
-    kind, given = columns["aggregation"], {name: columns.get(name) for name in ("expression", "percentile")}
-    for name, its in (("expression", "custom"), ("percentile", "percentile")):
-        if given[name] is not None and kind in AGGREGATIONS and kind != its:
-            raise invalid(name, f"is for the aggregation {its}, not for {kind}")
+    kind, given = columns["aggregation"], {name: columns.get(name) for name in _SETTINGS}
+    for name in _SETTINGS:
+        if given[name] is not None and kind in AGGREGATIONS and kind not in kinds_with(name):
+            raise invalid(name, f"is for the aggregation {', '.join(kinds_with(name))}, not for {kind}")
     try:
         aggregation(kind, field=columns.get("field_name"), **given)
     except UnknownAggregation as error:
@@ -270,7 +279,7 @@ def shown_metric(row: Found) -> dict[str, Any]:
 
 
 def _percentile(row: Found) -> Decimal | None:
-    if row.aggregation != "percentile":
+    if row.aggregation not in kinds_with("percentile"):
         return None
     return DEFAULT_PERCENTILE if row.percentile is None else row.percentile
 

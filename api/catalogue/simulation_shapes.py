@@ -12,6 +12,7 @@ from adapters.postgres.catalogue.plan_store import PlanDetail, charges_of
 from adapters.postgres.resolver import Found
 from api.catalogue.plan_answers import shown_charge
 from api.http.fields import ExactNumber, Name
+from billing.aggregations import COUNTING
 from billing.charges import Charge
 from billing.numbers import NonNegative
 from billing.period import Period
@@ -114,7 +115,7 @@ def _usages(
 ) -> dict[UUID, Usage]:
     if (body.usage is None) == (body.units is None):
         raise invalid("usage", "send either usage (by metric) or units (for every charge)", "missing")
-    counting = {row.metric_id for row in rows if row.aggregation == "count"}
+    counting = {row.metric_id for row in rows if row.aggregation in COUNTING}
     charged = {charge.metric_id for charge in charges if charge.metric_id is not None}
     if body.units is not None:
         return {metric: _usage(body.units, metric in counting) for metric in charged}

@@ -17,6 +17,7 @@ from api.http.deps import CallerDep, DatabaseDep
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import reply
 from api.http.routing import resource_router
+from billing.aggregations import COUNTING
 from billing.money import exponent, to_major
 from billing.numbers import exact, plain
 from billing.period import inclusive_end
@@ -177,7 +178,7 @@ def _event(row: Mapping[str, Any]) -> dict[str, Any]:
         "customer_id": row["customer_ref"],
         "meter_id": shown_id("metric", row["metric_id"]) if row["metric_id"] is not None else row["metric_ref"],
         "metric_key": row["metric_key"] or row["metric_ref"],
-        "quantity": Decimal(1) if row["aggregation"] == "count" else row["value"],
+        "quantity": Decimal(1) if row["aggregation"] in COUNTING else row["value"],
         "reason": row["skip_reason"],
         "invoice_id": None,
         "occurred_at": row["occurred_at"],

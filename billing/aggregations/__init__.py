@@ -33,6 +33,20 @@ AGGREGATIONS: Final[Mapping[str, type[Aggregation]]] = MappingProxyType(
 CARRYING: Final[tuple[str, ...]] = tuple(kind for kind, model in AGGREGATIONS.items() if issubclass(model, Carrying))
 """The kinds that may carry what came before a period into it."""
 
+RECURRING: Final[tuple[str, ...]] = tuple(
+    kind for kind, model in AGGREGATIONS.items() if issubclass(model, Carrying) and model.recurs
+)
+"""The kinds that BoxBilling's `recurring` is for."""
+
+ADDITIVE: Final[tuple[str, ...]] = tuple(kind for kind, model in AGGREGATIONS.items() if model.is_additive)
+"""The kinds whose quantities add up event by event."""
+
+COUNTING: Final[tuple[str, ...]] = tuple(kind for kind, model in AGGREGATIONS.items() if model.counts_events)
+"""The kinds by which each event counts 1."""
+
+RESERVABLE: Final[tuple[str, ...]] = tuple(kind for kind, model in AGGREGATIONS.items() if model.is_reservable)
+"""The kinds of which a quantity can be reserved."""
+
 DEFAULT_AGGREGATION: Final = "sum"
 """What a metric aggregates by when its creator does not say (C5)."""
 
@@ -55,10 +69,19 @@ def aggregation(kind: str = DEFAULT_AGGREGATION, **configuration: Any) -> Aggreg
     return _ADAPTER.validate_python({"kind": kind, **given})
 
 
+def kinds_with(setting: str) -> tuple[str, ...]:
+    """Return the kinds that have a setting of this name ("expression", "percentile")."""
+    return tuple(kind for kind, model in AGGREGATIONS.items() if setting in model.model_fields)
+
+
 __all__ = [
+    "ADDITIVE",
     "AGGREGATIONS",
     "CARRYING",
+    "COUNTING",
     "DEFAULT_AGGREGATION",
+    "RECURRING",
+    "RESERVABLE",
     "Aggregation",
     "AnyAggregation",
     "Average",
@@ -75,5 +98,6 @@ __all__ = [
     "UnknownAggregation",
     "WeightedSum",
     "aggregation",
+    "kinds_with",
     "round_quantity",
 ]

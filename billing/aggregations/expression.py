@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from billing.aggregating import Aggregation, EventValue, number_of
+from billing.aggregating import NOT_NUMERIC, Aggregation, EventValue, Reading, number_of
 from billing.arithmetic import check, compute, names_in
 from billing.numbers import INTEGER_DIGITS, exact, rounded_ratio
 from billing.period import Period
@@ -22,8 +22,10 @@ class Expression(Aggregation):
     additive as a sum. An event for which it has no value (a property is missing, a divisor is 0) adds nothing.
     """
 
-    additive: ClassVar[bool] = True
-    from_rollup: ClassVar[str | None] = "coalesce(sum(value_sum), 0)"
+    is_additive: ClassVar[bool] = True
+    grows_only: ClassVar[bool] = True
+    computes_value: ClassVar[bool] = True
+    rollup_column = "value_sum"
     from_events: ClassVar[str] = "coalesce(sum(value), 0)"
 
     kind: Literal["custom"] = "custom"
@@ -41,6 +43,16 @@ class Expression(Aggregation):
         if result is None or abs(result) >= 10**INTEGER_DIGITS:
             return None
         return rounded_ratio(result)
+
+    @property
+    def takes_value_as_sent(self) -> bool:
+        """False: what is stored is the expression's result."""
+        return False
+
+    def read(self, *, value: Decimal | None, properties: Mapping[str, object]) -> Reading:
+        """Return the expression's result for one event, and the reason if it has none."""
+        found = self.value_of(value=value, properties=properties)
+        return Reading(found, NOT_NUMERIC if found is None else None)
 
     def _fold(self, events: Sequence[EventValue], period: Period) -> Decimal:
         del period

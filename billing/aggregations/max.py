@@ -15,8 +15,9 @@ class Max(Carrying):
     """
 
     needs_field: ClassVar[bool] = True
-    additive: ClassVar[bool] = True
-    from_rollup: ClassVar[str | None] = "coalesce(max(value_max), 0)"
+    grows_only: ClassVar[bool] = True
+    rollup_column = "value_max"
+    rollup_fold = "max"
     from_events: ClassVar[str] = "coalesce(max(value), 0)"
 
     kind: Literal["max"] = "max"

@@ -12,8 +12,8 @@ class Min(Aggregation):
     """Take the smallest value: 5, 2, 5, 1 -> 1."""
 
     needs_field: ClassVar[bool] = True
-    additive: ClassVar[bool] = True
-    from_rollup: ClassVar[str | None] = "coalesce(min(value_min), 0)"
+    rollup_column = "value_min"
+    rollup_fold = "min"
     from_events: ClassVar[str] = "coalesce(min(value), 0)"
 
     kind: Literal["min"] = "min"

@@ -13,8 +13,10 @@ class Sum(Aggregation):
     """Add up the values; 1, 2 and 3.5 -> 6.5 (B47). An event without a value adds nothing."""
 
     needs_field: ClassVar[bool] = True
-    additive: ClassVar[bool] = True
-    from_rollup: ClassVar[str | None] = "coalesce(sum(value_sum), 0)"
+    is_additive: ClassVar[bool] = True
+    grows_only: ClassVar[bool] = True
+    is_reservable: ClassVar[bool] = True
+    rollup_column = "value_sum"
     from_events: ClassVar[str] = "coalesce(sum(value), 0)"
 
     kind: Literal["sum"] = "sum"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import ClassVar, Literal
 
-from billing.aggregating import Aggregation, EventValue, number_of, text_of
+from billing.aggregating import MISSING, Aggregation, EventValue, Reading, number_of, text_of
 from billing.numbers import plain
 from billing.period import Period
 
@@ -31,6 +31,7 @@ class UniqueCount(Aggregation):
     """
 
     needs_field: ClassVar[bool] = True
+    keeps_values: ClassVar[bool] = True
     from_events: ClassVar[str] = f"count(DISTINCT {identity_sql('CAST(:field AS text)')})"
     sql_parameters: ClassVar[tuple[str, ...]] = ("field",)
 
@@ -45,6 +46,17 @@ class UniqueCount(Aggregation):
         if value is not None or self.field is None:
             return value
         return number_of(properties.get(self.field))
+
+    @property
+    def takes_value_as_sent(self) -> bool:
+        """False: the property is read even where it is none that the metric names."""
+        return False
+
+    def read(self, *, value: Decimal | None, properties: Mapping[str, object]) -> Reading:
+        """Return the event's number if it has one, and the reason if it has nothing to be told apart by."""
+        found = self.value_of(value=value, properties=properties)
+        has_identity = found is not None or (self.field is not None and text_of(properties.get(self.field)))
+        return Reading(found, None if has_identity else MISSING)
 
     def _identity(self, event: EventValue) -> str | None:
         own = None if self.field is None else text_of(event.properties.get(self.field))

@@ -22,6 +22,7 @@ class WeightedSum(Carrying):
     """
 
     needs_field: ClassVar[bool] = True
+    recurs: ClassVar[bool] = False
     from_events: ClassVar[str] = (
         "coalesce(round("
         "CAST(sum(value * extract(epoch FROM CAST(:end AS timestamptz)"

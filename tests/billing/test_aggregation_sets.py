@@ -130,7 +130,7 @@ def test_a_thousand_random_sets(kind: str) -> None:
         assert abs(Fraction(quantity) - NAIVE[kind](counted, given)) * 2 * 10**18 <= 1, (number, given, events)
         assert folding.fold(events, PERIOD) == quantity
         cut = chance.randrange(len(events) + 1)
-        if folding.additive:
+        if folding.from_rollup:
             parts = [part for part in (events[:cut], events[cut:]) if has_values(part, counted)]
             folded = [
                 folding.fold(part, PERIOD)

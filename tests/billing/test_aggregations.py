@@ -228,7 +228,7 @@ def test_order_and_repetition_do_not_matter(kind: str, data: st.DataObject) -> N
     assert configured(kind).fold(shuffled, APRIL) == configured(kind).fold(events, APRIL)
 
 
-@pytest.mark.parametrize("kind", [kind for kind, model in AGGREGATIONS.items() if model.additive])
+@pytest.mark.parametrize("kind", [kind for kind, model in AGGREGATIONS.items() if model.from_rollup])
 @given(data=st.data())
 def test_additive_means_that_parts_can_be_put_together(kind: str, data: st.DataObject) -> None:
     values = data.draw(st.lists(hundredths(-10, 10), min_size=1, max_size=6))
@@ -242,7 +242,8 @@ def test_additive_means_that_parts_can_be_put_together(kind: str, data: st.DataO
 @pytest.mark.parametrize("kind", AGGREGATIONS)
 def test_each_class_says_how_its_rows_are_read(kind: str) -> None:
     model = AGGREGATIONS[kind]
-    assert model.additive == (model.from_rollup is not None)
+    assert (model.rollup_column is not None) == (model.from_rollup is not None)
+    assert model.rollup_column is not None or not (model.is_additive or model.is_reservable or model.grows_only)
     assert all(f":{name}" in model.from_events for name in model.sql_parameters)
     assert set(configured(kind).bindings) == set(model.sql_parameters) - {"start", "end"}
 

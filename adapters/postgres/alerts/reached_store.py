@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
 from adapters.postgres.journal.relay_store import DueMark
+from adapters.postgres.metric_aggregation import rolled_sql
 from adapters.postgres.prepared import Prepared
 
 #: In the place of a metric: money or a part of the events is watched, which only a look can tell.
@@ -26,14 +27,13 @@ _LONGEST_REST_SECONDS: Final = 15
 # Counts whole days, so that at the edges of a period it may ask for a look too many, and never misses one that whole
 # days would show. What does not add up by days is told in its turn.
 _REACHED: Final = Prepared(
-    text("""
+    text(f"""
     SELECT k.project_id, k.subscription_id, k.version, l.metric_id, l.quantity
     FROM usage_marks k
     JOIN usage_lines l ON l.subscription_id = k.subscription_id
     JOIN metrics m ON m.id = l.metric_id
     CROSS JOIN LATERAL (
-        SELECT CASE m.aggregation WHEN 'sum' THEN sum(r.value_sum) WHEN 'count' THEN sum(r.event_count)
-               WHEN 'max' THEN max(r.value_max) END AS quantity
+        SELECT {rolled_sql("r", lambda model: model.grows_only)} AS quantity
         FROM usage_rollups r
         WHERE r.subscription_id = l.subscription_id AND r.metric_id = l.metric_id
           AND r.day >= (l.period_start AT TIME ZONE 'UTC')::date
@@ -48,7 +48,7 @@ _REACHED: Final = Prepared(
     WHERE k.version > k.signalled_version
       AND (k.signalled_at IS NULL OR k.signalled_at <= clock_timestamp() - make_interval(secs => :interval))
     LIMIT :most
-    """)
+    """)  # noqa: S608 - put together from constants
 )
 
 

@@ -23,7 +23,6 @@ from adapters.postgres.events.rollup_store import Content, Place
 from adapters.postgres.journal.audit_store import Actor, changes_between
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged
-from billing.aggregations import Expression
 from billing.numbers import plain
 from models.identifiers import new_id, shown_id
 from models.problems import Problem, conflict
@@ -154,7 +153,7 @@ def replaced_value(metric: Metric | None, stored: Mapping[Any, Any], replacement
     if replacement.value is None and replacement.properties is None:
         value: Decimal | None = stored["value"]
         return value
-    if metric is None or (isinstance(metric.aggregation, Expression) and stored["status"] == event_store.SKIPPED):
+    if metric is None or (metric.aggregation.computes_value and stored["status"] == event_store.SKIPPED):
         return stored["value"] if replacement.value is None else Decimal(replacement.value)
     properties = dict((stored["properties"] if replacement.properties is None else replacement.properties) or {})
     field_name = metric.aggregation.field

@@ -13,6 +13,8 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
+from adapters.postgres.metric_aggregation import kinds_sql
+
 _MONTHS: Final = """
     SELECT c.relname, c.reltuples::bigint, pg_total_relation_size(c.oid)
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
@@ -44,17 +46,17 @@ _UNBILLED: Final = """
 
 # What carries over is folded from the first event on, by each close of a live subscription; only counts and maxima of
 # a whole metric are read from rollups, which stay.
-_CARRIED: Final = """
+_CARRIED: Final = f"""
     SELECT p.name, m.key, count(DISTINCT r.subscription_id)
     FROM usage_rollups r JOIN metrics m ON m.id = r.metric_id
     JOIN subscriptions s ON s.id = r.subscription_id JOIN projects p ON p.id = s.project_id
     WHERE r.day < %(before)s::date AND r.event_count > 0 AND m.recurring
       AND s.status NOT IN ('canceled', 'terminated')
-      AND (m.aggregation NOT IN ('count', 'max')
+      AND (m.aggregation NOT IN ({kinds_sql(lambda model: model.from_rollup is not None)})
            OR EXISTS (SELECT FROM plan_charges c WHERE c.plan_version_id = s.plan_version_id AND c.metric_id = m.id
-                      AND (c.filters <> '[]' OR c.group_by <> '{}')))
+                      AND (c.filters <> '[]' OR c.group_by <> '{{}}')))
     GROUP BY p.id, p.name, m.key ORDER BY p.name, m.key
-"""
+"""  # noqa: S608 - put together from constants
 
 _OPEN_PERIODS: Final = """
     SELECT p.name, count(*), min(s.current_period_start)

@@ -17,15 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.arrays import texts, uuids
 from adapters.postgres.database import Asked, Database, ProjectScope, driver
 from adapters.postgres.events.ingest_events import FUTURE_SECONDS, TRACK, IngestEvent, Presented, Submission
+from adapters.postgres.metric_aggregation import configured
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
-from billing.aggregations import Aggregation, aggregation
+from billing.aggregations import Aggregation
 from models.identifiers import parse_id
 
 #: The value of a project's setting `event_outside_window` by which its events are kept as skipped, not refused.
 SKIP: Final = "skip"
-
-#: Aggregations that do not count an event for the value that it came with.
-_COMPUTED: Final = ("custom", "unique_count")
 
 # Branches of one statement, told apart by their first column, so that a flush pays for one round trip.
 _LOOK_UP: Final = """
@@ -277,13 +275,8 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
 
 
 def _metric(row: tuple[Any, ...]) -> Metric:
-    made = aggregation(row[3], field=row[4], expression=row[5])
-    return Metric(row[1], row[2], made, _takes_as_sent(row[3], row[4]), row[3] == "unique_count" and row[11])
-
-
-def _takes_as_sent(kind: str, field: str | None) -> bool:
-    """A metric that names a property reads that first; a count does not look at values at all."""
-    return kind == "count" or (kind not in _COMPUTED and field is None)
+    made = configured(*row[3:6])
+    return Metric(row[1], row[2], made, made.takes_value_as_sent, made.keeps_values and row[11])
 
 
 def _set_limits(found: Lookup, future: str | None, past: str | None) -> None:

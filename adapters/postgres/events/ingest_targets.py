@@ -9,7 +9,6 @@ from uuid import UUID
 
 from adapters.postgres.events.ingest_events import TRACK, IngestEvent
 from adapters.postgres.events.ingest_lookup import Held, Lookup, Metric, Named
-from billing.aggregating import number_of, text_of
 from billing.numbers import plain
 
 UNKNOWN_METRIC: Final = "unknown_metric"
@@ -22,11 +21,7 @@ AFTER_END: Final = "after_subscription_end"
 PENDING: Final = "subscription_pending"
 TOO_OLD: Final = "too_old"
 TOO_FAR_IN_FUTURE: Final = "too_far_in_future"
-NOT_NUMERIC: Final = "property_not_numeric"
-MISSING: Final = "property_missing"
 
-#: The property that holds the quantity of an event without a value, when its metric names no property.
-_DEFAULT_FIELD: Final = "value"
 #: However a project is set, an event further ahead than this is a mistake: it is refused, and makes no month.
 _FARTHEST: Final = timedelta(days=366)
 
@@ -142,28 +137,14 @@ def value_of(metric: Metric, event: IngestEvent) -> tuple[str | None, str | None
     """Give the number that an event counts for, as text, and the reason if it has none where one is needed.
 
     The property that the metric names (``field``, BoxBilling's ``field_name``) wins where the event has it; else the
-    event's own value. A metric that names none takes the property ``value`` of an event without one, else each event
-    counts 1. What is there and is no number makes the event skipped, but for a count.
+    event's own value; the rest is for its aggregation to say (`Aggregation.read`).
     """
-    folding, properties = metric.aggregation, event.properties or {}
+    properties = event.properties or {}
     if event.value is not None and metric.takes_value_as_sent:
         return event.value, None
     sent = None if event.value is None else Decimal(event.value)
-    found = folding.value_of(value=sent, properties=properties)
-    text = None if found is None else plain(found)
-    kind = folding.kind  # type: ignore[attr-defined]
-    if kind == "unique_count":
-        has_identity = found is not None or (folding.field is not None and text_of(properties.get(folding.field)))
-        return text, None if has_identity else MISSING
-    if kind == "custom":
-        return text, NOT_NUMERIC if found is None else None
-    if text is not None or kind == "count":
-        return text, None
-    named = folding.field or _DEFAULT_FIELD
-    if properties.get(named) is not None:
-        default = number_of(properties[named]) if folding.field is None else None
-        return (None, NOT_NUMERIC) if default is None else (plain(default), None)
-    return (None, MISSING) if folding.field is not None else ("1", None)
+    found, reason = metric.aggregation.read(value=sent, properties=properties)
+    return None if found is None else plain(found), reason
 
 
 def customer_of(target: Target, held: Held | None) -> UUID | None:

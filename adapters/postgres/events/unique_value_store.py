@@ -18,6 +18,7 @@ from adapters.postgres.arrays import bare, moments, texts, uuids
 from adapters.postgres.database import driver
 from adapters.postgres.events.ingest_lookup import Metric
 from adapters.postgres.events.ingest_rows import Rows
+from adapters.postgres.metric_aggregation import KEEPS_VALUES
 from billing.aggregations.unique_count import identity_sql
 
 #: A value and a day on which it occurred: subscription, metric, the value's key, UTC day.
@@ -96,9 +97,7 @@ _DROP: Final = f"""
 """.encode()  # noqa: S608
 _UNCHAIN: Final = f"WITH moved AS MATERIALIZED ({_GIVEN}), {_CHAINED} SELECT count(*) FROM moved".encode()  # noqa: S608
 
-_FIELD: Final = """
-    SELECT field_name FROM metrics WHERE id = %(metric)s AND aggregation = 'unique_count' AND values_kept
-"""
+_FIELD: Final = f"SELECT m.field_name FROM metrics m WHERE m.id = %(metric)s AND {KEEPS_VALUES}"  # noqa: S608
 
 # Whether these values still occur on these days, from all events of the days.
 _LOOK_AGAIN: Final = f"""

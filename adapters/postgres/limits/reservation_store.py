@@ -25,6 +25,7 @@ from adapters.postgres.events.ingest_lookup import Lookup, Metric, looked_up, wa
 from adapters.postgres.limits import limit_standing
 from adapters.postgres.limits.limit_standing import Concerned, Counter, Limit
 from adapters.postgres.limits.reserved_store import ADD_CHANGED
+from billing.aggregations import RESERVABLE
 from billing.limits import Held, Standing
 from billing.numbers import plain
 from billing.period import Period
@@ -34,7 +35,6 @@ from models.problems import Problem, conflict, not_found
 _SOURCE: Final = "reservation"
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 #: Aggregations that a quantity given in advance adds to.
-_ADDITIVE: Final = ("sum", "count")
 _MOST_REMEMBERED: Final = 20_000
 
 _STORE: Final = f"""
@@ -222,11 +222,13 @@ def _not_usable(subscription: Subscription) -> Problem | None:
 
 
 def _not_reservable(metric: Metric, quantity: Decimal) -> Problem | None:
-    kind = metric.aggregation.kind  # type: ignore[attr-defined]
-    if kind not in _ADDITIVE:
-        detail = f"The metric {metric.key} is a {kind}; only what adds up (sum, count) can be reserved."
+    folding = metric.aggregation
+    if not folding.is_reservable:
+        detail = (
+            f"The metric {metric.key} is a {folding.kind}; only what adds up ({', '.join(RESERVABLE)}) can be reserved."
+        )
         return Problem(422, "metric_not_reservable", detail)
-    if kind == "count" and quantity != 1:
+    if folding.counts_events and quantity != 1:
         return Problem(422, "quantity_not_one", f"The metric {metric.key} counts events; reserve them one by one.")
     return None
 

@@ -20,6 +20,7 @@ from adapters.postgres.events.event_count_store import EventKinds, event_counts
 from adapters.postgres.invoices.billing_store import Terms, terms_of, version_of_period
 from adapters.postgres.usage.usage_bucket_store import is_split
 from adapters.postgres.usage.usage_store import metric_usages
+from billing.aggregations import ADDITIVE, AGGREGATIONS
 from billing.charges import Charge
 from billing.numbers import exact
 from billing.period import BeforeAnchor, Period
@@ -28,7 +29,6 @@ from billing.usage import NO_USAGE, Usage
 MOST_SKIPPED: Final = 100_000
 #: An event's amount needs the later events of its period; with more of them than this it is left open.
 _MOST_LATER: Final = 20_000
-_ATTRIBUTABLE: Final = ("sum", "count", "custom")
 
 _WANTED_ENTRIES: Final = """
       (%(type)s::text IS NULL OR %(type)s = CASE WHEN a.action LIKE 'charge%%' OR a.action = 'paid'
@@ -181,7 +181,7 @@ async def _amounts(
     connection: AsyncConnection, project_id: UUID, shown: Sequence[Mapping[str, Any]]
 ) -> dict[UUID, tuple[Decimal | None, str | None]]:
     """Give what each counted event added to the bill of its period, and the currency."""
-    counted = [row for row in shown if row["status"] == "counted" and row["aggregation"] in _ATTRIBUTABLE]
+    counted = [row for row in shown if row["status"] == "counted" and row["aggregation"] in ADDITIVE]
     if not counted:
         return {}
     oldest = min(row["id"] for row in counted)
@@ -255,6 +255,6 @@ class _Pots:
             self._usage[name] = found.get(metric, NO_USAGE)
         after = self._usage[name]
         with exact():
-            quantity = after.quantity - (Decimal(1) if kind == "count" else value or Decimal(0))
+            quantity = after.quantity - AGGREGATIONS[kind].worth_of(value)
         self._usage[name] = Usage(quantity=quantity, events=max(after.events - 1, 0), priced=after.priced)
         return after, self._usage[name]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.events.correction_store import metric_of
 from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.events.ingest_targets import value_of
+from adapters.postgres.metric_aggregation import aggregation_of
 from adapters.postgres.reports.usage_report_store import Subscribed
 from adapters.postgres.usage.usage_part_store import Hypothetical, Part, usage_of_part
 from adapters.postgres.usage.usage_store import usages
@@ -19,8 +20,6 @@ from billing.charges import Charge, Dynamic, Percentage
 from billing.numbers import exact, plain
 from billing.scope import group_of
 from billing.usage import NO_USAGE, Usage
-
-_ADDED_UP: Final = ("sum", "count", "custom")
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,11 @@ def _before(charge: Charge, usage: Usage, event: Hypothetical) -> Usage:
 
 async def _after(connection: AsyncConnection, part: Part, charge: Charge, before: Usage, event: Hypothetical) -> Usage:
     """Give the usage with the event: added up where that is exact, else folded from the events and this one."""
-    kind, value = part.metric.aggregation, event.value or Decimal(0)
-    own = Decimal(1) if kind == "count" else value
+    folding = aggregation_of(part.metric)
+    own = folding.worth_of(event.value)
     if isinstance(charge.model, Percentage) and charge.model.per_event:
         return charge.model.with_event(before, own)
-    if kind in _ADDED_UP and part.metric.rounding_function is None:
+    if folding.is_additive and part.metric.rounding_function is None:
         with exact():
             quantity = before.quantity + own
     else:

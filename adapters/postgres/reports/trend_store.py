@@ -11,23 +11,22 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.metric_aggregation import COLUMNS, KEEPS_VALUES, aggregation_of, rolled_sql
 from adapters.postgres.usage.unique_count_store import unique_counts_by_day
-from billing.aggregations import Aggregation, aggregation
+from billing.aggregations import Aggregation
 from billing.numbers import exact
 
-_ROLLED: Final = text("""
+_ROLLED: Final = text(f"""
     SELECT r.metric_id, r.day, sum(r.event_count) AS event_count,
-           CASE m.aggregation WHEN 'count' THEN sum(r.event_count) WHEN 'max' THEN max(r.value_max)
-                WHEN 'min' THEN min(r.value_min) ELSE sum(r.value_sum) END AS value
+           coalesce({rolled_sql("r", lambda _: True)}, sum(r.value_sum)) AS value
     FROM usage_rollups r JOIN metrics m ON m.id = r.metric_id
     WHERE r.subscription_id = :subscription AND r.day >= :first AND r.day <= :last
       AND (CAST(:metric AS uuid) IS NULL OR r.metric_id = :metric)
     GROUP BY r.metric_id, r.day, m.aggregation
-""")
-_METRICS: Final = text("""
-    SELECT m.id, m.aggregation, m.field_name, m.expression, m.percentile,
-           m.aggregation = 'unique_count' AND m.values_kept AS keeps_values FROM metrics m WHERE m.id = ANY(:metrics)
-""")
+""")  # noqa: S608 - put together from constants
+_METRICS: Final = text(f"""
+    SELECT m.id, {COLUMNS}, {KEEPS_VALUES} AS keeps_values FROM metrics m WHERE m.id = ANY(:metrics)
+""")  # noqa: S608
 _FOLDED: Final = """
     SELECT (occurred_at AT TIME ZONE 'UTC')::date AS day, {value} AS value FROM (
         SELECT id, value, properties, occurred_at, received_at FROM events
@@ -55,7 +54,7 @@ async def trend(connection: AsyncConnection, days: Days, metric_id: UUID | None)
     names = {"subscription": days.subscription_id, "first": days.first, "last": days.last, "metric": metric_id}
     rows = (await connection.execute(_ROLLED, names)).all()
     metrics = (await connection.execute(_METRICS, {"metrics": list({row.metric_id for row in rows})})).all()
-    folded = {row.id: await _folded(connection, days, row) for row in metrics if _by_events(_folding(row))}
+    folded = {row.id: await _folded(connection, days, row) for row in metrics if _by_events(aggregation_of(row))}
     values: defaultdict[date, Decimal] = defaultdict(Decimal)
     counts: defaultdict[date, int] = defaultdict(int)
     with exact():
@@ -67,10 +66,6 @@ async def trend(connection: AsyncConnection, days: Days, metric_id: UUID | None)
     return [(day, values[day], counts[day]) for day in every]
 
 
-def _folding(row: Row[Any]) -> Aggregation:
-    return aggregation(row.aggregation, field=row.field_name, expression=row.expression, percentile=row.percentile)
-
-
 def _by_events(folding: Aggregation) -> bool:
     return folding.from_rollup is None and "start" not in folding.sql_parameters
 
@@ -79,7 +74,7 @@ async def _folded(connection: AsyncConnection, days: Days, metric: Row[Any]) -> 
     """Give what the values that are kept say of each day, else run an aggregation's own SQL over its events."""
     if metric.keeps_values:
         return await unique_counts_by_day(connection, days.subscription_id, metric.id, days.first, days.last)
-    folding = _folding(metric)
+    folding = aggregation_of(metric)
     start = datetime.combine(days.first, datetime.min.time(), tzinfo=UTC)
     end = datetime.combine(days.last, datetime.min.time(), tzinfo=UTC) + timedelta(days=1)
     rows = await connection.execute(

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, or_, select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customers.clock_store import now
@@ -20,6 +20,7 @@ from adapters.postgres.invoices.billing_store import PricedVersion, Terms, terms
 from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required, resolve_metrics
 from adapters.postgres.usage.usage_part_store import Part, usage_of_part
 from adapters.postgres.usage.usage_store import metric_usages, usages
+from billing.aggregations import ADDITIVE
 from billing.charges import Charge
 from billing.numbers import rounded_ratio
 from billing.period import BillingCycle, Period
@@ -30,9 +31,7 @@ from models.tables import customers, metrics, subscriptions, usage_rollups
 
 #: Whether a metric begins at 0 in each period and grows with its time, so that a part of a period says something about
 #: the whole of it. Maxima, averages and the like do not, nor does what carries over.
-GROWS: Final = metrics.c.recurring.is_(False) & or_(
-    *(metrics.c.aggregation == kind for kind in ("sum", "count", "custom"))
-)
+GROWS: Final = metrics.c.recurring.is_(False) & metrics.c.aggregation.in_(ADDITIVE)
 _ENDED: Final = ("canceled", "terminated")
 
 

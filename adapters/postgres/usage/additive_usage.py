@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.arrays import moments, uuids
 from adapters.postgres.database import answers
+from adapters.postgres.metric_aggregation import rolled_sql
 from adapters.postgres.usage.usage_store import metric_usages
 from adapters.postgres.usage.usage_window import window_of
 from billing.aggregations import round_quantity
@@ -26,15 +27,14 @@ _EDGE: Final = """
 """
 TOTALS: Final = f"""
     SELECT q.subscription_id, q.metric_id, m.aggregation, m.rounding_function, m.rounding_precision,
-           CASE WHEN m.recurring THEN NULL WHEN m.aggregation = 'sum' THEN t.value_sum
-                WHEN m.aggregation = 'count' THEN t.event_count END AS quantity, t.event_count
+           CASE WHEN NOT m.recurring THEN t.quantity END AS quantity, t.event_count
     FROM unnest(%(subscriptions)s::uuid[], %(metrics)s::uuid[], %(first_days)s::date[], %(end_days)s::date[],
                 %(head_starts)s::timestamptz[], %(head_ends)s::timestamptz[],
                 %(tail_starts)s::timestamptz[], %(tail_ends)s::timestamptz[])
          AS q (subscription_id, metric_id, first_day, end_day, head_start, head_end, tail_start, tail_end)
     JOIN metrics m ON m.id = q.metric_id
     CROSS JOIN LATERAL (
-        SELECT sum(p.value_sum) AS value_sum, sum(p.event_count) AS event_count FROM (
+        SELECT {rolled_sql("p", lambda model: model.is_additive)} AS quantity, sum(p.event_count) AS event_count FROM (
             SELECT coalesce(sum(r.value_sum), 0) AS value_sum, coalesce(sum(r.event_count), 0) AS event_count
             FROM usage_rollups r
             WHERE r.subscription_id = q.subscription_id AND r.metric_id = q.metric_id

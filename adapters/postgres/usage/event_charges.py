@@ -7,6 +7,7 @@ holds the two together.
 from collections.abc import Sequence
 from typing import Any, Final
 
+from billing.aggregations import Aggregation
 from billing.charges import Percentage
 
 NOT_PRICED: Final = "SELECT *, 0 AS part, false AS is_charged, 0 AS cost FROM picked"
@@ -28,10 +29,10 @@ _COSTS: Final = """
 """
 
 
-def priced_events(model: Percentage, kind: str, groups: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def priced_events(model: Percentage, folding: Aggregation, groups: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Give a query over `picked` that adds part, is_charged and cost to each of its rows, and its bind values.
 
-    `kind` is the metric's aggregation: an event of a count is worth 1, any other its value; `groups` are the columns
+    `folding` is the metric's aggregation, which says what an event is worth; `groups` are the columns
     within which a charge with group_by is priced. Postgres passes over NULL in greatest and least: no limit.
     """
     part, is_charged = "own", "true"
@@ -41,8 +42,7 @@ def priced_events(model: Percentage, kind: str, groups: Sequence[str]) -> tuple[
         is_charged = f"(after > {free} OR {part} < 0)"
     elif model.free_events is not None:
         is_charged = "number > CAST(:free_events AS bigint)"
-    own = "CAST(1 AS numeric)" if kind == "count" else "coalesce(value, 0)"
-    running = _RUNNING.format(own=own, groups="".join(f", {name}" for name in groups))
+    running = _RUNNING.format(own=folding.worth_sql, groups="".join(f", {name}" for name in groups))
     query = _COSTS.format(parts=_PARTS.format(part=part, is_charged=is_charged, running=running))
     binds: dict[str, Any] = {
         "share": model.share,

@@ -132,7 +132,7 @@ async def split_usages(
 def _is_rolled_up(family: _Family, folding: Aggregation) -> bool:
     """Tell whether rollups hold the parts of a charge: they add up, are no groups, and price no single events."""
     _, buckets, group_by, eventwise = family
-    return bool(buckets) and not group_by and eventwise is None and folding.additive
+    return bool(buckets) and not group_by and eventwise is None and folding.from_rollup is not None
 
 
 def _bucket(charge: Charge) -> int:
@@ -211,7 +211,7 @@ def _priced(model: _Eventwise | None, folding: Aggregation, groups: Sequence[str
     if model is None:
         return "0", NOT_PRICED, {}
     if isinstance(model, Percentage):
-        costed, costs = priced_events(model, folding.kind, groups)  # type: ignore[attr-defined]
+        costed, costs = priced_events(model, folding, groups)
         return f"coalesce(sum(cost) FILTER (WHERE {_CHARGED}), 0)", costed, costs
     binds = {"price": model.price_field, "quantity": model.quantity_field, "grammar": _NUMBER_GRAMMAR}
     quantity = f"coalesce({_property('quantity')}, value)"

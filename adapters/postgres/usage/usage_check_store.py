@@ -16,6 +16,7 @@ from adapters.postgres.events.event_scope import filter_bucket, filters_of
 from adapters.postgres.events.unique_value_store import KEY_SQL
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import Transaction, begin
+from adapters.postgres.metric_aggregation import KEEPS_VALUES
 from adapters.postgres.paging import Page, page_of
 from billing.aggregations.unique_count import identity_sql
 from billing.numbers import plain
@@ -78,7 +79,7 @@ _COMPARE: Final = text(f"""
 # The same of the values that are kept, by day; `usage_unique_days` is compared with what `usage_uniques` gives.
 _COMPARE_VALUES: Final = text(f"""
     WITH own AS MATERIALIZED (
-        SELECT id, field_name FROM metrics WHERE aggregation = 'unique_count' AND values_kept
+        SELECT m.id, m.field_name FROM metrics m WHERE {KEEPS_VALUES}
     ), found AS (
         SELECT DISTINCT subscription_id, metric_id, {KEY_SQL} AS value_key, day FROM (
             SELECT e.subscription_id, e.metric_id, (e.occurred_at AT TIME ZONE 'UTC')::date AS day,

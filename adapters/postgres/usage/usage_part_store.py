@@ -15,8 +15,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
+from adapters.postgres.metric_aggregation import aggregation_of
 from adapters.postgres.usage.usage_window import BEGINNING
-from billing.aggregations import Aggregation, aggregation, round_quantity
+from billing.aggregations import round_quantity
 from billing.charges import Charge
 from billing.period import Period
 from billing.scope import group_of
@@ -86,7 +87,7 @@ class Part:
 
 async def usage_of_part(connection: AsyncConnection, part: Part, more: Hypothetical | None = None) -> Usage:
     """Give the usage of chosen events, as their metric rounds it; `more` is counted as if it were one of them."""
-    metric, period, folding = part.metric, part.period, folding_of(part.metric)
+    metric, period, folding = part.metric, part.period, aggregation_of(part.metric)
     configuration: Mapping[str, Any] = {"start": period.start, "end": period.end, **folding.bindings}
     names: dict[str, Any] = {
         "subscription": part.subscription_id,
@@ -106,14 +107,3 @@ async def usage_of_part(connection: AsyncConnection, part: Part, more: Hypotheti
     row = (await connection.execute(text(statement), names)).one()
     rounded = round_quantity(Decimal(row.quantity), metric.rounding_function, metric.rounding_precision or 0)
     return Usage(quantity=rounded, events=row.events, metric_name=metric.name, unit=metric.unit)
-
-
-def folding_of(metric: Row[Any]) -> Aggregation:
-    """Build the aggregation that a row of `metrics` configures."""
-    return aggregation(
-        metric.aggregation,
-        field=metric.field_name,
-        expression=metric.expression,
-        percentile=metric.percentile,
-        carry_over=True if metric.recurring else None,
-    )

@@ -16,10 +16,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
+from adapters.postgres.metric_aggregation import COLUMNS, KEEPS_VALUES, configured
 from adapters.postgres.usage.unique_count_store import Values, unique_count
 from adapters.postgres.usage.usage_bucket_store import Measure, is_split, split_usages
 from adapters.postgres.usage.usage_window import BEGINNING, window_of
-from billing.aggregations import AGGREGATIONS, Aggregation, aggregation
+from billing.aggregations import AGGREGATIONS, Aggregation
 from billing.charges import Charge
 from billing.period import Period
 from billing.usage import NO_USAGE, Usage
@@ -46,9 +47,9 @@ _FROM_EDGE: Final = """
 """
 
 _TOTALS: Final = """
-    SELECT m.id, m.name, m.unit, m.aggregation, m.field_name, m.expression, m.percentile, m.recurring,
+    SELECT m.id, m.name, m.unit, {columns},
            m.rounding_function, m.rounding_precision, {quantity} AS quantity,
-           coalesce(sum(p.event_count), 0) AS event_count, m.aggregation = 'unique_count' AND m.values_kept
+           coalesce(sum(p.event_count), 0) AS event_count, {keeps_values}
     FROM metrics m LEFT JOIN ({parts}) p ON p.metric_id = m.id
     WHERE m.id = ANY(%(metrics)s)
     GROUP BY m.id
@@ -127,17 +128,17 @@ async def _totals(
     for name, (start, end) in zip(("head", "tail"), window.edges, strict=False):
         parts.append(_FROM_EDGE.format(name))
         parameters |= {f"{name}_start": start, f"{name}_end": end}
-    statement = _TOTALS.format(quantity=_QUANTITY, parts=" UNION ALL ".join(parts))
+    statement = _TOTALS.format(
+        columns=COLUMNS, keeps_values=KEEPS_VALUES, quantity=_QUANTITY, parts=" UNION ALL ".join(parts)
+    )
     cursor = await (await driver(connection)).execute(statement.encode(), parameters, prepare=True)
     return {row[0]: _total(row) for row in await cursor.fetchall()}
 
 
 def _total(row: tuple[Any, ...]) -> _Total:
-    _, name, unit, kind, field, expression, percentile, carries, function, precision, quantity, events, keeps = row
-    folding = aggregation(
-        kind, field=field, expression=expression, percentile=percentile, carry_over=carries if carries else None
-    )
-    return _Total(Measure(name, unit, folding, function, precision or 0), quantity, int(events), bool(keeps))
+    _, name, unit, *columns, function, precision, quantity, events, keeps = row
+    measure = Measure(name, unit, configured(*columns), function, precision or 0)
+    return _Total(measure, quantity, int(events), bool(keeps))
 
 
 async def _whole(
