@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
-from billing.aggregating import number_of
-from billing.charges import Charge, Dynamic, Percentage
+from billing.charges import Charge
 from billing.numbers import exact
 from billing.period import Period
 from billing.rating import rate
@@ -56,7 +55,7 @@ class Standing:
 
 def adds_up(charge: Charge) -> bool:
     """Tell whether a charge prices the quantity of its metric alone, whatever events and reservations it came from."""
-    return charge.scope is None and not charge.group_by and not isinstance(charge.model, Dynamic | Percentage)
+    return charge.scope is None and not charge.group_by and charge.model.quantity_only
 
 
 def spend(
@@ -93,27 +92,17 @@ def _with(charge: Charge, usage: Usage, held: Sequence[Held]) -> Usage:
 def _raised(charge: Charge, usage: Usage, own: Sequence[Held]) -> Usage:
     if not own:
         return usage
-    if isinstance(charge.model, Percentage) and charge.model.per_event:
+    if charge.model.is_ordered:
         for each in own:
             for _ in range(each.count):
                 usage = charge.model.with_event(usage, each.each)
         return usage
+    priced = (charge.model.cost_of(each.quantity, each.properties, count=each.count) for each in own)
     with exact():
         return usage.model_copy(
             update={
                 "quantity": usage.quantity + sum((each.quantity for each in own), Decimal(0)),
                 "events": usage.events + sum(each.count for each in own),
-                "priced": usage.priced + sum((_priced(charge, each) for each in own), Decimal(0)),
+                "priced": usage.priced + sum(priced, Decimal(0)),
             }
         )
-
-
-def _priced(charge: Charge, each: Held) -> Decimal:
-    """Give price x quantity of reservations whose events carry their own price; 0 for every other charge."""
-    if not isinstance(charge.model, Dynamic):
-        return Decimal(0)
-    unit_price = number_of(each.properties.get(charge.model.price_field))
-    if unit_price is None:
-        return Decimal(0)
-    named = number_of(each.properties.get(charge.model.quantity_field))
-    return unit_price * (each.quantity if named is None else named * each.count)

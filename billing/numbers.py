@@ -232,5 +232,18 @@ UnitPrice = Annotated[
 ]
 """A price >= 0 in major currency units, exact to 18 decimals (B33)."""
 
+LARGEST_MAJOR: Final = 10**15
+"""Largest fixed price in major units; far above it, minor units would no longer fit a BIGINT."""
+
+
+def _payable(value: Decimal) -> Decimal:
+    if value > LARGEST_MAJOR:
+        raise ValueError(f"must not be more than {LARGEST_MAJOR}")
+    return value
+
+
+FixedPrice = Annotated[NonNegative, AfterValidator(_payable)]
+"""A fixed price of a period in major units, 0 or more."""
+
 ExactDecimal = Annotated[Decimal, BeforeValidator(_unbounded), AfterValidator(_finite), _WRITTEN]
 """A computed number of any scale, such as an unrounded amount; never a float, NaN or Infinity."""

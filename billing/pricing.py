@@ -1,10 +1,10 @@
 """What every charge model has in common: the steps of its price, and the tiers that some of them are made of."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import pairwise
-from typing import ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -60,11 +60,28 @@ def price(steps: Sequence[Step]) -> Decimal:
         return sum((step.amount for step in steps), Decimal(0))
 
 
+MOST_TIERS: Final = 100
+"""Of one charge."""
+
+
+class EventSql(NamedTuple):
+    """The SQL by which a charge model prices single stored events.
+
+    `query` adds the columns part, is_charged and cost to the rows of `picked`; `priced` is a select expression over it:
+    what all of them cost in major units. `binds` are the values that both need; `:counted_from` is the period's start.
+    """
+
+    query: str = "SELECT *, 0 AS part, false AS is_charged, 0 AS cost FROM picked"
+    priced: str = "0"
+    binds: Mapping[str, Any] = {}
+
+
 class PricingModel(BaseModel):
     """Price the usage of one charge in one whole period.
 
-    A subclass is the API's schema, the stored JSON and the Temporal payload of the charge at once. An unknown field is
-    refused: a price that silently ignores part of its configuration would be wrong.
+    A subclass is the API's schema, the stored JSON and the Temporal payload of the charge at once, and its class
+    variables are all that the other layers know of it. An unknown field is refused: a price that silently ignores part
+    of its configuration would be wrong.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
@@ -73,6 +90,25 @@ class PricingModel(BaseModel):
     """What the invoice line calls this pricing (B99)."""
     metered: ClassVar[bool] = True
     """Whether the price depends on a metric's usage."""
+    quantity_only: ClassVar[bool] = True
+    """Whether the price follows from the quantity alone, whatever events it came from."""
+    plan_name: ClassVar[str | None] = None
+    """What a plan's `pricing_model` calls it; None where that is its kind."""
+    plan_names: ClassVar[Mapping[str, str]] = {}
+    """What a plan calls its fields, where that is not their name in JSON."""
+    tiered_by: ClassVar[str | None] = None
+    """The field that is a list of tiers or bands, if it has one."""
+
+    @classmethod
+    def pricing_name(cls) -> str:
+        """Return what a plan's `pricing_model` calls it."""
+        return cls.plan_name or str(cls.model_fields["kind"].default)
+
+    @classmethod
+    def plan_fields(cls) -> dict[str, str]:
+        """Return what a plan calls each of its fields, by the name of the field."""
+        own = {name: field for name, field in cls.model_fields.items() if name != "kind"}
+        return {name: cls.plan_names.get(name) or field.alias or name for name, field in own.items()}
 
     @abstractmethod
     def steps(self, usage: Usage) -> tuple[Step, ...]:
@@ -96,6 +132,43 @@ class PricingModel(BaseModel):
     def unit_amount(self) -> Decimal | None:
         """The one price of each unit in major units, when the model has one."""
         return None
+
+    @property
+    def period_fee(self) -> Decimal:
+        """What is due for each period whatever was used, in major units."""
+        return Decimal(0)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether what an event costs depends on those before it, so that `with_event` has to take them in turn."""
+        return False
+
+    @property
+    def prices_events(self) -> bool:
+        """Whether the price needs single events (`events_sql`), and not only their quantity and number."""
+        return self.is_ordered
+
+    def with_event(self, usage: Usage, value: Decimal) -> Usage:
+        """Return the usage with one more event, later than all of its own: `quantity` is the value so far."""
+        with exact():
+            return usage.model_copy(update={"quantity": usage.quantity + value, "events": usage.events + 1})
+
+    def cost_of(self, value: Decimal | None, properties: Mapping[str, object], *, count: int = 1) -> Decimal:
+        """Return what `count` events of the same properties cost by themselves, in major units, unrounded.
+
+        `value` is the quantity of them all. It is what they add to `Usage.priced`.
+        """
+        del value, properties, count
+        return Decimal(0)
+
+    def events_sql(self, worth_sql: str, groups: Sequence[str]) -> EventSql:
+        """Return the SQL that prices stored events as `with_event` and `cost_of` price one after the other.
+
+        `worth_sql` is what the metric's aggregation counts an event for (`Aggregation.worth_sql`); `groups` are the
+        columns within which a charge with group_by is priced.
+        """
+        del worth_sql, groups
+        return EventSql()
 
 
 class Bounded(Protocol):
@@ -137,7 +210,9 @@ def check_bounds(tiers: Sequence[Bounded]) -> None:
 class TieredModel(PricingModel):
     """A charge model that is a list of tiers, checked once here (B31)."""
 
-    tiers: tuple[Tier, ...]
+    tiered_by: ClassVar[str | None] = "tiers"
+
+    tiers: Annotated[tuple[Tier, ...], Field(max_length=MOST_TIERS)]
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:

@@ -1,133 +1,126 @@
 """BoxBilling's charge models: their properties as charge models of billing.charges, and back.
 
 Amounts in properties are major units (design section 9). A range covers (from, up_to]: `from_value` 100 and 101 both
-continue a range that ends at 100.
+continue a range that ends at 100. The properties come from the classes in billing.charges.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, assert_never
+from typing import Annotated, Any, Final, TypeVar, cast, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from api.http.fields import FixedPrice, Name, nested_problem
+from api.http.fields import nested_problem
 from billing.charges import (
-    Band,
+    CHARGE_MODELS,
     ChargeModel,
-    Dynamic,
     Flat,
     Graduated,
-    GraduatedPercentage,
     IncludedOverage,
-    Package,
     Percentage,
     PerUnit,
+    PricingModel,
     Tier,
-    Volume,
 )
-from billing.numbers import NonNegative, Positive, UnitPrice, plain
+from billing.numbers import FixedPrice, NonNegative, UnitPrice, plain
+from billing.pricing import MOST_TIERS
 from models.problems import invalid
 
-CHARGE_MODELS: Final = (
-    "standard",
-    "graduated",
-    "volume",
-    "package",
-    "percentage",
-    "graduated_percentage",
-    "custom",
-    "dynamic",
-)
+_Body = TypeVar("_Body", bound=BaseModel)
+
+#: What BoxBilling calls a model and its fields, where it is neither their name here nor their name in JSON.
+_NAMES: Final[Mapping[type[PricingModel], tuple[str, Mapping[str, str]]]] = {
+    PerUnit: ("standard", {"unit_price": "amount"}),
+    Percentage: ("percentage", {"fixed_fee": "fixed_amount"}),
+}
+_RANGE_NAMES: Final = {"unit_price": "per_unit_amount", "flat_fee": "flat_amount"}
+#: Models that BoxBilling has no word for: they are shown as another one.
+_SHOWN_OTHERWISE: Final = (Flat, IncludedOverage)
 
 
-class _Properties(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+@dataclass(frozen=True)
+class _Shape:
+    """A charge model as BoxBilling writes it: the model of its properties, and their names by field."""
 
-    def model(self, path: str) -> ChargeModel:
-        raise AssertionError(f"{type(self).__name__} at {path} has no charge model")
+    name: str
+    model: type[PricingModel]
+    names: Mapping[str, str]
+    properties: type[BaseModel]
 
-
-class _Standard(_Properties):
-    amount: UnitPrice
-
-    def model(self, path: str) -> ChargeModel:
-        del path
-        return PerUnit(unit_price=self.amount)
-
-
-class _Range(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    from_value: NonNegative
-    to_value: NonNegative | None
-    flat_amount: UnitPrice = Decimal(0)
-
-
-class _PriceRange(_Range):
-    per_unit_amount: UnitPrice
-
-
-class _RateRange(_Range):
-    rate: NonNegative
-
-
-class _Graduated(_Properties):
-    graduated_ranges: list[_PriceRange] = Field(min_length=1, max_length=100)
-
-    def model(self, path: str) -> ChargeModel:
-        return Graduated(tiers=_tiers(self.graduated_ranges, f"{path}.graduated_ranges"))
-
-
-class _Volume(_Properties):
-    volume_ranges: list[_PriceRange] = Field(min_length=1, max_length=100)
-
-    def model(self, path: str) -> ChargeModel:
-        return Volume(tiers=_tiers(self.volume_ranges, f"{path}.volume_ranges"))
-
-
-class _Package(_Properties):
-    amount: UnitPrice
-    package_size: Positive = Decimal(1)
-    free_units: NonNegative = Decimal(0)
-
-    def model(self, path: str) -> ChargeModel:
-        del path
-        return Package(package_price=self.amount, package_size=self.package_size, free_units=self.free_units)
-
-
-class _Percentage(_Properties):
-    rate: NonNegative
-    fixed_amount: UnitPrice = Decimal(0)
-    free_events: int | None = Field(default=None, ge=1)
-    free_amount: NonNegative | None = None
-    transaction_min: UnitPrice | None = None
-    transaction_max: UnitPrice | None = None
-
-    def model(self, path: str) -> ChargeModel:
-        limits = self.model_dump(exclude={"rate", "fixed_amount"}, exclude_none=True)
+    def read(self, properties: Mapping[str, Any], path: str) -> ChargeModel:
+        """Return the charge model. Raises `Problem` 422, which names the field with its whole path."""
+        found = _read(self.properties, properties, path)
+        given = {field: getattr(found, shown) for field, shown in self.names.items()}
+        if self.model.tiered_by is not None:
+            ranges, shown = given[self.model.tiered_by], self.names[self.model.tiered_by]
+            _check_contiguous(ranges, f"{path}.{shown}")
+            given[self.model.tiered_by] = [_without_bounds(item) for item in ranges]
         try:
-            return Percentage(rate=self.rate, fixed_fee=self.fixed_amount, **limits)
+            return cast(ChargeModel, self.model(**{name: value for name, value in given.items() if value is not None}))
         except ValidationError as error:
             raise invalid(path, str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
 
-
-class _GraduatedPercentage(_Properties):
-    graduated_percentage_ranges: list[_RateRange] = Field(min_length=1, max_length=100)
-
-    def model(self, path: str) -> ChargeModel:
-        ranges = self.graduated_percentage_ranges
-        _check_contiguous(ranges, f"{path}.graduated_percentage_ranges")
-        bands = (Band(up_to=item.to_value, rate=item.rate, flat_fee=item.flat_amount) for item in ranges)
-        return GraduatedPercentage(bands=tuple(bands))
+    def shown(self, model: PricingModel) -> dict[str, Any]:
+        """Return the properties of a model of this class; amounts are major units, as decimal strings."""
+        written = model.model_dump(mode="json", by_alias=False, exclude_none=True)
+        given = {shown: written[field] for field, shown in self.names.items() if field in written}
+        if self.model.tiered_by is not None:
+            given[self.names[self.model.tiered_by]] = _ranges(getattr(model, self.model.tiered_by))
+        return given
 
 
-class _Custom(_Properties):
+def _shape(model: type[PricingModel]) -> _Shape:
+    """Derive BoxBilling's form of a charge model from its class."""
+    name, renamed = _NAMES.get(model, (str(model.model_fields["kind"].default), {}))
+    hints = get_type_hints(model, include_extras=True)
+    names: dict[str, str] = {}
+    fields: dict[str, Any] = {}
+    for field, info in model.model_fields.items():
+        if field == "kind":
+            continue
+        if field == model.tiered_by:
+            names[field] = f"{name}_ranges"
+            ranges: Any = list[_range(info.annotation)]  # type: ignore[misc]
+            fields[names[field]] = (Annotated[ranges, Field(min_length=1, max_length=MOST_TIERS)], ...)
+        else:
+            names[field] = renamed.get(field) or info.alias or field
+            fields[names[field]] = (hints[field], ... if info.is_required() else info.default)
+    properties: Any = create_model(f"{model.__name__}Properties", __config__=_STRICT, **fields)
+    return _Shape(name, model, names, properties)
+
+
+def _range(tiers: Any) -> type[BaseModel]:
+    """Derive the model of a range from that of a tier: `from_value` and `to_value` take the place of `up_to`."""
+    item: type[BaseModel] = get_args(tiers)[0]
+    hints = get_type_hints(item, include_extras=True)
+    own: dict[str, Any] = {
+        _RANGE_NAMES.get(name, name): (hints[name], ... if info.is_required() else info.default)
+        for name, info in item.model_fields.items()
+        if name != "up_to"
+    }
+    bounds: dict[str, Any] = {"from_value": (NonNegative, ...), "to_value": (NonNegative | None, ...)}
+    return create_model(f"{item.__name__}Range", __config__=_STRICT, **bounds, **own)
+
+
+def _without_bounds(item: BaseModel) -> dict[str, Any]:
+    """Turn a range into a tier or band."""
+    names = {shown: name for name, shown in _RANGE_NAMES.items()} | {"to_value": "up_to"}
+    return {names.get(name, name): value for name, value in item.model_dump(exclude={"from_value"}).items()}
+
+
+_STRICT: Final = ConfigDict(extra="forbid")
+
+
+class _Custom(BaseModel):
     """A unit price, or a fixed price whatever was used: one open tier that is entered at zero usage already (R4)."""
 
     unit_price: UnitPrice | None = None
     custom_amount: FixedPrice | None = None
 
-    def model(self, path: str) -> ChargeModel:
+    model_config = _STRICT
+
+    def read_model(self, path: str) -> ChargeModel:
         if (self.unit_price is None) == (self.custom_amount is None):
             raise invalid(f"{path}.unit_price", "send either unit_price or custom_amount")
         if self.unit_price is not None:
@@ -136,44 +129,27 @@ class _Custom(_Properties):
         return Graduated(tiers=(Tier(up_to=None, unit_price=Decimal(0), flat_fee=self.custom_amount),))
 
 
-class _Dynamic(_Properties):
-    price_field: Name = "price"
-    quantity_field: Name = "quantity"
-
-    def model(self, path: str) -> ChargeModel:
-        del path
-        return Dynamic(price_field=self.price_field, quantity_field=self.quantity_field)
-
-
-_SHAPES: Final[Mapping[str, type[_Properties]]] = {
-    "standard": _Standard,
-    "graduated": _Graduated,
-    "volume": _Volume,
-    "package": _Package,
-    "percentage": _Percentage,
-    "graduated_percentage": _GraduatedPercentage,
-    "custom": _Custom,
-    "dynamic": _Dynamic,
-}
+_SHAPES: Final = {shape.name: shape for shape in map(_shape, CHARGE_MODELS) if shape.model not in _SHOWN_OTHERWISE}
+_CUSTOM: Final = "custom"
+CHARGE_MODEL_NAMES: Final = (*_SHAPES, _CUSTOM)
+"""What a charge's `charge_model` may be."""
 
 
 def model_of_properties(charge_model: str, properties: Mapping[str, Any], path: str) -> ChargeModel:
     """Read the properties of a charge. Raises `Problem` 422, which names the field with its whole path."""
+    if charge_model == _CUSTOM:
+        return _read(_Custom, properties, path).read_model(path)
+    return _SHAPES[charge_model].read(properties, path)
+
+
+def _read(shape: type[_Body], properties: Mapping[str, Any], path: str) -> _Body:
     try:
-        read = _SHAPES[charge_model].model_validate(dict(properties))
+        return shape.model_validate(dict(properties))
     except ValidationError as error:
         raise nested_problem(error, path) from None
-    return read.model(path)
 
 
-def _tiers(ranges: list[_PriceRange], path: str) -> tuple[Tier, ...]:
-    _check_contiguous(ranges, path)
-    return tuple(
-        Tier(up_to=item.to_value, unit_price=item.per_unit_amount, flat_fee=item.flat_amount) for item in ranges
-    )
-
-
-def _check_contiguous(ranges: list[_PriceRange] | list[_RateRange], path: str) -> None:
+def _check_contiguous(ranges: Sequence[Any], path: str) -> None:
     """Refuse gaps, overlaps, and a last range that is not open. Raises `Problem` 422."""
     end = Decimal(0)
     for index, item in enumerate(ranges):
@@ -190,46 +166,23 @@ def _check_contiguous(ranges: list[_PriceRange] | list[_RateRange], path: str) -
             end = item.to_value
 
 
-def charge_model_of(model: ChargeModel) -> tuple[str, dict[str, Any]]:  # noqa: PLR0911 - one for each model
+def charge_model_of(model: ChargeModel) -> tuple[str, dict[str, Any]]:
     """Give BoxBilling's name and properties of any charge model; amounts are major units, as decimal strings."""
     match model:
         case Flat():
             return "standard", {"amount": plain(model.fee)}
-        case PerUnit():
-            return "standard", {"amount": plain(model.unit_price)}
-        case Graduated():
-            return "graduated", {"graduated_ranges": _ranges(model.tiers)}
-        case Volume():
-            return "volume", {"volume_ranges": _ranges(model.tiers)}
         case IncludedOverage():
             free = () if not model.included else (Tier(up_to=model.included, unit_price=Decimal(0)),)
-            return "graduated", {"graduated_ranges": _ranges((*free, Tier(up_to=None, unit_price=model.unit_price)))}
-        case Package():
-            sizes = {"package_size": plain(model.package_size), "free_units": plain(model.free_units)}
-            return "package", {"amount": plain(model.package_price), **sizes}
-        case Percentage():
-            return "percentage", {
-                "rate": plain(model.rate),
-                "fixed_amount": plain(model.fixed_fee),
-                **model.model_dump(mode="json", exclude={"kind", "rate", "fixed_fee"}, exclude_none=True),
-            }
-        case GraduatedPercentage():
-            return "graduated_percentage", {"graduated_percentage_ranges": _rate_ranges(model.bands)}
-        case Dynamic():
-            return "dynamic", {"price_field": model.price_field, "quantity_field": model.quantity_field}
-    assert_never(model)
+            return charge_model_of(Graduated(tiers=(*free, Tier(up_to=None, unit_price=model.unit_price))))
+    shape = next(shape for shape in _SHAPES.values() if isinstance(model, shape.model))
+    return shape.name, shape.shown(model)
 
 
-def _ranges(tiers: tuple[Tier, ...]) -> list[dict[str, Any]]:
-    prices = [{"per_unit_amount": plain(tier.unit_price), "flat_amount": plain(tier.flat_fee)} for tier in tiers]
-    return [bounds | price for bounds, price in zip(_bounds([tier.up_to for tier in tiers]), prices, strict=True)]
-
-
-def _rate_ranges(bands: tuple[Band, ...]) -> list[dict[str, Any]]:
-    rates = [{"rate": plain(band.rate), "flat_amount": plain(band.flat_fee)} for band in bands]
-    return [bounds | rate for bounds, rate in zip(_bounds([band.up_to for band in bands]), rates, strict=True)]
-
-
-def _bounds(ends: list[Decimal | None]) -> list[dict[str, Any]]:
-    starts = [Decimal(0), *(end for end in ends if end is not None)]
-    return [{"from_value": start, "to_value": end} for start, end in zip(starts, ends, strict=True)]
+def _ranges(tiers: Sequence[Any]) -> list[dict[str, Any]]:
+    starts = [Decimal(0), *(tier.up_to for tier in tiers if tier.up_to is not None)]
+    prices = (tier.model_dump(mode="json", exclude={"up_to"}) for tier in tiers)
+    named = ({_RANGE_NAMES.get(name, name): amount for name, amount in price.items()} for price in prices)
+    return [
+        {"from_value": start, "to_value": tier.up_to, **price}
+        for start, tier, price in zip(starts, tiers, named, strict=True)
+    ]

@@ -1,107 +1,60 @@
 """Charges at the API's edge: ABAXUS's pricing models and BoxBilling's charge models as one body (design section 9).
 
-Prices are major units in both. What comes out is a charge model of billing.charges, and what the creator sent, to be
+The fields come from the classes in billing.charges, so that a new charge model needs nothing here. Prices are major
+units in both. What comes out is a charge model of billing.charges, and what the creator sent, to be
 echoed. An unknown field of a charge is refused: a price that ignores part of its configuration would be wrong.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from api.catalogue.boxbilling_charge_shapes import CHARGE_MODELS, model_of_properties
-from api.http.fields import AnyCase, FixedPrice, JsonObject, Name, Ref, nested_problem
-from billing.charges import CHARGE_MODEL, ChargeModel
-from billing.numbers import NonNegative, Positive, UnitPrice
+from api.catalogue.boxbilling_charge_shapes import CHARGE_MODEL_NAMES, model_of_properties
+from api.http.fields import AnyCase, JsonObject, Name, Ref, nested_problem
+from billing.charges import CHARGE_MODELS, ChargeModel, PricingModel
 from billing.scope import MOST_GROUP_KEYS
 from models.problems import invalid
 
-PricingModel = Literal[
-    "tiered",
-    "flat_fee",
-    "per_unit",
-    "volume",
-    "package",
-    "percentage",
-    "included_overage",
-    "graduated_percentage",
-    "dynamic",
-]
-ChargeModelName = Literal[CHARGE_MODELS]  # type: ignore[valid-type]
+MODELS: Final = {model.pricing_name(): model for model in CHARGE_MODELS}
+"""The classes of all charge models, by what a plan calls them."""
+
+_PRICING_NAMES: Final = tuple(MODELS)
+PricingModelName = Literal[_PRICING_NAMES]  # type: ignore[valid-type]
+ChargeModelName = Literal[CHARGE_MODEL_NAMES]  # type: ignore[valid-type]
 MOST_CHARGES: Final = 100
-MOST_TIERS: Final = 100
 MOST_MATCHES: Final = 10
 
-#: Each pricing model: the kind of billing.charges, and its fields here with their names there.
-_MODELS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
-    "tiered": ("graduated", {"tiers": "tiers"}),
-    "volume": ("volume", {"tiers": "tiers"}),
-    "flat_fee": ("flat", {"amount": "amount"}),
-    "per_unit": ("per_unit", {"unit_price": "unit_price"}),
-    "package": ("package", {"amount": "amount", "package_size": "package_size", "free_units": "free_units"}),
-    "percentage": (
-        "percentage",
-        {
-            "rate": "rate",
-            "fixed_fee": "fixed_fee",
-            "free_events": "free_events",
-            "free_amount": "free_amount",
-            "transaction_min": "transaction_min",
-            "transaction_max": "transaction_max",
-        },
-    ),
-    "included_overage": ("included", {"included_units": "included", "overage_unit_price": "unit_price"}),
-    "graduated_percentage": ("graduated_percentage", {"bands": "bands"}),
-    "dynamic": ("dynamic", {"price_field": "price_field", "quantity_field": "quantity_field"}),
-}
-_PRICE_FIELDS: Final = tuple(dict.fromkeys(name for _, fields in _MODELS.values() for name in fields))
+
+def _price_fields() -> dict[str, Any]:
+    """Return the fields of all pricing models by their names in a plan, with the types that their classes give them."""
+    fields: dict[str, Any] = {}
+    for model in CHARGE_MODELS:
+        hints = get_type_hints(model, include_extras=True)
+        for name, shown in model.plan_fields().items():
+            fields[shown] = hints[name] | None if shown not in fields else fields[shown] | hints[name]
+    return fields
 
 
-class TierBody(BaseModel):
-    """The units above the tier before, up to and including `up_to` (null: without end); prices in major units (B30)."""
+_PRICE_FIELDS: Final = _price_fields()
+
+
+class _Priced(BaseModel):
+    """BoxBilling's price of a charge."""
 
     model_config = ConfigDict(extra="forbid")
 
-    up_to: NonNegative | None
-    unit_price: UnitPrice
-    flat_fee: UnitPrice = Decimal(0)
-
-
-class BandBody(BaseModel):
-    """The value above the band before, up to and including `up_to`, at a rate in percent."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    up_to: NonNegative | None
-    rate: NonNegative
-    flat_fee: UnitPrice = Decimal(0)
-
-
-class _PriceFields(BaseModel):
-    """ABAXUS's fields of all pricing models; each model has its own of them."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    tiers: Annotated[list[TierBody], Field(max_length=MOST_TIERS)] | None = None
-    bands: Annotated[list[BandBody], Field(max_length=MOST_TIERS)] | None = None
-    amount: FixedPrice | None = None
-    unit_price: UnitPrice | None = None
-    package_size: Positive | None = None
-    free_units: NonNegative | None = None
-    rate: NonNegative | None = None
-    fixed_fee: UnitPrice | None = None
-    free_events: int | None = Field(default=None, ge=1, description="Of a percentage: the first events are free.")
-    free_amount: NonNegative | None = Field(default=None, description="Of a percentage: the first value is free.")
-    transaction_min: UnitPrice | None = Field(default=None, description="Least that a charged event costs.")
-    transaction_max: UnitPrice | None = Field(default=None, description="Most that a charged event costs.")
-    included_units: NonNegative | None = None
-    overage_unit_price: UnitPrice | None = None
-    price_field: Name | None = None
-    quantity_field: Name | None = None
     properties: JsonObject | None = None
 
+
+if TYPE_CHECKING:
+    _PriceFields = _Priced
+else:
+    _PriceFields = create_model(
+        "_PriceFields", __base__=_Priced, **{name: (hint, None) for name, hint in _PRICE_FIELDS.items()}
+    )
 
 FilterValue = str | int | bool | Decimal
 FilterValues = Annotated[list[FilterValue], Field(min_length=1, max_length=200)]
@@ -120,7 +73,7 @@ class ChargeFilterBody(_PriceFields):
     )
 
     billable_metric_filter_id: Ref | None = None
-    values: Annotated[list[FilterValue], Field(max_length=200)] = []
+    values: Annotated[list[FilterValue], Field(max_length=200)] = Field(default=[])
     match: Annotated[dict[Name, FilterValues | FilterValue], Field(min_length=1, max_length=MOST_MATCHES)] | None = None
     invoice_display_name: Name | None = None
 
@@ -161,10 +114,10 @@ class ChargeBody(_PriceFields):
     metric_key: Ref | None = None
     billable_metric_id: Ref | None = Field(default=None, description="A synonym of `metric_key`.")
     meter_id: Ref | None = Field(default=None, description="A synonym of `metric_key`.")
-    pricing_model: Annotated[PricingModel, AnyCase] | None = None
+    pricing_model: Annotated[PricingModelName, AnyCase] | None = None
     description: Name | None = Field(default=None, description="Names the invoice line.")
     charge_model: Annotated[ChargeModelName, AnyCase] | None = None
-    filters: Annotated[list[ChargeFilterBody], Field(max_length=50)] = []
+    filters: Annotated[list[ChargeFilterBody], Field(max_length=50)] = Field(default=[])
     group_by: Annotated[list[Name], Field(max_length=MOST_GROUP_KEYS)] = Field(
         default=[], description="Event properties: each of their values gets an invoice line, priced by itself."
     )
@@ -227,7 +180,7 @@ def _group_by(names: list[str], path: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _model(charge: ChargeBody, prices: _PriceFields, path: str) -> ChargeModel:
+def _model(charge: ChargeBody, prices: ChargeBody | ChargeFilterBody, path: str) -> ChargeModel:
     """Read the price of a charge, or of one of its filters, in the way in which the charge writes its own."""
     if charge.charge_model is not None:
         return _boxbilling_model(charge.charge_model, prices, path)
@@ -235,20 +188,19 @@ def _model(charge: ChargeBody, prices: _PriceFields, path: str) -> ChargeModel:
     return _abaxus_model(charge.pricing_model, prices, path)
 
 
-def _abaxus_model(pricing_model: PricingModel, body: _PriceFields, path: str) -> ChargeModel:
-    kind, fields = _MODELS[pricing_model]
-    for name in (*_PRICE_FIELDS, "properties"):
-        if getattr(body, name) is not None and name not in fields:
-            raise invalid(f"{path}.{name}", f"does not belong to the pricing_model {pricing_model}")
-    for name in ("tiers", "bands"):
-        if getattr(body, name) is not None:
-            check_bounds(getattr(body, name), f"{path}.{name}")
-    given = {there: getattr(body, here) for here, there in fields.items() if getattr(body, here) is not None}
-    renamed = {there: here for here, there in fields.items()}
-    return built({"kind": kind, **given}, path, renamed)
+def _abaxus_model(pricing_model: str, body: ChargeBody | ChargeFilterBody, path: str) -> ChargeModel:
+    model = MODELS[pricing_model]
+    names = model.plan_fields()
+    for shown in (*_PRICE_FIELDS, "properties"):
+        if getattr(body, shown) is not None and shown not in names.values():
+            raise invalid(f"{path}.{shown}", f"does not belong to the pricing_model {pricing_model}")
+    given = {name: getattr(body, shown) for name, shown in names.items() if getattr(body, shown) is not None}
+    if model.tiered_by in given:
+        check_bounds(given[model.tiered_by], f"{path}.{names[model.tiered_by]}")
+    return _built(model, given, path, names)
 
 
-def _boxbilling_model(charge_model: str, body: _PriceFields, path: str) -> ChargeModel:
+def _boxbilling_model(charge_model: str, body: ChargeBody | ChargeFilterBody, path: str) -> ChargeModel:
     for name in _PRICE_FIELDS:
         if getattr(body, name) is not None:
             raise invalid(f"{path}.{name}", "goes with pricing_model; a charge_model is configured by its properties")
@@ -280,22 +232,16 @@ def _matches(part: ChargeFilterBody, path: str) -> tuple[tuple[str, tuple[object
     )
 
 
-def built(document: Mapping[str, Any], path: str, renamed: Mapping[str, str]) -> ChargeModel:
+def _built(model: type[PricingModel], given: Mapping[str, Any], path: str, names: Mapping[str, str]) -> ChargeModel:
     """Validate a charge model; errors name the field as the client knows it. Raises `Problem` 422."""
-    plain = {
-        key: [_plain(item) for item in value] if isinstance(value, list) else value for key, value in document.items()
-    }
     try:
-        return CHARGE_MODEL.validate_python(plain)
+        return cast(ChargeModel, model(**given))
     except ValidationError as error:
-        problem = nested_problem(error, "")
-        first = problem.errors[0]
-        parts = [renamed.get(part, part) for part in first.field.split(".") if part not in ("", document["kind"])]
+        first = nested_problem(error, "").errors[0]
+        own = {field.alias or name: names[name] for name, field in model.model_fields.items() if name in names}
+        own |= names
+        parts = [own.get(part, part) for part in first.field.split(".") if part]
         raise invalid(".".join([path, *parts]), first.message) from None
-
-
-def _plain(item: Any) -> Any:
-    return item.model_dump() if isinstance(item, BaseModel) else item
 
 
 def check_bounds(tiers: Sequence[Any], path: str) -> None:

@@ -1,6 +1,6 @@
 """Plans as all systems show them: the union of ABAXUS's, UsageBox's and BoxBilling's answers."""
 
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,19 +9,7 @@ from adapters.postgres.catalogue.plan_store import PlanDetail, shown_charges
 from adapters.postgres.resolver import Found
 from api.catalogue.boxbilling_charge_shapes import charge_model_of
 from api.http.fields import ExactNumber
-from billing.charges import (
-    CHARGE_MODEL,
-    ChargeModel,
-    Dynamic,
-    Flat,
-    Graduated,
-    GraduatedPercentage,
-    IncludedOverage,
-    Package,
-    Percentage,
-    PerUnit,
-    Volume,
-)
+from billing.charges import CHARGE_MODEL, ChargeModel
 from billing.money import to_minor
 from models.identifiers import shown_id
 
@@ -142,29 +130,12 @@ def _shown_filter(item: dict[str, Any], *, priced_abaxus: bool) -> dict[str, Any
     }
 
 
-def abaxus_fields(model: ChargeModel) -> dict[str, Any]:  # noqa: PLR0911 - one for each model
+def abaxus_fields(model: ChargeModel) -> dict[str, Any]:
     """Give ABAXUS's `pricing_model` of any charge model and the fields that it has; prices in major units."""
-    match model:
-        case Flat():
-            return {"pricing_model": "flat_fee", "amount": model.fee}
-        case PerUnit():
-            return {"pricing_model": "per_unit", "unit_price": model.unit_price}
-        case Graduated():
-            return {"pricing_model": "tiered", "tiers": [tier.model_dump() for tier in model.tiers]}
-        case Volume():
-            return {"pricing_model": "volume", "tiers": [tier.model_dump() for tier in model.tiers]}
-        case IncludedOverage():
-            units = {"included_units": model.included, "overage_unit_price": model.unit_price}
-            return {"pricing_model": "included_overage", **units}
-        case Package():
-            sizes = {"package_size": model.package_size, "free_units": model.free_units}
-            return {"pricing_model": "package", "amount": model.package_price, **sizes}
-        case Percentage():
-            limits = model.model_dump(exclude={"kind", "rate", "fixed_fee"}, exclude_none=True)
-            return {"pricing_model": "percentage", "rate": model.rate, "fixed_fee": model.fixed_fee, **limits}
-        case GraduatedPercentage():
-            return {"pricing_model": "graduated_percentage", "bands": [band.model_dump() for band in model.bands]}
-        case Dynamic():
-            fields = {"price_field": model.price_field, "quantity_field": model.quantity_field}
-            return {"pricing_model": "dynamic", **fields}
-    assert_never(model)
+    found = {shown: getattr(model, name) for name, shown in model.plan_fields().items()}
+    given = {shown: _plain(value) for shown, value in found.items() if value is not None}
+    return {"pricing_model": model.pricing_name(), **given}
+
+
+def _plain(value: Any) -> Any:
+    return [item.model_dump() for item in value] if isinstance(value, tuple) else value

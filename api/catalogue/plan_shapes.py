@@ -13,13 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.postgres.catalogue.plan_store import PlanDetail
 from adapters.postgres.catalogue.plan_write_store import ChargeDraft, VersionDraft
-from api.catalogue.charge_shapes import MOST_CHARGES, ChargeBody, PricedCharge, TierBody, check_bounds, priced
+from api.catalogue.charge_shapes import MOST_CHARGES, ChargeBody, PricedCharge, check_bounds, priced
 from api.http.fields import (
-    LARGEST_MAJOR,
     AnyCase,
     ClientId,
     Currency,
-    FixedPrice,
     Name,
     Prose,
     Ref,
@@ -28,7 +26,7 @@ from api.http.fields import (
 )
 from billing.charges import Graduated, IncludedOverage, PerUnit, Tier
 from billing.money import to_major
-from billing.numbers import NonNegative, UnitPrice
+from billing.numbers import LARGEST_MAJOR, FixedPrice, NonNegative, UnitPrice
 from billing.period import Interval
 from models.problems import invalid
 
@@ -66,7 +64,7 @@ class UsageTiersBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     metric_key: Ref
-    tiers: Annotated[list[TierBody], Field(max_length=100)]
+    tiers: Annotated[list[Tier], Field(max_length=100)]
 
 
 class PlanChange(BaseModel):
@@ -249,9 +247,8 @@ def _charges(body: PlanChange) -> tuple[PricedCharge, ...] | None:
 
 def _usage_tiers(item: UsageTiersBody, path: str) -> PricedCharge:
     check_bounds(item.tiers, f"{path}.tiers")
-    tiers = tuple(Tier(up_to=tier.up_to, unit_price=tier.unit_price, flat_fee=tier.flat_fee) for tier in item.tiers)
     supplied = {"metric_key": item.metric_key, "pricing_model": "tiered"}
-    return PricedCharge(path, item.metric_key, Graduated(tiers=tiers), None, supplied)
+    return PricedCharge(path, item.metric_key, Graduated(tiers=tuple(item.tiers)), None, supplied)
 
 
 def _included(included: Sequence[IncludedBody], overage: Sequence[OverageBody]) -> list[PricedCharge]:

@@ -13,11 +13,11 @@ from api.catalogue.plan_answers import shown_plan
 from api.catalogue.plan_drafts import drafted
 from api.catalogue.plan_shapes import PlanBody, included_charge, new_plan, with_charges
 from api.http.deps import CallerDep, DatabaseDep
-from api.http.fields import AnyCase, ClientId, Currency, FixedPrice, Name, Prose, Ref
+from api.http.fields import AnyCase, ClientId, Currency, Name, Prose, Ref
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created
 from api.http.routing import resource_router
-from billing.numbers import NonNegative, UnitPrice
+from billing.numbers import FixedPrice, NonNegative, UnitPrice
 from billing.period import Interval
 from models.problems import conflict
 

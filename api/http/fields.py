@@ -16,13 +16,10 @@ from pydantic import (
 )
 
 from billing.money import normalise_currency
-from billing.numbers import NonNegative
 from billing.period import zone
 from models.problems import FieldError, Problem, invalid
 
 LARGEST_OBJECT_BYTES: Final = 32_768
-LARGEST_MAJOR: Final = 10**15
-"""Largest fixed price in major units; far above it, minor units would no longer fit a BIGINT."""
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 _EMAIL: Final = TypeAdapter(EmailStr)
@@ -90,16 +87,6 @@ def _bounded_object(value: dict[str, Any]) -> dict[str, Any]:
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(_bounded_object)]
 """A free object of the client's own, kept exactly."""
-
-
-def _payable(value: Any) -> Any:
-    if value > LARGEST_MAJOR:
-        raise ValueError(f"must not be more than {LARGEST_MAJOR}")
-    return value
-
-
-FixedPrice = Annotated[NonNegative, AfterValidator(_payable)]
-"""A fixed price of a period in major units, 0 or more."""
 
 
 ExactNumber = Annotated[Decimal, WithJsonSchema({"type": "number"})]

@@ -16,7 +16,7 @@ from api.customers.customer_shapes import shown_customer
 from api.http.fields import Email, ExactNumber, Name, Ref, TimeZoneName
 from api.invoices.invoice_shapes import invoice_document
 from api.subscriptions.subscription_shapes import shown_status
-from billing.charges import Charge, Flat
+from billing.charges import Charge
 from billing.money import to_minor
 from billing.numbers import exact
 from models.identifiers import shown_id
@@ -211,7 +211,7 @@ def portal_invoice(row: Found, lines: Sequence[Found]) -> dict[str, Any]:
 def fixed_fees(charges: Sequence[Charge]) -> Decimal:
     """Add up what a period costs without any usage, in major units."""
     with exact():
-        return sum((charge.model.fee for charge in charges if isinstance(charge.model, Flat)), Decimal(0))
+        return sum((charge.model.period_fee for charge in charges), Decimal(0))
 
 
 def portal_subscription(row: View, fee_minor: int) -> dict[str, Any]:

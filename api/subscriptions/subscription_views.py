@@ -24,7 +24,6 @@ from api.http.responses import reply
 from api.http.routing import resource_router
 from api.subscriptions.subscription_actions import Desk, DeskDep
 from api.subscriptions.subscription_shapes import Reference
-from billing.charges.flat import Flat
 from billing.money import to_minor
 from billing.numbers import exact, plain
 from billing.period import BillingCycle, Period, zone
@@ -141,7 +140,7 @@ async def _priced(desk: Desk, version: View) -> PricedPlan:
     async with desk.database.transaction(desk.caller.scope) as connection:
         charges = await plan_store.charges_of_version(connection, version.version_id)
     with exact():
-        fee = sum((charge.model.fee for charge in charges if isinstance(charge.model, Flat)), Decimal(0))
+        fee = sum((charge.model.period_fee for charge in charges), Decimal(0))
     return PricedPlan(version, fee)
 
 

@@ -1,15 +1,23 @@
 """A price that each event brings along."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import StringConstraints
 
 from billing.aggregating import number_of
 from billing.numbers import exact
-from billing.pricing import PricingModel, Step
+from billing.pricing import EventSql, PricingModel, Step
 from billing.usage import Usage
+
+PropertyName = Annotated[str, StringConstraints(min_length=1, max_length=255, strip_whitespace=True)]
+
+_NUMBER_GRAMMAR: Final = "^[+-]?[0-9]{1,20}([.][0-9]{1,18})?$"
+
+
+def _number_sql(name: str) -> str:
+    return f"CASE WHEN properties ->> :{name} ~ :grammar THEN CAST(properties ->> :{name} AS numeric) END"
 
 
 class Dynamic(PricingModel):
@@ -20,22 +28,34 @@ class Dynamic(PricingModel):
     """
 
     word: ClassVar[str] = "usage"
+    quantity_only: ClassVar[bool] = False
 
     kind: Literal["dynamic"] = "dynamic"
-    price_field: str = Field(default="price", min_length=1)
-    quantity_field: str = Field(default="quantity", min_length=1)
+    price_field: PropertyName = "price"
+    quantity_field: PropertyName = "quantity"
+
+    @property
+    def prices_events(self) -> bool:
+        """True: the price is in the events."""
+        return True
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
         """Give one step: what the events cost by their own prices."""
         priced = max(usage.priced, Decimal(0))
         return (Step.of("priced by each event", units=Decimal(1), unit_price=priced),)
 
-    def cost_of(self, value: Decimal | None, properties: Mapping[str, object]) -> Decimal:
-        """Give what one event costs in major units, unrounded: its price x its quantity, else x its value.
-
-        An event without a price costs nothing. The statement that folds stored events says the same in SQL.
-        """
+    def cost_of(self, value: Decimal | None, properties: Mapping[str, object], *, count: int = 1) -> Decimal:
+        """Return their price x their quantity in major units, unrounded; else x their value, or 0 without a price."""
         price, quantity = number_of(properties.get(self.price_field)), number_of(properties.get(self.quantity_field))
-        quantity = value if quantity is None else quantity
         with exact():
-            return Decimal(0) if price is None or quantity is None else price * quantity
+            units = value if quantity is None else quantity * count
+            return Decimal(0) if price is None or units is None else price * units
+
+    def events_sql(self, worth_sql: str, groups: Sequence[str]) -> EventSql:
+        """Return the SQL of `cost_of`: properties are numbers by the grammar of R1, or none."""
+        del worth_sql, groups
+        total = f"sum({_number_sql('price')} * coalesce({_number_sql('quantity')}, value))"
+        return EventSql(
+            priced=f"coalesce({total} FILTER (WHERE occurred_at >= :counted_from), 0)",
+            binds={"price": self.price_field, "quantity": self.quantity_field, "grammar": _NUMBER_GRAMMAR},
+        )

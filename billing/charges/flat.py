@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from billing.numbers import UnitPrice
+from billing.numbers import FixedPrice
 from billing.pricing import PricingModel, Step
 from billing.usage import Usage
 
@@ -18,9 +18,10 @@ class Flat(PricingModel):
 
     word: ClassVar[str] = ""
     metered: ClassVar[bool] = False
+    plan_name: ClassVar[str | None] = "flat_fee"
 
     kind: Literal["flat"] = "flat"
-    fee: UnitPrice = Field(alias="amount")
+    fee: FixedPrice = Field(alias="amount")
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
         """Give one step: the fee, once; the usage does not matter."""
@@ -29,5 +30,10 @@ class Flat(PricingModel):
 
     @property
     def unit_amount(self) -> Decimal:
+        """The fee."""
+        return self.fee
+
+    @property
+    def period_fee(self) -> Decimal:
         """The fee."""
         return self.fee

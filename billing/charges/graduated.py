@@ -14,6 +14,7 @@ class Graduated(TieredModel):
     """
 
     word: ClassVar[str] = "tiered usage"
+    plan_name: ClassVar[str | None] = "tiered"
 
     kind: Literal["graduated"] = "graduated"
 

@@ -1,12 +1,12 @@
 """Each part of the value at the percentage of the band it falls into."""
 
 from decimal import Decimal
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from billing.numbers import NonNegative, UnitPrice, exact, grouped
-from billing.pricing import PricingModel, Step, check_bounds, slices, tier_name
+from billing.pricing import MOST_TIERS, PricingModel, Step, check_bounds, slices, tier_name
 from billing.usage import Usage
 
 
@@ -27,9 +27,10 @@ class GraduatedPercentage(PricingModel):
     """
 
     word: ClassVar[str] = "usage"
+    tiered_by: ClassVar[str | None] = "bands"
 
     kind: Literal["graduated_percentage"] = "graduated_percentage"
-    bands: tuple[Band, ...]
+    bands: Annotated[tuple[Band, ...], Field(max_length=MOST_TIERS)]
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:

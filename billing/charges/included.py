@@ -1,5 +1,6 @@
 """Included units, then a price for each unit above them."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import ClassVar, Literal
 
@@ -15,6 +16,8 @@ class IncludedOverage(PricingModel):
     """
 
     word: ClassVar[str] = "usage"
+    plan_name: ClassVar[str | None] = "included_overage"
+    plan_names: ClassVar[Mapping[str, str]] = {"included": "included_units", "unit_price": "overage_unit_price"}
 
     kind: Literal["included"] = "included"
     included: NonNegative

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from billing.numbers import NonNegative, Positive, UnitPrice, exact, grouped
+from billing.numbers import FixedPrice, NonNegative, Positive, exact, grouped
 from billing.pricing import PricingModel, Step
 from billing.usage import Usage
 
@@ -20,7 +20,7 @@ class Package(PricingModel):
     word: ClassVar[str] = "usage"
 
     kind: Literal["package"] = "package"
-    package_price: UnitPrice = Field(alias="amount")
+    package_price: FixedPrice = Field(alias="amount")
     package_size: Positive = Decimal(1)
     free_units: NonNegative = Decimal(0)
 

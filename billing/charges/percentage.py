@@ -1,13 +1,29 @@
 """A percentage of the value, plus a fixed fee for each event; with allowances, and limits for single events."""
 
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from billing.numbers import NonNegative, UnitPrice, exact, grouped
-from billing.pricing import PricingModel, Step
+from billing.pricing import EventSql, PricingModel, Step
 from billing.usage import Usage
+
+_RUNNING: Final = """
+    SELECT *, sum(own) OVER w AS after, row_number() OVER w AS number
+    FROM (SELECT *, {own} AS own FROM picked) valued
+    WINDOW w AS (PARTITION BY bucket, occurred_at >= :counted_from{groups}
+                 ORDER BY occurred_at, id ROWS UNBOUNDED PRECEDING)
+"""
+_PARTS: Final = """
+    SELECT *, {part} AS part, {is_charged} AS is_charged FROM ({running}) running
+"""
+_COSTS: Final = """
+    SELECT *, least(greatest(part * CAST(:share AS numeric) + CAST(:fixed_fee AS numeric),
+                             CAST(:transaction_min AS numeric)), CAST(:transaction_max AS numeric)) AS cost
+    FROM ({parts}) parts
+"""
 
 
 class Percentage(PricingModel):
@@ -23,14 +39,15 @@ class Percentage(PricingModel):
     """
 
     word: ClassVar[str] = "usage"
+    quantity_only: ClassVar[bool] = False
 
     kind: Literal["percentage"] = "percentage"
     rate: NonNegative
     fixed_fee: UnitPrice = Decimal(0)
-    free_events: int | None = Field(default=None, ge=1, le=1_000_000_000)
-    free_amount: NonNegative | None = None
-    transaction_min: UnitPrice | None = None
-    transaction_max: UnitPrice | None = None
+    free_events: Annotated[int, Field(ge=1, le=1_000_000_000, description="The first events are free.")] | None = None
+    free_amount: Annotated[NonNegative, Field(description="The first value is free.")] | None = None
+    transaction_min: Annotated[UnitPrice, Field(description="Least that a charged event costs.")] | None = None
+    transaction_max: Annotated[UnitPrice, Field(description="Most that a charged event costs.")] | None = None
 
     @model_validator(mode="after")
     def _one_allowance(self) -> Self:
@@ -41,8 +58,8 @@ class Percentage(PricingModel):
         return self
 
     @property
-    def per_event(self) -> bool:
-        """Whether the price needs each event's value, and not only their sum and number."""
+    def is_ordered(self) -> bool:
+        """Whether it has an allowance or a limit: the price then needs each event's value, in turn."""
         limits = (self.free_events, self.free_amount, self.transaction_min, self.transaction_max)
         return any(limit is not None for limit in limits)
 
@@ -53,9 +70,9 @@ class Percentage(PricingModel):
             return self.rate.scaleb(-2)
 
     def with_event(self, usage: Usage, value: Decimal) -> Usage:
-        """Give the usage with one more event, later than all of its own: `quantity` is the value so far.
+        """Return the usage with one more event, later than all of its own: `quantity` is the value so far.
 
-        The statement that folds stored events says the same in SQL (adapters/postgres/usage/event_charges.py).
+        `events_sql` says the same of stored events.
         """
         with exact():
             before, after = usage.quantity, usage.quantity + value
@@ -73,6 +90,27 @@ class Percentage(PricingModel):
                 }
         return usage.model_copy(update=update)
 
+    def events_sql(self, worth_sql: str, groups: Sequence[str]) -> EventSql:
+        """Return the SQL of `with_event`; Postgres passes over NULL in greatest and least, which is no limit."""
+        if not self.is_ordered:
+            return EventSql()
+        part, is_charged = "own", "true"
+        if self.free_amount is not None:
+            free = "CAST(:free_amount AS numeric)"
+            part = f"(greatest(after, {free}) - greatest(after - own, {free}))"
+            is_charged = f"(after > {free} OR {part} < 0)"
+        elif self.free_events is not None:
+            is_charged = "number > CAST(:free_events AS bigint)"
+        running = _RUNNING.format(own=worth_sql, groups="".join(f", {name}" for name in groups))
+        names = ("share", "fixed_fee", "transaction_min", "transaction_max", "free_amount", "free_events")
+        binds = {name: getattr(self, name) for name in names}
+        needed = {name: value for name, value in binds.items() if value is not None or not name.startswith("free_")}
+        return EventSql(
+            query=_COSTS.format(parts=_PARTS.format(part=part, is_charged=is_charged, running=running)),
+            priced="coalesce(sum(cost) FILTER (WHERE is_charged AND occurred_at >= :counted_from), 0)",
+            binds=needed,
+        )
+
     def _charged(self, before: Decimal, after: Decimal, *, number: int) -> tuple[Decimal, bool]:
         """Give the part of an event's value that is charged, and whether the event is."""
         if self.free_amount is None:
@@ -82,10 +120,10 @@ class Percentage(PricingModel):
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
         """Give the step of the rate and, with a fixed fee, the step of the events; then what limits added or took."""
-        charged = usage.charged_value if self.per_event else usage.billable
-        events = usage.charged_events if self.per_event else usage.events
+        charged = usage.charged_value if self.is_ordered else usage.billable
+        events = usage.charged_events if self.is_ordered else usage.events
         value = Step.of(f"{grouped(self.rate)} % of the value", units=charged, unit_price=self.share)
-        if not self.per_event:
+        if not self.is_ordered:
             return (value, *self._fees(Decimal(events)))
         steps = (value, *self._fees(Decimal(events)))
         with exact():

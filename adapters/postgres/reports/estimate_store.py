@@ -16,7 +16,7 @@ from adapters.postgres.metric_aggregation import aggregation_of
 from adapters.postgres.reports.usage_report_store import Subscribed
 from adapters.postgres.usage.usage_part_store import Hypothetical, Part, usage_of_part
 from adapters.postgres.usage.usage_store import usages
-from billing.charges import Charge, Dynamic, Percentage
+from billing.charges import Charge
 from billing.numbers import exact, plain
 from billing.scope import group_of
 from billing.usage import NO_USAGE, Usage
@@ -94,15 +94,13 @@ async def _after(connection: AsyncConnection, part: Part, charge: Charge, before
     """Give the usage with the event: added up where that is exact, else folded from the events and this one."""
     folding = aggregation_of(part.metric)
     own = folding.worth_of(event.value)
-    if isinstance(charge.model, Percentage) and charge.model.per_event:
+    if charge.model.is_ordered:
         return charge.model.with_event(before, own)
     if folding.is_additive and part.metric.rounding_function is None:
         with exact():
             quantity = before.quantity + own
     else:
         quantity = (await usage_of_part(connection, part, event)).quantity
-    priced = before.priced
-    if isinstance(charge.model, Dynamic):
-        with exact():
-            priced += charge.model.cost_of(event.value, event.properties)
+    with exact():
+        priced = before.priced + charge.model.cost_of(event.value, event.properties)
     return Usage(quantity=quantity, events=before.events + 1, priced=priced)

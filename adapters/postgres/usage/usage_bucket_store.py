@@ -15,18 +15,16 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
-from adapters.postgres.usage.event_charges import NOT_PRICED, priced_events
 from adapters.postgres.usage.rolled_bucket_store import Buckets, quantities
 from adapters.postgres.usage.usage_window import BEGINNING
 from billing.aggregations import Aggregation, round_quantity
-from billing.charges import Charge, ChargeModel, Dynamic, Percentage
+from billing.charges import Charge, ChargeModel
 from billing.invoice import TooManyGroups
 from billing.numbers import RoundingFunction
 from billing.period import Period
+from billing.pricing import EventSql
 from billing.scope import MOST_GROUPS, Combination
 from billing.usage import GroupUsage, Usage
-
-_NUMBER_GRAMMAR: Final = "^[+-]?[0-9]{1,20}([.][0-9]{1,18})?$"
 
 _SPLIT: Final = """
     WITH picked AS (
@@ -80,25 +78,17 @@ class Measure:
 
 def is_split(charge: Charge) -> bool:
     """Tell whether a charge's usage is not simply its metric's."""
-    return charge.scope is not None or bool(charge.group_by) or _eventwise(charge.model) is not None
+    return charge.scope is not None or bool(charge.group_by) or charge.model.prices_events
 
 
-_Eventwise = Dynamic | Percentage
-_Family = tuple[UUID, tuple[Combination, ...], tuple[str, ...], _Eventwise | None]
-
-
-def _eventwise(model: ChargeModel) -> _Eventwise | None:
-    """Give the model if it prices each event by itself."""
-    if isinstance(model, Dynamic) or (isinstance(model, Percentage) and model.per_event):
-        return model
-    return None
+_Family = tuple[UUID, tuple[Combination, ...], tuple[str, ...], ChargeModel | None]
 
 
 def _family(charge: Charge) -> _Family:
     """Say what charges must share to be counted by one statement: the parts of a charge with filters do."""
     assert charge.metric_id is not None, "a metered charge has a metric"
     buckets = () if charge.scope is None else charge.scope.buckets
-    return charge.metric_id, buckets, charge.group_by, _eventwise(charge.model)
+    return charge.metric_id, buckets, charge.group_by, charge.model if charge.model.prices_events else None
 
 
 async def split_usages(
@@ -175,15 +165,15 @@ async def _rows(
     bucket, binds = bucket_expression(buckets)
     groups, group_binds = group_expressions(group_by)
     names = [f"group_{index}" for index in range(len(groups))]
-    priced, costed, priced_binds = _priced(eventwise, folding, names)
+    events = EventSql() if eventwise is None else eventwise.events_sql(folding.worth_sql, names)
     listed = "".join(f", {name}" for name in names)
     statement = _SPLIT.format(
         bucket=bucket,
         groups="".join(f", {expression} AS {name}" for expression, name in zip(groups, names, strict=True)),
         whole=f"grouping({names[0]}) = 1" if names else "true",
         quantity=folding.from_events,
-        priced=priced,
-        costed=costed,
+        priced=events.priced,
+        costed=events.query,
         charged=_CHARGED,
         names=listed,
         sets=f"GROUPING SETS ((bucket), (bucket{listed}))" if names else "bucket",
@@ -200,25 +190,4 @@ async def _rows(
         "most": (len(buckets) + 1) * (MOST_GROUPS + 1) + 1,
         **{name: configuration[name] for name in folding.sql_parameters},
     }
-    return (await connection.execute(text(statement), parameters | binds | group_binds | priced_binds)).all()
-
-
-def _priced(model: _Eventwise | None, folding: Aggregation, groups: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
-    """Give the SQL of what the events cost by themselves in major units, and the rows with the cost of each.
-
-    A dynamic charge adds up price x quantity, each from the event's own properties.
-    """
-    if model is None:
-        return "0", NOT_PRICED, {}
-    if isinstance(model, Percentage):
-        costed, costs = priced_events(model, folding, groups)
-        return f"coalesce(sum(cost) FILTER (WHERE {_CHARGED}), 0)", costed, costs
-    binds = {"price": model.price_field, "quantity": model.quantity_field, "grammar": _NUMBER_GRAMMAR}
-    quantity = f"coalesce({_property('quantity')}, value)"
-    total = f"coalesce(sum({_property('price')} * {quantity}) FILTER (WHERE occurred_at >= :counted_from), 0)"
-    return total, NOT_PRICED, binds
-
-
-def _property(name: str) -> str:
-    """Give the SQL that reads a property as a number by the grammar of R1; NULL if it is none."""
-    return f"CASE WHEN properties ->> :{name} ~ :grammar THEN CAST(properties ->> :{name} AS numeric) END"
+    return (await connection.execute(text(statement), parameters | {**binds, **group_binds, **events.binds})).all()
