@@ -13,6 +13,7 @@ from uuid import UUID
 from temporalio import activity
 
 from adapters.payment_port import (
+    MANUAL,
     ChargeRequest,
     Declined,
     Outcome,
@@ -146,7 +147,7 @@ def _not_collectable(message: CollectInvoice, invoice: Collectable | None) -> In
         return _refused(message, f"invoice_{invoice.status}", f"The invoice is {invoice.status}.")
     if invoice.due_minor <= 0:
         return _refused(message, "nothing_due", "Nothing is due on this invoice.")
-    if invoice.payment_provider == "manual":
+    if invoice.payment_provider == MANUAL:
         return _refused(message, "manual_payment", "The customer pays outside Durabill: mark it paid.")
     return None
 

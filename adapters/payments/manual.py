@@ -1,13 +1,20 @@
 """Money that arrives outside Durabill (bank transfer, cheque): never collected automatically."""
 
-from adapters.payment_port import ChargeRequest, Outcome, declined
+from adapters.payment_port import MANUAL, ChargeRequest, Outcome, PaymentProvider, declined
+from adapters.payments.setup import ProviderSetup
 
 
 class ManualPayments:
     """Refuse to charge: an invoice of such a customer waits until it is marked paid."""
 
-    name = "manual"
+    name = MANUAL
     serves_live = True
+
+    @classmethod
+    def configured(cls, setup: ProviderSetup) -> PaymentProvider:
+        """Return the provider, which needs no settings."""
+        del setup
+        return cls()
 
     async def charge(self, request: ChargeRequest) -> Outcome:
         """Say that nothing can be charged; the invoice stays open."""

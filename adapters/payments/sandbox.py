@@ -9,7 +9,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from adapters.payment_port import ChargeRequest, Outcome, RequiresAction, Unknown, declined, succeeded
+from adapters.payment_port import ChargeRequest, Outcome, PaymentProvider, RequiresAction, Unknown, declined, succeeded
+from adapters.payments.setup import ProviderSetup
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.payments import sandbox_store
 from adapters.postgres.rows import AsyncConnection, Row
@@ -33,6 +34,11 @@ class SandboxPayments:
     def __init__(self, database: Database, *, serves_live: bool = True) -> None:
         self._database = database
         self.serves_live = serves_live
+
+    @classmethod
+    def configured(cls, setup: ProviderSetup) -> PaymentProvider:
+        """Return the sandbox; in production it serves test projects only: nothing live is shown as paid by it."""
+        return cls(setup.database, serves_live=not setup.production)
 
     async def charge(self, request: ChargeRequest) -> Outcome:
         """Charge once for each key; the same key again answers what was decided the first time.

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import stripe
 
-from adapters.payment_port import ChargeRequest, Outcome, RequiresAction, Unknown, declined, succeeded
+from adapters.payment_port import ChargeRequest, Outcome, PaymentProvider, RequiresAction, Unknown, declined, succeeded
+from adapters.payments.sandbox import SandboxPayments
+from adapters.payments.setup import ProviderSetup
 
 KEY_METADATA: Final = "durabill_key"
 _NEEDS_CUSTOMER: Final = ("authentication_required", "payment_intent_authentication_failure")
@@ -62,6 +64,13 @@ class StripePayments:
             # Retrying is decided by the attempt's row, which knows the 24-hour rule; the SDK does not.
             max_network_retries=0,
         )
+
+    @classmethod
+    def configured(cls, setup: ProviderSetup) -> PaymentProvider:
+        """Return Stripe; without a key the sandbox, so that everything works on a bare machine (B127)."""
+        if not setup.stripe_api_key:
+            return SandboxPayments.configured(setup)
+        return cls(setup.stripe_api_key, api_base=setup.stripe_api_base, timeout_seconds=setup.timeout_seconds)
 
     async def charge(self, request: ChargeRequest) -> Outcome:
         """Create and confirm the attempt's intent; the same key again answers the same intent.

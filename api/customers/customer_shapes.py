@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.payments.registry import PROVIDER_NAMES
 from adapters.postgres.customers.customer_store import BilledBy, Health
 from adapters.postgres.resolver import Found
 from api.http.fields import (
@@ -28,7 +29,7 @@ RESERVED: Final = frozenset({"current", "bulk", "search", "stats"})
 DEFAULT_CURRENCY: Final = "USD"
 
 Days = Annotated[int, Field(ge=0, le=3650)]
-Provider = Annotated[Literal["stripe", "sandbox", "manual"], AnyCase]
+Provider = Annotated[Literal[PROVIDER_NAMES], AnyCase]  # type: ignore[valid-type]
 #: Columns that a body gives under their own names.
 _PLAIN: Final[tuple[str, ...]] = (
     "name",

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from adapters.payments.registry import NOT_SPOKEN_TO, PROVIDER_NAMES
 from adapters.postgres.rows import Row
 from api.http.fields import Currency, JsonObject, Prose, Ref
 from api.http.moments import InstantField
@@ -19,7 +20,9 @@ from billing.numbers import Positive
 from models.identifiers import shown_id
 from models.problems import invalid
 
-Provider = Literal["stripe", "manual", "ucp", "gocardless", "adyen"]
+#: Any provider that clients may name: those that this server speaks to, and others, which are not configured.
+_NAMED: Final = (*PROVIDER_NAMES, *NOT_SPOKEN_TO)
+Provider = Literal[_NAMED]  # type: ignore[valid-type]
 ShownStatus = Literal["pending", "processing", "succeeded", "failed", "refunded", "canceled"]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
@@ -152,7 +155,7 @@ class PaymentQuery(BaseModel):
     invoice_id: Ref | None = Field(default=None, description="Id, uuid or number of an invoice.")
     customer_id: Ref | None = Field(default=None, description="Any name of a customer.")
     status: ShownStatus | None = None
-    provider: Provider | Literal["sandbox"] | None = None
+    provider: Provider | None = None
 
 
 class PaymentDocument(BaseModel):
