@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from api.http.errors import FieldErrorDocument, ProblemDocument
-from models.webhook_types import openapi_webhooks
+from api.http.webhook_operations import openapi_webhooks
 
 VERSION = "0.1.0"
 

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 from adapters.postgres.journal.change_webhooks import TOLD
-from models.webhook_types import EVENT_TYPES
+from models.webhook_types import WebhookType
 from tests.api.conftest import application
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = {kind.name for kind in EVENT_TYPES}
+NAMES = {kind.value for kind in WebhookType}
 #: What looks like a type in the source and is not one.
 _NO_TYPES = {"payment.id"}
 _LITERAL = re.compile(
