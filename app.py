@@ -13,14 +13,14 @@ import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from adapters.collector import spare_the_collector
+from adapters.collector import freeze_gc
 from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.journal import idempotency_store
-from adapters.postgres.limits import reservation_settle_store, reserved_store
+from adapters.postgres.limits import reservation_commit_store, reservation_expiry_store
 from adapters.webhooks.slots import Slots
 from api.compat import COMPAT_ROUTERS
-from api.events.ingest_route import FastLane
+from api.events.ingest_route import IngestFastPath
 from api.http import errors, openapi
 from api.http.commands import Commands
 from api.http.middleware import BodyLimit, CleanPath, RequestId
@@ -50,7 +50,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     app.state.commands = await Commands.connect(database, configuration)
     cleaning = [asyncio.create_task(repeatedly(seconds, work, database)) for seconds, work in _CLEANING]
-    spare_the_collector(_COLLECTOR_THRESHOLDS)
+    freeze_gc(_COLLECTOR_THRESHOLDS)
     try:
         yield
     finally:
@@ -76,11 +76,11 @@ async def repeatedly(seconds: float, work: Callable[[Database], Awaitable[object
 async def _forget_old_answers(database: Database) -> None:
     async with database.transaction(SYSTEM) as connection:
         await idempotency_store.forget_old(connection)
-        await reservation_settle_store.forget_old(connection)
+        await reservation_commit_store.forget_old(connection)
 
 
 #: What every process does in the background, and how many seconds it rests in between.
-_CLEANING: Final = ((3600.0, _forget_old_answers), (1.0, reserved_store.sweep))
+_CLEANING: Final = ((3600.0, _forget_old_answers), (1.0, reservation_expiry_store.sweep))
 
 
 def create_app(configuration: Settings | None = None) -> FastAPI:
@@ -112,7 +112,7 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
     app.include_router(portal.router)
     openapi.install(app)
     # The last one added is the outermost.
-    app.add_middleware(FastLane, mounts=[("/v1", ROUTERS), ("/api/v1", ROUTERS), ("/api", COMPAT_ROUTERS)])
+    app.add_middleware(IngestFastPath, mounts=[("/v1", ROUTERS), ("/api/v1", ROUTERS), ("/api", COMPAT_ROUTERS)])
     app.add_middleware(ReservationLane)
     app.add_middleware(CleanPath)
     app.add_middleware(BodyLimit, most_bytes=configuration.max_body_bytes)

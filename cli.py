@@ -271,7 +271,7 @@ def outbox(
     from adapters.postgres.subscriptions import parking_store
 
     database = Database(_database_url(), pool_size=1)
-    rows, released = asyncio.run(parking_store.look(database, release=release))
+    rows, released = asyncio.run(parking_store.list_or_release(database, release=release))
     if release is not None and not released:
         raise StackError(f"Row {release} is not set aside.")
     for row in rows:

@@ -25,9 +25,9 @@ from activities.clock import ClockActivities
 from activities.closing import ClosingActivities
 from activities.collecting import CollectingActivities
 from activities.lifecycle import LifecycleActivities
-from activities.upkeep import UpkeepActivities
+from activities.upkeep import MaintenanceActivities
 from activities.webhooks import WebhookActivities
-from adapters.collector import spare_the_collector
+from adapters.collector import freeze_gc
 from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
 from adapters.temporal import client as temporal
@@ -75,7 +75,7 @@ def activities(database: Database, configuration: Settings) -> list[Callable[...
         production=configuration.production,
     )
     lifecycle = LifecycleActivities(database)
-    upkeep = UpkeepActivities(database)
+    upkeep = MaintenanceActivities(database)
     return [
         ClosingActivities(database).close_periods,
         CollectingActivities(database, providers).collect_invoice,
@@ -131,7 +131,7 @@ async def main(configuration: Settings) -> None:
 
 async def _work(client: Client, database: Database, configuration: Settings, stopping: asyncio.Event) -> None:
     async with build_worker(client, database, configuration):
-        spare_the_collector(_COLLECTOR_THRESHOLDS)
+        freeze_gc(_COLLECTOR_THRESHOLDS)
         relay = asyncio.create_task(Relay(client, database, configuration).run())
         await ensure_schedules(client, configuration.temporal_task_queue)
         _LOG.info("worker polls %s at %s", configuration.temporal_task_queue, configuration.temporal_address)
@@ -145,11 +145,11 @@ async def _work(client: Client, database: Database, configuration: Settings, sto
 async def _connected(database: Database, configuration: Settings, runtime: Any) -> Client:
     """Wait for Postgres and Temporal, trying again with growing pauses."""
 
-    async def postgres_answers() -> None:
+    async def postgres_is_reachable() -> None:
         async with database.transaction(SYSTEM):
             _LOG.debug("Postgres answers")
 
-    await _patiently("Postgres", postgres_answers)
+    await _patiently("Postgres", postgres_is_reachable)
     return await _patiently("Temporal", lambda: temporal.connect(configuration, runtime=runtime))
 
 

@@ -7,7 +7,7 @@ from temporalio import activity
 from activities.closing import billed_once, close
 from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database
-from adapters.postgres.invoices import invoice_follow_store, invoice_store
+from adapters.postgres.invoices import invoice_collection_store, invoice_store
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.subscriptions import subscription_store
 from billing.collection import OpenInvoice
@@ -56,7 +56,7 @@ async def _bill(tx: Transaction, message: BillAfterEnd) -> InvoiceClosed:
             currency=closed.currency,
             next_attempt_at=at if closed.collect else None,
         )
-        await invoice_follow_store.follow(tx, invoice, frozen_at=frozen)
+        await invoice_collection_store.follow(tx, invoice, frozen_at=frozen)
     return closed
 
 

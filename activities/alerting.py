@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.lifecycle import begin_for
-from adapters.postgres.alerts import alert_look_store
+from adapters.postgres.alerts import alert_evaluation_store
 from adapters.postgres.database import Database
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 
@@ -21,4 +21,4 @@ class AlertActivities:
         The record decides, so a second run, a signal that comes late and a restart change nothing (B142).
         """
         async with begin_for(self._database, message.subscription, at=message.at) as tx:
-            return await alert_look_store.look(tx, message)
+            return await alert_evaluation_store.evaluate(tx, message)

@@ -21,7 +21,7 @@ from billing.subscriptions.story import shown_period
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 from models.messages.closing import ClosePeriods, InvoiceClosed
 from models.messages.collecting import CollectInvoice, InvoiceCollected
-from models.messages.lifecycle import FindInvoice, InvoiceStanding, RecordLifecycle, ReportClock
+from models.messages.lifecycle import FindInvoice, InvoiceStatusFound, RecordLifecycle, ReportClock
 
 _T = TypeVar("_T")
 
@@ -40,7 +40,7 @@ async def bill(message: ClosePeriods, *, shown: str | None = None) -> InvoiceClo
     )
 
 
-async def bill_or_reason(message: ClosePeriods, *, shown: str | None = None) -> InvoiceClosed | str:
+async def bill_or_error(message: ClosePeriods, *, shown: str | None = None) -> InvoiceClosed | str:
     """Bill a stretch of time; answers the error instead of raising it, for a close that is then set aside."""
     try:
         return await bill(message, shown=shown)
@@ -77,7 +77,7 @@ async def collect(message: CollectInvoice, *, shown: str) -> InvoiceCollected:
         )
 
 
-async def find_invoice(question: FindInvoice) -> InvoiceStanding:
+async def find_invoice(question: FindInvoice) -> InvoiceStatusFound:
     """Ask where an invoice stands."""
     return await _insisting(
         workflow.execute_local_activity_method(

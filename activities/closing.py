@@ -13,13 +13,19 @@ from adapters.payment_port import collects_automatically
 from adapters.postgres.alerts import threshold_store
 from adapters.postgres.database import Database
 from adapters.postgres.events import correction_store
-from adapters.postgres.invoices import billing_store, credit_store, extra_store, invoice_store, spend_store
+from adapters.postgres.invoices import (
+    billing_store,
+    credit_carryover_store,
+    invoice_adjustment_store,
+    invoice_store,
+    progressive_billing_store,
+)
 from adapters.postgres.invoices.billing_store import Bill, Terms
 from adapters.postgres.invoices.invoice_write_store import AlreadyBilled, NewInvoice, NewLine, new_line, write_invoice
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.wallets import wallet_move_store
-from adapters.postgres.wallets.wallet_move_store import NOTHING_DRAWN, Drawn
+from adapters.postgres.wallets.wallet_move_store import NO_WALLET_DRAW, WalletDraw
 from billing.invoice import AbsurdInvoice, InvoiceStatus, total
 from billing.money import UnknownCurrency
 from billing.period import Period
@@ -59,7 +65,7 @@ async def billed_once(
 
     What no retry can cure is a non-retryable ApplicationError (C10).
     """
-    with _bills_or_parks():
+    with _bill_or_park():
         try:
             async with begin_for(database, ref) as tx:
                 return await bill(tx)
@@ -71,7 +77,7 @@ async def billed_once(
 
 
 @contextmanager
-def _bills_or_parks() -> Iterator[None]:
+def _bill_or_park() -> Iterator[None]:
     """Turn what no retry can cure into the ApplicationError that the workflow parks a close with (C10)."""
     try:
         yield
@@ -96,28 +102,30 @@ async def close(tx: Transaction, message: ClosePeriods) -> InvoiceClosed:
         known = await invoice_store.by_billing_key(tx.connection, message.billing_key)
         if known is not None:
             return known
-    held = await extra_store.waiting(tx.connection, terms, bill, lock=True)
-    beside = extra_store.extras(held, bill, terms.subscription_id)
-    lines = [*(new_line(line, terms.subscription_id) for line in bill.lines), *beside.lines]
-    lines += credit_store.carried(total(lines))
+    held = await invoice_adjustment_store.pending_adjustments(tx.connection, terms, bill, lock=True)
+    priced_together = invoice_adjustment_store.adjustments_for(held, bill, terms.subscription_id)
+    lines = [*(new_line(line, terms.subscription_id) for line in bill.lines), *priced_together.lines]
+    lines += credit_carryover_store.carryover_line(total(lines))
     if not lines or (message.kind == "progressive" and not bill.lines):
-        await threshold_store.note_crossings(tx, message, currency=bill.currency, invoice_id=None)
-        await correction_store.settle(tx.connection, corrections, None)
+        await threshold_store.record_crossings(tx, message, currency=bill.currency, invoice_id=None)
+        await correction_store.mark_billed(tx.connection, corrections, None)
         await _move_period(tx.connection, message)
         return InvoiceClosed(invoice_id=None, existing_invoice_id=bill.last_invoice_id, currency=bill.currency)
-    drawn = await _drawn(tx.connection, message, terms, bill, lines)
+    drawn = await _wallet_draw(tx.connection, message, terms, bill, lines)
     invoice = _invoice(tx, message, terms, bill, lines, prepaid_minor=drawn.total_minor)
-    due = total(bill.lines) + total(beside.lines)
+    due = total(bill.lines) + total(priced_together.lines)
     assert invoice.total_minor == max(due, 0), "the total is the sum of the lines, and never negative (C2)"
-    await extra_store.use(tx.connection, beside, invoice.id, at=message.at)
-    await threshold_store.note_crossings(tx, message, currency=bill.currency, invoice_id=invoice.id)
+    await invoice_adjustment_store.apply_adjustments(tx.connection, priced_together, invoice.id, at=message.at)
+    await threshold_store.record_crossings(tx, message, currency=bill.currency, invoice_id=invoice.id)
     number = await write_invoice(tx.connection, invoice)
-    await correction_store.settle(tx.connection, corrections, invoice.id)
+    await correction_store.mark_billed(tx.connection, corrections, invoice.id)
     if due < 0 and invoice.is_final:
-        credited = credit_store.Credited(invoice.customer_id, invoice.id, invoice.currency, minor=-due, at=invoice.at)
-        await credit_store.grant(tx, credited)
+        credited = credit_carryover_store.CarriedOverInvoice(
+            invoice.customer_id, invoice.id, invoice.currency, minor=-due, at=invoice.at
+        )
+        await credit_carryover_store.grant(tx, credited)
     if drawn.draws:
-        await wallet_move_store.settle(tx, invoice.id, drawn=drawn, at=invoice.at)
+        await wallet_move_store.apply_draw(tx, invoice.id, drawn=drawn, at=invoice.at)
     return InvoiceClosed(
         invoice_id=invoice.id,
         status=invoice.status,
@@ -134,7 +142,7 @@ async def _bill(connection: AsyncConnection, message: ClosePeriods, terms: Terms
     if message.kind == "progressive":
         version = message.plan_version_id or terms.plan_version_id
         running = Period(start=message.start, end=message.end)
-        return await spend_store.unbilled(
+        return await progressive_billing_store.unbilled(
             connection, terms.subscription_id, running, at=message.at, plan_version_id=version
         )
     return await billing_store.bill(
@@ -148,14 +156,14 @@ async def _bill(connection: AsyncConnection, message: ClosePeriods, terms: Terms
     )
 
 
-async def _drawn(
+async def _wallet_draw(
     connection: AsyncConnection, message: ClosePeriods, terms: Terms, bill: Bill, lines: Sequence[NewLine]
-) -> Drawn:
+) -> WalletDraw:
     """Say what the customer's wallets pay; customers without credits cost no statement (B133)."""
     if message.draft or not terms.has_wallet:
-        return NOTHING_DRAWN
+        return NO_WALLET_DRAW
     due = total(lines)
-    return await wallet_move_store.drawable(
+    return await wallet_move_store.wallet_draw_for(
         connection, terms.customer_id, due_minor=due, currency=bill.currency, at=message.at
     )
 

@@ -26,7 +26,7 @@ from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import payment_attempt_store
 from adapters.postgres.invoices.invoice_write_store import webhook_data, webhook_order
 from adapters.postgres.journal.audit_store import Actor
-from adapters.postgres.journal.failure_notices import action_required, payment_failed
+from adapters.postgres.journal.failure_notifications import action_required, payment_failed
 from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.payments import payment_store
 from adapters.postgres.payments.payment_store import Collectable
@@ -71,7 +71,7 @@ class CollectingActivities:
         if prepared.status == "requires_action" and prepared.request.attempt_no < message.attempt_no:
             given_up = await self._record(message, prepared, await prepared.provider.abandon(prepared.request))
             return await self.collect_invoice(message) if given_up.status == "declined" else given_up
-        return await self._record(message, prepared, await _ask(prepared))
+        return await self._record(message, prepared, await _query_provider(prepared))
 
     async def _prepare(self, message: CollectInvoice) -> _Attempt | InvoiceCollected:
         """Commit the attempt before anything is sent; or answer what is known already."""
@@ -121,11 +121,11 @@ class CollectingActivities:
                 tx.connection, attempt.id, at=message.at, **_as_row(outcome, attempt.status)
             )
             if changed:
-                await _tell(tx.by(_collector(message, invoice)), message, invoice, attempt, outcome)
+                await _notify(tx.by(_collector(message, invoice)), message, invoice, attempt, outcome)
         return _answer(message, attempt, outcome)
 
 
-async def _ask(attempt: _Attempt) -> Outcome:
+async def _query_provider(attempt: _Attempt) -> Outcome:
     """Send the attempt; one that may have been sent before is looked up first, and sent again only if it never arrived.
 
     What is refused today (no card is left, the customer changed) may have succeeded when it was sent. Nothing is sent
@@ -242,13 +242,13 @@ def _answer(message: CollectInvoice, attempt: _Attempt, outcome: Outcome) -> Inv
             assert_never(outcome)
 
 
-async def _tell(
+async def _notify(
     tx: Transaction, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, outcome: Outcome
 ) -> None:
     """Move the invoice, and write down and announce a payment or a known failure."""
     match outcome:
         case Succeeded(payment_id=payment_id):
-            await _settle(tx, message, invoice, attempt, payment_id)
+            await _apply_payment(tx, message, invoice, attempt, payment_id)
         case Declined(code=code, message=text):
             status = _after_failure(invoice, final=message.final_attempt)
             if status != invoice.status:
@@ -266,7 +266,7 @@ async def _tell(
             pass
 
 
-async def _settle(
+async def _apply_payment(
     tx: Transaction, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, payment_id: str
 ) -> None:
     """Pay the invoice with the money that came; what it no longer needs is kept as an unapplied payment."""
@@ -275,7 +275,7 @@ async def _settle(
     applied = min(amount, max(invoice.due_minor, 0)) if is_open else 0
     paid = False
     if applied:
-        paid = await settlement_store.settle(
+        paid = await settlement_store.apply_payment(
             tx.connection,
             message.project_id,
             invoice.invoice_id,
@@ -289,10 +289,10 @@ async def _settle(
     if paid:
         await _announce(tx, invoice, "invoice.paid", "paid", payment_intent_id=payment_id)
     if amount > applied:
-        await _keep_unapplied(tx, invoice, attempt, amount - applied)
+        await _record_unapplied(tx, invoice, attempt, amount - applied)
 
 
-async def _keep_unapplied(tx: Transaction, invoice: Collectable, attempt: _Attempt, amount: int) -> None:
+async def _record_unapplied(tx: Transaction, invoice: Collectable, attempt: _Attempt, amount: int) -> None:
     """Show money that came for an invoice that was settled otherwise: it has to be given back, and is never lost."""
     await payment_store.set_unapplied(tx.connection, attempt.id, amount_minor=amount)
     shown = shown_id("payment", attempt.id)

@@ -11,7 +11,7 @@ from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.subscriptions import lifecycle_store
 from models.identifiers import subscription_workflow_id
 from models.messages.base import SubscriptionRef
-from models.messages.lifecycle import FindInvoice, InvoiceStanding, LifecycleRecorded, RecordLifecycle
+from models.messages.lifecycle import FindInvoice, InvoiceStatusFound, LifecycleRecorded, RecordLifecycle
 
 
 class LifecycleActivities:
@@ -27,11 +27,11 @@ class LifecycleActivities:
             return LifecycleRecorded(changed=await lifecycle_store.record(tx, step))
 
     @activity.defn(name="find_invoice")
-    async def find_invoice(self, question: FindInvoice) -> InvoiceStanding:
+    async def find_invoice(self, question: FindInvoice) -> InvoiceStatusFound:
         """Say where an invoice of the subscription stands; changes nothing."""
         ref = question.subscription
         async with self._database.transaction(scope_of(ref)) as connection:
-            return await lifecycle_store.standing(connection, ref.subscription_id, question.invoice_id)
+            return await lifecycle_store.find_invoice_status(connection, ref.subscription_id, question.invoice_id)
 
 
 def begin_for(

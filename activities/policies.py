@@ -102,7 +102,7 @@ WEBHOOK: Final[PatientPolicy] = {
 }
 """One more attempt to deliver a webhook."""
 
-UPKEEP: Final[RemotePolicy] = {
+MAINTENANCE: Final[RemotePolicy] = {
     "start_to_close_timeout": timedelta(hours=6),
     "heartbeat_timeout": timedelta(minutes=5),
     "schedule_to_close_timeout": timedelta(hours=24),

@@ -16,7 +16,7 @@ from models.messages.upkeep import CheckUsage, ProjectRef, ProjectsPage, Reproce
 _PARTS: Final = 10
 
 
-class UpkeepActivities:
+class MaintenanceActivities:
     """What no subscription's workflow does."""
 
     def __init__(self, database: Database) -> None:

@@ -7,11 +7,11 @@ from temporalio import activity
 
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.webhooks import webhook_delivery_store as store
-from adapters.postgres.webhooks.webhook_delivery_store import Ended, Found
+from adapters.postgres.webhooks.webhook_delivery_store import DeliveryStatus, FinishedAttempt
 from adapters.webhooks.retries import pause_after, pauses
 from adapters.webhooks.send import Sender
 from adapters.webhooks.slots import Slots
-from models.messages.webhooks import AttemptWebhook, WebhookStanding
+from models.messages.webhooks import AttemptWebhook, WebhookDeliveryState
 from settings import Settings
 
 #: A timer may fire a little before the database's clock says so.
@@ -29,7 +29,7 @@ class WebhookActivities:
         self.slots = Slots.of(settings)
 
     @activity.defn(name="attempt_webhook")
-    async def attempt_webhook(self, message: AttemptWebhook) -> WebhookStanding:
+    async def attempt_webhook(self, message: AttemptWebhook) -> WebhookDeliveryState:
         """Send a delivery once more if it is due, and say where it stands; safe to run again.
 
         Nothing is sent if that attempt was made already, if the delivery or its endpoint is at an end, or (``busy``)
@@ -42,7 +42,9 @@ class WebhookActivities:
                 await store.end(connection, message.delivery_id)
                 return found.standing.model_copy(update={"next_attempt_at": None})
         if found is None:
-            return WebhookStanding(status="failed", attempts=message.attempt_no, scheduled_attempts=message.attempt_no)
+            return WebhookDeliveryState(
+                status="failed", attempts=message.attempt_no, scheduled_attempts=message.attempt_no
+            )
         if not _is_due(found, message.attempt_no):
             return found.standing
         with self.slots.taken(found.delivery) as is_free:
@@ -50,13 +52,13 @@ class WebhookActivities:
                 return found.standing.model_copy(update={"busy": True})
             attempt = await self.sender.attempt(found.delivery)
         pause = pause_after(found.delivery.scheduled_attempts + 1, self._schedule, attempt.retry_after)
-        ended = Ended(found.delivery, attempt, pause)
+        ended = FinishedAttempt(found.delivery, attempt, pause)
         async with self._database.transaction(scope) as connection:
             (standing,) = await store.record(connection, [ended], disable_after=self._disable_after)
         return standing
 
 
-def _is_due(found: Found, attempt_no: int) -> bool:
+def _is_due(found: DeliveryStatus, attempt_no: int) -> bool:
     if found.standing.next_attempt_at is None or found.due_in is None:
         return False
     return found.standing.scheduled_attempts < attempt_no and found.due_in <= _EARLY

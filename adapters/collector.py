@@ -3,7 +3,7 @@
 import gc
 
 
-def spare_the_collector(thresholds: tuple[int, int, int]) -> None:
+def freeze_gc(thresholds: tuple[int, int, int]) -> None:
     """Keep what was loaded out of the collector's sight, once, and let it look at the rest less often.
 
     Routes, schemas and modules live as long as the process, and thousands of workflows for weeks: walking them again

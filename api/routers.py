@@ -8,16 +8,16 @@ from fastapi import APIRouter
 from api.alerts import usage_alerts, usage_thresholds
 from api.catalogue import entitlements, features, metrics, plan_simulation, plans, products
 from api.customers import billing_entities, customers
-from api.events import corrections, events, usage, usage_upkeep
+from api.events import corrections, events, usage, usage_maintenance
 from api.http import health, root
 from api.invoices import add_ons, adjustments, coupons, fees, invoice_actions, invoices
 from api.limits import limits
-from api.payments import payment_methods, payment_notices, payments, wallets
+from api.payments import payment_methods, payment_webhooks, payments, wallets
 from api.portal import portal, portal_access
 from api.subscriptions import subscription_actions, subscription_bulk, subscription_views, subscriptions, test_clocks
 from api.tenancy import api_keys, audit_logs, integrations, notifications, organizations, projects
 from api.usage import activity, usage_views
-from api.webhooks import webhook_endpoints, webhook_hooks
+from api.webhooks import webhook_deliveries, webhook_endpoints
 
 ROUTERS: tuple[APIRouter, ...] = (
     events.ingesting,
@@ -26,7 +26,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     usage_alerts.router,
     usage_thresholds.router,
     corrections.router,
-    usage_upkeep.router,
+    usage_maintenance.router,
     events.router,
     activity.router,
     organizations.router,
@@ -43,7 +43,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     invoices.router,
     fees.router,
     adjustments.router,
-    payment_notices.router,
+    payment_webhooks.router,
     payments.router,
     payment_methods.router,
     wallets.router,
@@ -64,7 +64,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     entitlements.router,
     integrations.router,
     notifications.router,
-    webhook_hooks.router,
+    webhook_deliveries.router,
     webhook_endpoints.router,
 )
 

@@ -167,7 +167,7 @@ async def draw(running: Servers, watched: list[Watched], events: int) -> None:
         await cursor.execute(_TELL)
         deadline = time.monotonic() + READY_SECONDS
         while True:
-            row = await (await cursor.execute("SELECT count(*) FROM usage_lines")).fetchone()
+            row = await (await cursor.execute("SELECT count(*) FROM evaluation_thresholds")).fetchone()
             if row is not None and row[0] == SUBSCRIPTIONS:
                 return
             if time.monotonic() > deadline:

@@ -4,7 +4,7 @@ Half a minute with the other benchmarks; ``python -m bench.busy_subscription`` s
 
 Events go through the API at a steady rate, in batches of 100; the real worker and its relay run beside it. Measured are
 the length of the workflow's history, the lag from the commit of an event to the signal that tells the workflow of it
-(from `usage_marks`, looked at every 20 ms), and how much memory of the worker the second half of the time cost.
+(from `usage_watermarks`, looked at every 20 ms), and how much memory of the worker the second half of the time cost.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ SECONDS = 30.0
 ALONE_SECONDS = 60.0
 QUICK_SECONDS = 10.0
 BATCH = 100
-LOOK_SECONDS = 0.02
+EVALUATION_SECONDS = 0.02
 READY_SECONDS = 90.0
 BOOTSTRAP_KEY = "bench-bootstrap-key"
 
-_LOOK = "SELECT version, signalled_version FROM usage_marks"
+_LOOK = "SELECT version, signalled_version FROM usage_watermarks"
 _COUNTED = "SELECT coalesce(sum(event_count), 0) FROM usage_rollups"
 
 
@@ -117,7 +117,7 @@ async def _send(
             for told in [each for each in waiting if each <= signalled]:
                 lags.append(now - waiting.pop(told))
             memory.append(worker.memory_info().rss)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(EVALUATION_SECONDS)
     await sending
     return lags, memory
 

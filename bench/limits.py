@@ -16,7 +16,7 @@ import httpx
 
 from adapters.postgres.database import Database
 from adapters.postgres.limits import reservation_store
-from adapters.postgres.limits.reservation_store import Ask, Reserved
+from adapters.postgres.limits.reservation_store import ReservationRequest, Reserved
 from api.http.auth import caller_with_key
 from bench import http_load
 from bench.http_load import Load
@@ -79,7 +79,7 @@ async def _crowd(running: Shop, subscription: str) -> None:
     """Open many reservations of one subscription, which stay open for an hour."""
     database = Database(running.postgres.url(DATABASE, user="durabill"), pool_size=1)
     scope = (await caller_with_key(database, running.key)).scope
-    asks = [Ask(subscription, "api_calls", Decimal(1), 3600)] * CROWD
+    asks = [ReservationRequest(subscription, "api_calls", Decimal(1), 3600)] * CROWD
     answers = await reservation_store.reserve(database, scope, asks)
     assert all(isinstance(answer, Reserved) for answer in answers)
     await database.close()

@@ -161,7 +161,7 @@ class Aggregation(BaseModel):
         return {"field": self.field} if "field" in self.sql_parameters else {}
 
 
-class Carrying(Aggregation):
+class CarryOverAggregation(Aggregation):
     """An aggregation that a metric may let go on from one period into the next."""
 
     recurs: ClassVar[bool] = True

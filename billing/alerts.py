@@ -56,19 +56,19 @@ class Alert(BaseModel):
         return tuple(level for level in open_levels if self._is_at(quantity, level))
 
     def _is_at(self, quantity: Decimal, level: int) -> bool:
-        line = line_at(self.threshold, level)
+        line = level_threshold(self.threshold, level)
         return quantity <= line if self.kind == "wallet_balance" else quantity >= line
 
-    def next_line(self, quantity: Decimal) -> Decimal | None:
+    def next_threshold(self, quantity: Decimal) -> Decimal | None:
         """Give the nearest line above a quantity that has not fired; None if nothing can fire any more.
 
         A level that is reached at this quantity fires now and is not next.
         """
-        lines = (line_at(self.threshold, level) for level in set(self.levels) - self.fired)
+        lines = (level_threshold(self.threshold, level) for level in set(self.levels) - self.fired)
         return min((line for line in lines if line > quantity), default=None)
 
 
-def line_at(threshold: Decimal, level: int) -> Decimal:
+def level_threshold(threshold: Decimal, level: int) -> Decimal:
     """Give the quantity of a level: 80 % of 10,000 is 8,000; exact."""
     with exact():
         return (threshold * level).scaleb(-2)
@@ -125,7 +125,7 @@ def crossed(thresholds: Iterable[Threshold], spend_minor: int, *, done: Collecti
     return tuple(each.id for each in sorted(over, key=lambda each: (each.amount_minor, each.id)))
 
 
-class UsageLine(BaseModel):
+class EvaluationThreshold(BaseModel):
     """The quantity of a metric at which a subscription's alerts have to be looked at."""
 
     model_config = ConfigDict(frozen=True)
@@ -134,9 +134,9 @@ class UsageLine(BaseModel):
     quantity: ExactDecimal
 
 
-def nearest(lines: Iterable[UsageLine]) -> tuple[UsageLine, ...]:
+def nearest(lines: Iterable[EvaluationThreshold]) -> tuple[EvaluationThreshold, ...]:
     """Keep the nearest line of each metric, in the order of their ids."""
-    found: dict[UUID, UsageLine] = {}
+    found: dict[UUID, EvaluationThreshold] = {}
     for line in lines:
         known = found.get(line.metric_id)
         if known is None or line.quantity < known.quantity:
@@ -144,39 +144,40 @@ def nearest(lines: Iterable[UsageLine]) -> tuple[UsageLine, ...]:
     return tuple(found[metric_id] for metric_id in sorted(found))
 
 
-class Watching(BaseModel):
-    """What a subscription's workflow knows about its alerts: when to look at the record again, and what it told.
+class AlertState(BaseModel):
+    """What a subscription's workflow knows about its alerts: when to evaluate them, and what it has requested.
 
-    The alerts themselves stay in the record, so that this stays small however many there are. `asked` counts the
-    changes of alerts, thresholds and wallets that the workflow was told of, `seen` those that the last look included.
-    `lines` are the nearest of each metric; `each_signal` says that money or a part of the events is watched, which only
-    the record can tell. `look_at` is when something may be reached without any news: a projection begins, a wallet
-    expires. `looks` numbers the looks, and with them the invoices in the middle of a period. `failures` counts the last
-    looks that could not be made at all, one after the other; `parked` says that the record shows an error of a look.
+    The alerts themselves stay in the record, so that this stays small however many there are. `requested` counts the
+    changes of alerts, thresholds and wallets that were signalled, `evaluated` those that the last evaluation included.
+    `thresholds` are the nearest of each metric; `on_every_signal` says that spend or a part of the events is watched,
+    which only the record knows. `evaluate_at` is when a level may be reached without new usage: a projection begins, a
+    wallet expires. `evaluations` numbers the evaluations, and with them the invoices in the middle of a period.
+    `failures` counts the latest evaluations that failed one after the other; `parked` says that the record shows the
+    error of one.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    asked: int = 1
-    seen: int = 0
-    looks: int = 0
+    requested: int = 1
+    evaluated: int = 0
+    evaluations: int = 0
     watermark: int = 0
     period_start: Instant | None = None
     plan_version_id: UUID | None = None
     billable: bool = False
-    lines: Annotated[tuple[UsageLine, ...], Field(max_length=10_000)] = ()
-    each_signal: bool = False
-    look_at: Instant | None = None
+    thresholds: Annotated[tuple[EvaluationThreshold, ...], Field(max_length=10_000)] = ()
+    on_every_signal: bool = False
+    evaluate_at: Instant | None = None
     error: str | None = None
     failures: int = 0
     parked: bool = False
-    told: tuple[str, ...] = ()
+    notified: tuple[str, ...] = ()
 
-    def reached(self, quantities: Iterable[UsageLine]) -> tuple[UsageLine, ...]:
+    def reached(self, quantities: Iterable[EvaluationThreshold]) -> tuple[EvaluationThreshold, ...]:
         """Give the quantities that have got to their metric's line."""
-        lines = {line.metric_id: line.quantity for line in self.lines}
+        lines = {line.metric_id: line.quantity for line in self.thresholds}
         return tuple(at for at in quantities if at.metric_id in lines and at.quantity >= lines[at.metric_id])
 
-    def telling(self, told: Sequence[str]) -> tuple[str, ...]:
+    def notified_with(self, told: Sequence[str]) -> tuple[str, ...]:
         """Give what was told last, with something new."""
-        return (*self.told, *told)[-_TOLD:]
+        return (*self.notified, *told)[-_TOLD:]

@@ -15,7 +15,7 @@ EntitlementValue = bool | Decimal | str
 _SWITCHES: Final[Mapping[str, bool]] = {"true": True, "false": False}
 
 
-class UnfitValue(ValueError):
+class InvalidFeatureValue(ValueError):
     """Raised for a value that is none of its feature's type; the message says what would be."""
 
 
@@ -30,7 +30,7 @@ def entitlement_text(kind: FeatureType, value: bool | int | Decimal | str) -> st
     """Write a value as it is kept: "true" or "false", a plain number without padding, or the custom text itself.
 
     A text is read by the feature's type (BoxBilling sends every value as text), so "10" is a quantity. Raises
-    `UnfitValue` for anything else, and for a quantity below 0 or one that NUMERIC(38,18) cannot hold.
+    `InvalidFeatureValue` for anything else, and for a quantity below 0 or one that NUMERIC(38,18) cannot hold.
     """
     match kind:
         case "boolean":
@@ -39,7 +39,7 @@ def entitlement_text(kind: FeatureType, value: bool | int | Decimal | str) -> st
             return _quantity(value)
         case "custom":
             if not isinstance(value, str):
-                raise UnfitValue("must be a text: the feature's type is custom")
+                raise InvalidFeatureValue("must be a text: the feature's type is custom")
             return value
 
 
@@ -47,19 +47,19 @@ def _switch(value: bool | int | Decimal | str) -> str:
     text = value.strip().lower() if isinstance(value, str) else value
     switch = _SWITCHES.get(text) if isinstance(text, str) else text
     if not isinstance(switch, bool):
-        raise UnfitValue("must be true or false: the feature's type is boolean")
+        raise InvalidFeatureValue("must be true or false: the feature's type is boolean")
     return "true" if switch else "false"
 
 
 def _quantity(value: bool | int | Decimal | str) -> str:
     if isinstance(value, bool):
-        raise UnfitValue("must be a number: the feature's type is quantity")
+        raise InvalidFeatureValue("must be a number: the feature's type is quantity")
     try:
         number = parse_decimal(value if isinstance(value, str) else plain(Decimal(value)))
     except NotANumber as error:
-        raise UnfitValue(f"must be a number, the feature's type being quantity: {error}") from None
+        raise InvalidFeatureValue(f"must be a number, the feature's type being quantity: {error}") from None
     if number < 0:
-        raise UnfitValue("must be 0 or more")
+        raise InvalidFeatureValue("must be 0 or more")
     return plain(number)
 
 

@@ -17,7 +17,7 @@ from billing.usage import NO_USAGE, GroupUsage, Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ReservedQuantity:
     """Quantity of a metric that is reserved, by `count` equal reservations whose events will have these properties."""
 
     metric_id: UUID
@@ -33,7 +33,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LimitStatus:
     """How a cap stands in the current period: units of a metric, or minor units of a currency for spend."""
 
     cap: Decimal
@@ -59,7 +59,12 @@ def adds_up(charge: Charge) -> bool:
 
 
 def spend(
-    charges: Sequence[Charge], usages: Mapping[UUID, Usage], held: Sequence[Held], *, period: Period, currency: str
+    charges: Sequence[Charge],
+    usages: Mapping[UUID, Usage],
+    held: Sequence[ReservedQuantity],
+    *,
+    period: Period,
+    currency: str,
 ) -> int:
     """Price a period's usage as an invoice would, with what is reserved on top; minor units, fixed fees left out.
 
@@ -72,7 +77,7 @@ def spend(
     return sum(line.amount_minor for line in lines)
 
 
-def _with(charge: Charge, usage: Usage, held: Sequence[Held]) -> Usage:
+def _with(charge: Charge, usage: Usage, held: Sequence[ReservedQuantity]) -> Usage:
     """Add to a charge's usage the reservations that it would price."""
     own = [
         each
@@ -89,7 +94,7 @@ def _with(charge: Charge, usage: Usage, held: Sequence[Held]) -> Usage:
     return usage.model_copy(update={"groups": grouped})
 
 
-def _raised(charge: Charge, usage: Usage, own: Sequence[Held]) -> Usage:
+def _raised(charge: Charge, usage: Usage, own: Sequence[ReservedQuantity]) -> Usage:
     if not own:
         return usage
     if charge.model.is_ordered:

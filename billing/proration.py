@@ -12,7 +12,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _DIVISION: Final = Context(prec=120, rounding=ROUND_HALF_UP, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 
-class NotWithin(ValueError):
+class PeriodOutsideCycle(ValueError):
     """Raised when the active part does not lie inside the whole period, or the whole is empty."""
 
 
@@ -20,7 +20,7 @@ def fraction(active: Period, full: Period) -> Fraction:
     """Give the active share of a full period, by elapsed real time (R14, the default).
 
     15 of April's 30 days -> 1/2; in Berlin's March 2026, which has 743 hours, the first 24 hours weigh 24/743.
-    `full` is the uncut period, also when the subscription began within it. Raises `NotWithin`.
+    `full` is the uncut period, also when the subscription began within it. Raises `PeriodOutsideCycle`.
     """
     _within(active, full)
     return Fraction(active.duration // _MICROSECOND, full.duration // _MICROSECOND)
@@ -30,12 +30,12 @@ def fraction_by_day(active: Period, full: Period, timezone: str) -> Fraction:
     """Give the active share of a full period, by calendar days of the time zone (R14).
 
     Days are half-open differences of local dates: the first day counts, the end date does not, and changes of the clock
-    have no influence. 10 to 30 April is 20 of 30 days -> 2/3. Raises `NotWithin`, `UnknownTimeZone`.
+    have no influence. 10 to 30 April is 20 of 30 days -> 2/3. Raises `PeriodOutsideCycle`, `UnknownTimeZone`.
     """
     _within(active, full)
     whole = _days(full, timezone)
     if not whole:
-        raise NotWithin("the whole period is shorter than one day")
+        raise PeriodOutsideCycle("the whole period is shorter than one day")
     return Fraction(_days(active, timezone), whole)
 
 
@@ -51,9 +51,11 @@ def prorated(amount: Decimal, share: Fraction) -> Decimal:
 
 def _within(active: Period, full: Period) -> None:
     if full.is_empty:
-        raise NotWithin("the whole period is empty")
+        raise PeriodOutsideCycle("the whole period is empty")
     if not full.covers(active):
-        raise NotWithin(f"{active.start.isoformat()} to {active.end.isoformat()} is not inside the whole period")
+        raise PeriodOutsideCycle(
+            f"{active.start.isoformat()} to {active.end.isoformat()} is not inside the whole period"
+        )
 
 
 def _days(period: Period, timezone: str) -> int:

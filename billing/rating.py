@@ -69,7 +69,8 @@ def rate(
 
     `usages` is keyed by charge id, or by metric id for all charges of that metric; a metered charge without an entry
     was not used. `full_period` is the uncut period: a fixed fee is prorated when `period` is shorter (R14), usage not.
-    Plan of seed 001 at 1,200,000 calls: 10000 + 4900 = 14900 cents (B98, C16). Raises `UnknownCurrency`, `NotWithin`.
+    Plan of seed 001 at 1,200,000 calls: 10000 + 4900 = 14900 cents (B98, C16). Raises `UnknownCurrency` and
+    `PeriodOutsideCycle`.
     """
     lines: list[ProposedLine] = []
     for charge in charges:

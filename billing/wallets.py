@@ -52,7 +52,7 @@ def value_of(amount: Decimal, rate_amount: Decimal) -> Decimal:
         return amount * rate_amount
 
 
-def credits_for(amount_minor: int, rate_amount: Decimal) -> Decimal:
+def to_credits(amount_minor: int, rate_amount: Decimal) -> Decimal:
     """Give the credits that so many minor units are, cut to the 18 decimals that a row holds.
 
     Cutting is in the customer's favour and can never take more than there is: 100 at 3 -> 33.333333333333333333.
@@ -62,7 +62,7 @@ def credits_for(amount_minor: int, rate_amount: Decimal) -> Decimal:
         return Decimal(plain(Decimal(ratio.numerator // ratio.denominator).scaleb(-FRACTION_DIGITS)))
 
 
-def draws(wallets: Sequence[Wallet], *, due_minor: int, currency: str, at: datetime) -> tuple[Draw, ...]:
+def split_across_wallets(wallets: Sequence[Wallet], *, due_minor: int, currency: str, at: datetime) -> tuple[Draw, ...]:
     """Say what an invoice of `due_minor` takes from its customer's wallets, whole minor units from each.
 
     Lower priority comes first, then the older wallet. One of another currency, or whose expiry is not after `at`, is
@@ -79,7 +79,7 @@ def draws(wallets: Sequence[Wallet], *, due_minor: int, currency: str, at: datet
     for wallet in sorted(usable, key=lambda wallet: (wallet.priority, wallet.created_at, wallet.id)):
         amount = min(left, _whole(value_of(wallet.credits, wallet.rate_amount)))
         if amount > 0:
-            taken = credits_for(amount, wallet.rate_amount)
+            taken = to_credits(amount, wallet.rate_amount)
             found.append(Draw(wallet_id=wallet.id, amount_minor=amount, credits=taken))
             left -= amount
     return tuple(found)

@@ -99,9 +99,9 @@ class EmbeddedPostgres:
     @property
     def socket_directory(self) -> Path:
         """Say where the Unix socket is: beside the data, or in the temporary directory if that path is too long."""
-        beside = self.directory / "socket"
-        if len(os.fsencode(beside)) + len("/.s.PGSQL.65535.lock") <= LONGEST_SOCKET_PATH:
-            return beside
+        priced_together = self.directory / "socket"
+        if len(os.fsencode(priced_together)) + len("/.s.PGSQL.65535.lock") <= LONGEST_SOCKET_PATH:
+            return priced_together
         digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"durabill-{os.getuid()}-{digest}"
 

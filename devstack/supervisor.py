@@ -36,7 +36,7 @@ READY_SECONDS = 120.0
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 30.0
 STABLE_SECONDS = 60.0
-LOOK_SECONDS = 5.0
+EVALUATION_SECONDS = 5.0
 DATABASE = "durabill"
 
 
@@ -182,7 +182,7 @@ class Supervisor:
 
     def _watch(self, wake: int) -> None:
         while True:
-            pause = min([LOOK_SECONDS] + [max(part.due - time.monotonic(), 0) for part in self.parts if part.due])
+            pause = min([EVALUATION_SECONDS] + [max(part.due - time.monotonic(), 0) for part in self.parts if part.due])
             if select.select([wake], [], [], pause)[0]:
                 os.read(wake, 4096)
             for part in self.parts:

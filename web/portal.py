@@ -13,7 +13,7 @@ from adapters.postgres.tenancy import organization_store
 from api.portal import portal_view
 from api.portal.portal_auth import read_token
 from api.portal.portal_shapes import branding
-from api.portal.portal_view import Held
+from api.portal.portal_view import PortalSubscriptionView
 from billing.money import exponent, to_major
 from billing.numbers import grouped
 from billing.period import inclusive_end, zone
@@ -36,7 +36,7 @@ async def portal_page(request: Request, token: str = "") -> Response:
         async with database.transaction(caller.scope) as connection:
             customer = await portal_view.customer_profile(connection, caller)
             brand = branding(await organization_store.get(connection, caller.scope.organization_id))
-            subscriptions = await portal_view.held(connection, caller, usage=True)
+            subscriptions = await portal_view.subscriptions_of_customer(connection, caller, usage=True)
             invoices, total, _ = await portal_view.invoices(connection, caller, Page(limit=_MOST_INVOICES))
     except Problem as problem:
         return page("portal_refused.html", problem.status, error=problem.detail)
@@ -59,7 +59,7 @@ def _accent(color: str | None) -> str:
     return f":root {{ --accent: {color}; }}" if color is not None and _COLOR.fullmatch(color) else ""
 
 
-def _shown(each: Held) -> dict[str, Any]:
+def _shown(each: PortalSubscriptionView) -> dict[str, Any]:
     shown = each.document()
     usage = [] if each.usage is None else each.usage.by_line
     used_minor = 0 if each.usage is None else each.usage.amount_minor

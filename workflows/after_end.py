@@ -55,7 +55,7 @@ class AfterEndWorkflow:
         message = BillAfterEnd(subscription=self._start.subscription, request_id=f"usage-{late.version}")
         try:
             async with self._turn:
-                self._tell(await self._bill(message))
+                self._show_state(await self._bill(message))
         except FailureError as error:
             workflow.set_current_details(f"needs attention: {reason(error)}")
             workflow.upsert_search_attributes([NEEDS_ATTENTION.value_set(True)])
@@ -72,7 +72,7 @@ class AfterEndWorkflow:
         self._invoices += closed.invoice_id is not None
         return closed
 
-    def _tell(self, closed: InvoiceClosed) -> None:
+    def _show_state(self, closed: InvoiceClosed) -> None:
         if closed.invoice_id is None:
             workflow.set_current_details("nothing was left to bill")
         else:
@@ -98,5 +98,5 @@ class AfterEndWorkflow:
                     draft=command.draft,
                 )
             )
-            self._tell(closed)
+            self._show_state(closed)
             return closed

@@ -8,7 +8,7 @@ from temporalio import workflow
 
 from activities import calls
 from billing.numbers import grouped
-from billing.subscriptions import lifecycle, watching
+from billing.subscriptions import alert_state, lifecycle
 from billing.subscriptions.story import shown_amount
 from billing.subscriptions.subscription import SubscriptionState
 from models.messages import subscription_steps as steps
@@ -20,33 +20,33 @@ Change = Callable[[SubscriptionState], SubscriptionState]
 _LOOKS_AGAIN: Final = "look-again-after-failure"
 
 
-async def look(state: SubscriptionState, *, at: datetime, closing: bool = False) -> Change:
+async def evaluate(state: SubscriptionState, *, at: datetime, closing: bool = False) -> Change:
     """Fire what has been reached; answers the change of the state, to be made of what the state is by then.
 
     `closing` looks at a period that ends now, whether or not a signal told of its last usage. A subscription that
     watches nothing, and one that need not look yet, run no activity.
     """
-    at_the_end = closing and state.watching is not None and state.period is not None
-    if not (watching.must_look(state) or watching.is_time(state, at) or at_the_end):
+    at_the_end = closing and state.alert_state is not None and state.period is not None
+    if not (alert_state.needs_evaluation(state) or alert_state.is_evaluation_time(state, at) or at_the_end):
         return lambda now: now
-    stuck = watching.still_failing(state)
-    message = steps.look_of(state, at=at, closing=closing or stuck is not None)
+    stuck = alert_state.blocking_error(state)
+    message = steps.evaluation_of(state, at=at, closing=closing or stuck is not None)
     found = await calls.evaluate_alerts(message, shown=_why(state))
     if isinstance(found, str):
         return await _failed(state, found, at=message.at)
     closed = await _invoiced(state, message, found)
-    told = (*found.told, *_told(found, closed))
+    notified = (*found.notified, *_told(found, closed))
     error = closed if isinstance(closed, str) else stuck or found.error
     invoice = None if closed is None or isinstance(closed, str) else steps.opened(closed, at=message.at)
 
     def change(now: SubscriptionState) -> SubscriptionState:
-        after = watching.looked(
+        after = alert_state.after_evaluation(
             now,
             state,
-            lines=found.lines,
-            each_signal=found.each_signal,
-            look_at=found.look_at,
-            told=told,
+            thresholds=found.thresholds,
+            on_every_signal=found.on_every_signal,
+            evaluate_at=found.evaluate_at,
+            notified=notified,
             nothing=found.nothing,
             error=error,
         )
@@ -54,19 +54,19 @@ async def look(state: SubscriptionState, *, at: datetime, closing: bool = False)
 
     if error != stuck:
         return await _recorded(state, change, at=message.at)
-    if error is None and watching.is_parked(state) and workflow.patched(_LOOKS_AGAIN):
+    if error is None and alert_state.is_parked(state) and workflow.patched(_LOOKS_AGAIN):
         return await _recorded(state, change, at=message.at)
     return change
 
 
 async def _failed(state: SubscriptionState, error: str, *, at: datetime) -> Change:
     """Set a look aside that could not be made, and let it be made again: until then no alert would fire."""
-    again_at = watching.look_again_at(state, at) if workflow.patched(_LOOKS_AGAIN) else None
+    again_at = alert_state.retry_evaluation_at(state, at) if workflow.patched(_LOOKS_AGAIN) else None
 
     def change(now: SubscriptionState) -> SubscriptionState:
-        return watching.looked(now, state, error=error, again_at=again_at)
+        return alert_state.after_evaluation(now, state, error=error, again_at=again_at)
 
-    return change if watching.failed_again(state, error) else await _recorded(state, change, at=at)
+    return change if alert_state.repeats_last_error(state, error) else await _recorded(state, change, at=at)
 
 
 async def _recorded(state: SubscriptionState, change: Change, *, at: datetime) -> Change:
@@ -83,14 +83,14 @@ async def _invoiced(
     if not found.crossed:
         return None
     spent = shown_amount(found.spend_minor, found.currency)
-    return await calls.bill_or_reason(
+    return await calls.bill_or_error(
         steps.progressive_close(state, look, found), shown=f"threshold reached: bill the usage so far, {spent}"
     )
 
 
 def _why(state: SubscriptionState) -> str:
     """Say why it looks: the usage that has got to a line, or that something changed."""
-    reached = watching.reached(state)
+    reached = alert_state.reached_thresholds(state)
     if not reached:
         return "look at alerts and thresholds"
     keys = {used.metric_id: used.metric_key for used in state.usage}

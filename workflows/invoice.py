@@ -14,7 +14,7 @@ from billing.collection import OpenInvoice, after_outcome, is_final_attempt
 from billing.subscriptions.story import shown_amount
 from models.identifiers import INVOICE_WORKFLOW
 from models.messages import subscription_steps as steps
-from models.messages.collecting import CollectInvoice, FollowInvoice, InvoiceCollected, InvoiceSettled
+from models.messages.collecting import CollectInvoice, CollectInvoiceUntilSettled, InvoiceCollected, InvoiceSettled
 from models.messages.subscription import ChargeInvoice, InvoiceStatusChanged
 
 _MOST_HISTORY_EVENTS: Final = 4000
@@ -25,17 +25,17 @@ class InvoiceWorkflow:
     """Lives from the invoice's issue until it is paid or voided."""
 
     @workflow.init
-    def __init__(self, start: FollowInvoice) -> None:
+    def __init__(self, start: CollectInvoiceUntilSettled) -> None:
         self._start = start
         self._invoice: OpenInvoice | None = start.invoice
         self._attempts = start.invoice.attempts
         self._payments = asyncio.Lock()
 
     @workflow.run
-    async def run(self, start: FollowInvoice) -> InvoiceSettled:
+    async def run(self, start: CollectInvoiceUntilSettled) -> InvoiceSettled:
         """Collect when an attempt is due, and wait for commands and notices in between."""
         while self._invoice is not None:
-            self._tell(self._invoice)
+            self._show_state(self._invoice)
             if workflow.info().get_current_history_length() >= _MOST_HISTORY_EVENTS:
                 await workflow.wait_condition(workflow.all_handlers_finished)
                 workflow.continue_as_new(start.model_copy(update={"invoice": self._invoice}))
@@ -97,7 +97,7 @@ class InvoiceWorkflow:
             )
         return answer
 
-    def _tell(self, invoice: OpenInvoice) -> None:
+    def _show_state(self, invoice: OpenInvoice) -> None:
         amount = shown_amount(invoice.total_minor, invoice.currency)
         waits = f"\n- next attempt {invoice.next_attempt_at}" if invoice.next_attempt_at else ""
         error = f"\n- **{invoice.error}**" if invoice.error else ""

@@ -16,8 +16,8 @@ from temporalio.exceptions import ApplicationError
 
 from activities import calls
 from billing.collection import OpenInvoice
-from billing.subscriptions import lifecycle, suspending, watching
-from billing.subscriptions.story import WAITS_FOR, story
+from billing.subscriptions import alert_state, lifecycle, suspension_rules
+from billing.subscriptions.story import WAITS_FOR, describe_state
 from billing.subscriptions.subscription import (
     CutoffBeforeOpenPeriod,
     DueClose,
@@ -49,12 +49,12 @@ from models.messages.subscription import (
 )
 from models.visibility import search_attributes
 from workflows import alerting
-from workflows.commanded import Commanded
-from workflows.payments_under_way import PaymentsUnderWay
+from workflows.command_handlers import CommandHandlers
+from workflows.payments_in_progress import PaymentsInProgress
 
 
 @workflow.defn(name=SUBSCRIPTION_WORKFLOW)
-class SubscriptionWorkflow(Commanded):
+class SubscriptionWorkflow(CommandHandlers):
     """Lives as long as its subscription has something to do; its state is the only thing carried from run to run."""
 
     @workflow.init
@@ -65,31 +65,31 @@ class SubscriptionWorkflow(Commanded):
         self._periods_before = start.state.periods_closed
         self._shown: tuple[SearchAttributePair[Any], ...] = tuple(workflow.info().typed_search_attributes)
         self._turn = asyncio.Lock()
-        self._payments = PaymentsUnderWay()
+        self._payments = PaymentsInProgress()
 
     @workflow.run
     async def run(self, start: SubscriptionStart) -> CommandAccepted:
         """Do what is due, one thing after the other, until the subscription is over and everything is settled."""
-        self._tell()
+        self._show_state()
         while not self._state.is_finished:
             if self._is_full():
-                await self._come_to_rest()
+                await self._wait_until_idle()
                 workflow.continue_as_new(start.model_copy(update={"state": self._state}))
-            if self._payments.forget_those_over():
-                self._tell()
+            if self._payments.discard_finished():
+                self._show_state()
             wake = self._next()
             if is_due(self._state, wake, wall=workflow.now()):
                 await self._act(wake)
-                self._tell()
+                self._show_state()
             else:
                 await self._wait(wake)
-        await self._come_to_rest()
+        await self._wait_until_idle()
         return CommandAccepted(status=self._state.status)
 
-    async def _come_to_rest(self) -> None:
+    async def _wait_until_idle(self) -> None:
         """Wait until nothing is under way."""
-        await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._payments.all_over)
-        self._payments.forget_those_over()
+        await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._payments.all_finished)
+        self._payments.discard_finished()
 
     # What is due, and waiting for it
 
@@ -98,14 +98,16 @@ class SubscriptionWorkflow(Commanded):
 
     def _next(self) -> Wake:
         following = next_wake(self._state, at=self._now(), wall=workflow.now(), collecting=self._payments)
-        return suspending.change_due(self._state) or watching.look_due(self._state) or following
+        return suspension_rules.due_transition(self._state) or alert_state.evaluation_due(self._state) or following
 
     async def _wait(self, wake: Wake) -> None:
         """Wait until the wake is due, or something else is next."""
         timeout = None if wake.at is None else wake.at - workflow.now()
         try:
             await workflow.wait_condition(
-                lambda: self._state.is_finished or self._is_full() or self._payments.any_over or self._next() != wake,
+                lambda: (
+                    self._state.is_finished or self._is_full() or self._payments.any_finished or self._next() != wake
+                ),
                 timeout=timeout,
                 timeout_summary=WAITS_FOR[wake.kind],
             )
@@ -131,12 +133,12 @@ class SubscriptionWorkflow(Commanded):
     async def _do(self, wake: Wake) -> None:
         """Do what is due; the caller has the turn."""
         assert wake.at is not None, "what is due has a time"
-        self._state = lifecycle.lived_until(self._state, wake.at)
+        self._state = lifecycle.advanced_to(self._state, wake.at)
         if wake.kind in ("period_end", "trial_end"):
-            await self._look(closing=True)
+            await self._evaluate_alerts(closing=True)
         match wake.kind:
-            case "look":
-                await self._look()
+            case "evaluate_alerts":
+                await self._evaluate_alerts()
             case "activate":
                 await self._change("activated", lambda state: lifecycle.begun(state, starts_at=state.starts_at))
             case "trial_end":
@@ -148,20 +150,20 @@ class SubscriptionWorkflow(Commanded):
             case "cancel":
                 await self._end_at(wake.at)
             case "suspend":
-                await self._change("suspended", suspending.suspended_as_unpaid)
+                await self._change("suspended", suspension_rules.suspended_as_unpaid)
             case "reinstate":
-                await self._change("reinstated", suspending.reinstated)
+                await self._change("reinstated", suspension_rules.reinstated)
             case "clock_reached":
                 await calls.report_clock(ReportClock(subscription=steps.ref_of(self._state), reached_at=wake.at))
                 self._state = lifecycle.clock_reported(self._state, wake.at)
 
     # Periods and invoices
 
-    async def _look(self, *, closing: bool = False) -> None:
+    async def _evaluate_alerts(self, *, closing: bool = False) -> None:
         """Fire the alerts and invoice the thresholds that usage has reached; the caller has the turn."""
-        change = await alerting.look(self._state, at=self._now(), closing=closing)
+        change = await alerting.evaluate(self._state, at=self._now(), closing=closing)
         self._state = change(self._state)
-        self._tell()
+        self._show_state()
 
     async def _end_period(self) -> None:
         """Bill the period that ends now, let its grace days begin, or let it pass; then the next one runs."""
@@ -176,7 +178,7 @@ class SubscriptionWorkflow(Commanded):
     async def _close_current(self, due: DueClose) -> None:
         """Bill the current period and move to the next one, in one transaction."""
         following, changes_plan = lifecycle.following_period(self._state), self._state.plan_change is not None
-        closed = await calls.bill_or_reason(steps.close_of(self._state, due, following=following, at=self._now()))
+        closed = await calls.bill_or_error(steps.close_of(self._state, due, following=following, at=self._now()))
         self._state = lifecycle.after_period(self._state)
         await self._closed(due, closed)
         if changes_plan:
@@ -184,17 +186,17 @@ class SubscriptionWorkflow(Commanded):
 
     async def _close_later(self, due: DueClose) -> None:
         """Bill a period whose grace days are over, or one that an operator took up again."""
-        closed = await calls.bill_or_reason(steps.close_of(self._state, due, following=None, at=self._now()))
+        closed = await calls.bill_or_error(steps.close_of(self._state, due, following=None, at=self._now()))
         self._state = lifecycle.without_due_close(self._state, due)
         await self._closed(due, closed)
 
     async def _bill_rest(self, end: datetime) -> None:
         """Bill the current period up to `end` with a final invoice; while paused nothing is billed by itself."""
-        await self._look(closing=True)
+        await self._evaluate_alerts(closing=True)
         due = lifecycle.rest_due(self._state, end=end)
         if due is not None:
             message = steps.close_of(self._state, due, following=None, at=self._now())
-            await self._closed(due, await calls.bill_or_reason(message))
+            await self._closed(due, await calls.bill_or_error(message))
 
     async def _closed(self, due: DueClose, closed: InvoiceClosed | str) -> None:
         """Follow the invoice of a close, or set the close aside with its error; everything else goes on (C10)."""
@@ -212,9 +214,9 @@ class SubscriptionWorkflow(Commanded):
         await calls.record(steps.record_of(change(self._state), action, at=self._now()))
         self._state = change(self._state)
 
-    def _tell(self) -> None:
+    def _show_state(self) -> None:
         """Show the state in the Temporal UI; search attributes cost a command, so only those that changed."""
-        workflow.set_current_details(story(self._state))
+        workflow.set_current_details(describe_state(self._state))
         wanted = search_attributes(self._state)
         updates = [pair.key.value_set(pair.value) for pair in wanted if pair not in self._shown]
         if updates:
@@ -235,7 +237,7 @@ class SubscriptionWorkflow(Commanded):
             if invoice is None or not is_collected_by(wake, invoice):
                 return
             if wake.kind == "payment_retry" and wake.at is not None:
-                self._state = lifecycle.lived_until(self._state, wake.at)
+                self._state = lifecycle.advanced_to(self._state, wake.at)
             await self._collect(invoice, attempt_no=invoice.attempt_to_make)
 
     async def _collect(self, invoice: OpenInvoice, *, attempt_no: int) -> InvoiceCollected:
@@ -251,8 +253,8 @@ class SubscriptionWorkflow(Commanded):
             at=at,
             wall=workflow.now(),
         )
-        if suspending.gave_up(invoice, self._state) and workflow.patched("suspend-when-unpaid"):
-            self._state = suspending.with_unpaid(self._state, invoice.invoice_id)
+        if suspension_rules.retries_exhausted(invoice, self._state) and workflow.patched("suspend-when-unpaid"):
+            self._state = suspension_rules.with_unpaid(self._state, invoice.invoice_id)
         return answer
 
     # Commands
@@ -263,7 +265,7 @@ class SubscriptionWorkflow(Commanded):
             if command.request_id not in self._state.recent_requests:
                 while (late := overdue(self._state, at=self._now())).at is not None:
                     await self._do(late)
-                action, change = steps.decided(self._state, command, at=self._now())
+                action, change = steps.transition_of(self._state, command, at=self._now())
                 try:
                     change(self._state)
                     if isinstance(command, Cancel) and command.immediately and command.on_termination != "skip":
@@ -272,13 +274,13 @@ class SubscriptionWorkflow(Commanded):
                 except IllegalTransition as error:
                     raise ApplicationError(str(error), type="IllegalTransition") from error
                 self._state = lifecycle.with_request(self._state, command.request_id)
-                self._tell()
+                self._show_state()
             return CommandAccepted(status=self._state.status)
 
     def must_allow(self, command: steps.LifecycleCommand) -> None:
         """Refuse a command before it reaches the history; raises `IllegalTransition`."""
         if command.request_id not in self._state.recent_requests:
-            _, change = steps.decided(self._state, command, at=self._now())
+            _, change = steps.transition_of(self._state, command, at=self._now())
             change(self._state)
 
     @workflow.update
@@ -289,12 +291,12 @@ class SubscriptionWorkflow(Commanded):
             invoice = steps.opened(closed, at=self._now())
             if invoice is not None:
                 self._state = lifecycle.followed(self._state, invoice)
-                self._tell()
+                self._show_state()
             return closed
 
     @invoice_now.validator
     def _may_invoice_now(self, command: InvoiceNow) -> None:
-        if command.cutoff_end <= self._state.billing_begins_at:
+        if command.cutoff_end <= self._state.billing_starts_at:
             raise CutoffBeforeOpenPeriod("the cutoff is before the first instant that can be billed")
 
     @workflow.update
@@ -309,11 +311,11 @@ class SubscriptionWorkflow(Commanded):
                     raise ApplicationError("the subscription has no such invoice", type="InvoiceNotFound")
                 if standing.status not in steps.COLLECTABLE:
                     return steps.refusal(command.invoice_id, standing)
-                invoice = steps.found(command.invoice_id, standing)
+                invoice = steps.invoice_to_collect(command.invoice_id, standing)
                 self._state = lifecycle.followed(self._state, invoice)
             # An attempt whose outcome is unknown is resumed under its own number, whatever number is asked for (C7).
             answer = await self._collect(invoice, attempt_no=invoice.attempts + 1)
-            self._tell()
+            self._show_state()
             return answer
 
     # Facts, and looking in
@@ -325,20 +327,22 @@ class SubscriptionWorkflow(Commanded):
         self._state = lifecycle.usage_recorded(
             self._state, steps.usage_of(message), watermark=message.watermark, period_start=message.period_start
         )
-        workflow.set_current_details(story(self._state))
+        workflow.set_current_details(describe_state(self._state))
 
     @workflow.signal
     def clock_advanced(self, message: ClockAdvanced) -> None:
         """Let everything that is due up to the clock's new time happen."""
         self._signals += 1
-        self._state = watching.asked_again(lifecycle.clock_advanced(self._state, message.frozen_time))
+        self._state = alert_state.evaluation_requested_again(lifecycle.clock_advanced(self._state, message.frozen_time))
 
     @workflow.signal
     def alerts_changed(self, message: AlertsChanged) -> None:
         """Look at the alerts and thresholds in the record next: they, or a wallet, were changed (B145)."""
         self._signals += 1
-        waits = message.next_usage and not watching.has_heard_of_more(self._state, message.usage_known)
-        self._state = (watching.asked_with_usage if waits else watching.asked)(self._state)
+        waits = message.next_usage and not alert_state.has_newer_usage(self._state, message.usage_known)
+        self._state = (alert_state.evaluation_requested_with_usage if waits else alert_state.evaluation_requested)(
+            self._state
+        )
 
     @workflow.signal
     async def clock_deleted(self, _: ClockDeleted) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 from temporalio import workflow
 
 from activities import policies
-from activities.upkeep import UpkeepActivities
+from activities.upkeep import MaintenanceActivities
 from models.identifiers import CHECK_USAGE_WORKFLOW, REPROCESS_WORKFLOW
 from models.messages.upkeep import CheckUsage, Reprocess, Reprocessed, UsageChecked
 
@@ -25,24 +25,27 @@ class CheckUsageWorkflow:
     async def run(self, start: CheckUsage) -> UsageChecked:
         """Check the projects in the order of their ids, each in an activity of its own."""
         page = await workflow.execute_activity_method(
-            UpkeepActivities.list_projects, start, summary="which projects there are", **policies.UPKEEP
+            MaintenanceActivities.list_projects, start, summary="which projects there are", **policies.MAINTENANCE
         )
         for place, project in enumerate(page.projects):
             if place == _MOST_PROJECTS:
                 after = page.projects[place - 1].project_id
                 workflow.continue_as_new(start.model_copy(update={"after": after, "found": self._found}))
             one = await workflow.execute_activity_method(
-                UpkeepActivities.check_usage, project, summary=f"project {project.project_id}", **policies.UPKEEP
+                MaintenanceActivities.check_usage,
+                project,
+                summary=f"project {project.project_id}",
+                **policies.MAINTENANCE,
             )
             self._found = UsageChecked(
                 projects=self._found.projects + 1,
                 checked=self._found.checked + one.checked,
                 differences=self._found.differences + one.differences,
             )
-            self._tell(of=len(page.projects))
+            self._show_state(of=len(page.projects))
         return self._found
 
-    def _tell(self, *, of: int) -> None:
+    def _show_state(self, *, of: int) -> None:
         found = self._found
         workflow.set_current_details(
             f"{found.projects} projects done ({of} in this run): {found.checked} rollups checked, "
@@ -72,7 +75,7 @@ class ReprocessEventsWorkflow:
             if parts == _MOST_PARTS:
                 workflow.continue_as_new(start)
             self._found = await workflow.execute_activity_method(
-                UpkeepActivities.reprocess_events, start, summary=self._shown(), **policies.UPKEEP
+                MaintenanceActivities.reprocess_events, start, summary=self._shown(), **policies.MAINTENANCE
             )
             workflow.set_current_details(self._shown())
             parts += 1

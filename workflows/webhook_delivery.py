@@ -12,7 +12,7 @@ from temporalio import workflow
 from activities import policies
 from activities.webhooks import WebhookActivities
 from models.identifiers import WEBHOOK_WORKFLOW
-from models.messages.webhooks import AttemptWebhook, RetryWebhook, WebhookStanding
+from models.messages.webhooks import AttemptWebhook, RetryWebhook, WebhookDeliveryState
 
 _MOST_HISTORY_EVENTS: Final = 2000
 #: How long to stand back while others are on their way to the endpoint, by chance within these; twice as long each
@@ -21,7 +21,7 @@ _STAND_BACK_SECONDS: Final = (3.0, 12.0)
 _MOST_TIMES_LONGER: Final = 8
 
 
-def stand_back(times: int, chance: float) -> timedelta:
+def backoff_delay(times: int, chance: float) -> timedelta:
     """Give the pause before asking again, the ``times``-th in a row (from 1); ``chance`` is within [0, 1)."""
     shortest, longest = _STAND_BACK_SECONDS
     longer = min(2 ** (times - 1), _MOST_TIMES_LONGER)
@@ -39,15 +39,15 @@ class WebhookDeliveryWorkflow:
         self._stood_back = 0
 
     @workflow.run
-    async def run(self, start: RetryWebhook) -> WebhookStanding:
+    async def run(self, start: RetryWebhook) -> WebhookDeliveryState:
         """Wait for the next attempt and make it, again and again."""
         while self._standing.next_attempt_at is not None:
-            self._tell()
+            self._show_state()
             if workflow.info().get_current_history_length() >= _MOST_HISTORY_EVENTS:
                 workflow.continue_as_new(start.model_copy(update={"standing": self._standing}))
             if await self._waited():
                 self._take(await self._attempt())
-        self._tell()
+        self._show_state()
         return self._standing
 
     async def _waited(self) -> bool:
@@ -58,7 +58,7 @@ class WebhookDeliveryWorkflow:
         summary = f"attempt {before.attempts + 1}"
         self._stood_back = self._stood_back + 1 if before.busy else 0
         if before.busy:
-            pause = stand_back(self._stood_back, workflow.random().random())
+            pause = backoff_delay(self._stood_back, workflow.random().random())
             summary += ": others are on their way to the endpoint"
         if pause <= timedelta(0):
             return True
@@ -68,7 +68,7 @@ class WebhookDeliveryWorkflow:
             return True
         return False
 
-    async def _attempt(self) -> WebhookStanding:
+    async def _attempt(self) -> WebhookDeliveryState:
         message = AttemptWebhook(
             organization_id=self._start.organization_id,
             project_id=self._start.project_id,
@@ -82,12 +82,12 @@ class WebhookDeliveryWorkflow:
             **policies.WEBHOOK,
         )
 
-    def _take(self, standing: WebhookStanding) -> None:
+    def _take(self, standing: WebhookDeliveryState) -> None:
         """Believe the newer of two standings."""
         if standing.attempts >= self._standing.attempts:
             self._standing = standing
 
-    def _tell(self) -> None:
+    def _show_state(self) -> None:
         standing, start = self._standing, self._start
         lines = [f"**{start.message_type}** to {start.url}: {standing.status} after {standing.attempts} attempts"]
         if standing.said:
@@ -97,6 +97,6 @@ class WebhookDeliveryWorkflow:
         workflow.set_current_details("\n".join([*lines, f"- message {start.message_id}"]))
 
     @workflow.signal
-    def standing_changed(self, standing: WebhookStanding) -> None:
+    def delivery_state_changed(self, standing: WebhookDeliveryState) -> None:
         """Take note of an attempt that was made elsewhere: one that somebody asked for, or a replay's."""
         self._take(standing)

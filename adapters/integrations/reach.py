@@ -7,14 +7,14 @@ from typing import Final
 
 import httpx
 
-from adapters.webhooks.guard import Guard, Refused
+from adapters.webhooks.guard import AddressRefused, Guard
 
 _SECONDS: Final = 5
 _USER_AGENT: Final = "Durabill"
 
 
 @dataclass(frozen=True)
-class Reached:
+class ReachResult:
     """How one request ended; ``error`` says why it did not succeed."""
 
     success: bool
@@ -23,7 +23,7 @@ class Reached:
     duration_ms: int
 
 
-async def reach(url: str, guard: Guard) -> Reached:
+async def reach(url: str, guard: Guard) -> ReachResult:
     """Send one GET without any credentials; any answer below 500 shows that the other side is there.
 
     Redirects are not followed, nothing of the answer's body is read, and it never raises: whatever goes wrong is the
@@ -38,11 +38,11 @@ async def reach(url: str, guard: Guard) -> Reached:
             error = f"answered {status}"
     except (TimeoutError, httpx.TimeoutException):
         error = f"no answer within {_SECONDS} seconds"
-    except Refused as refusal:
+    except AddressRefused as refusal:
         error = f"refused: {refusal}"
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as problem:
         error = f"cannot be reached ({type(problem).__name__})"
-    return Reached(error is None, status, error, duration_ms=int((time.monotonic() - began) * 1000))
+    return ReachResult(error is None, status, error, duration_ms=int((time.monotonic() - began) * 1000))
 
 
 async def _get(url: str, guard: Guard) -> int:

@@ -109,7 +109,7 @@ class Database:
         waits for on a busy machine.
         """
         async with self._begun() as connection:
-            _, *rows = await answers(connection, (_SET_SCOPE, _settings_of(scope)), *asked)
+            _, *rows = await run_together(connection, (_SET_SCOPE, _settings_of(scope)), *asked)
             yield connection, rows
 
     @asynccontextmanager
@@ -132,7 +132,7 @@ class Database:
         await asyncio.shield(self.engine.dispose())
 
 
-async def answers(connection: AsyncConnection, *asked: Asked) -> list[list[tuple[Any, ...]]]:
+async def run_together(connection: AsyncConnection, *asked: Asked) -> list[list[tuple[Any, ...]]]:
     """Send prepared statements together, and give the rows of each: one round trip.
 
     They are executed one after the other: each sees what was committed when it began.

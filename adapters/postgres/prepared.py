@@ -22,6 +22,9 @@ class Prepared:
 
     def __init__(self, statement: ClauseElement) -> None:
         compiled = statement.compile(dialect=_DIALECT)
+        if "__[POSTCOMPILE" in str(compiled):
+            msg = "IN (...) of a list has no fixed text: compare with any_(literal(values, ARRAY(...))) instead"
+            raise ValueError(msg)
         # The driver remembers only short statements in its converted form.
         self._sql = " ".join(line.strip() for line in str(compiled).splitlines()).encode()
         self._fixed: Mapping[str, Any] = {name: value for name, value in compiled.params.items() if value is not None}

@@ -14,7 +14,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError, RPCStatusCode
 
 from adapters.postgres.customers import clock_store
-from adapters.postgres.customers.clock_store import Lagging
+from adapters.postgres.customers.clock_store import LaggingSubscription
 from adapters.postgres.database import SYSTEM, Database
 from models.identifiers import subscription_workflow_id
 
@@ -45,12 +45,12 @@ class ClockWatch:
                 continue
             async with self._database.transaction(SYSTEM) as connection:
                 if reason is None:
-                    await clock_store.call_again(connection, each)
+                    await clock_store.resend_clock(connection, each)
                 else:
                     await clock_store.failed(connection, each.subscription_id, reason)
         return False
 
-    async def _reason(self, late: Lagging) -> str | None:
+    async def _reason(self, late: LaggingSubscription) -> str | None:
         """Say why a subscription's workflow does not go on: None if it only waits, `_BUSY` if it is at work."""
         workflow_id = subscription_workflow_id(late.project_id, late.subscription_id)
         try:

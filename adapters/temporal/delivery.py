@@ -33,7 +33,7 @@ from adapters.postgres.journal.relay_store import DueRow
 from adapters.postgres.subscriptions import parking_store
 from adapters.temporal.upkeep import start_reprocessing
 from models.identifiers import INVOICE_WORKFLOW, PROJECT, REPROCESS_WORKFLOW, WEBHOOK_WORKFLOW
-from models.messages.collecting import FollowInvoice
+from models.messages.collecting import CollectInvoiceUntilSettled
 from models.messages.subscription import RunLimits, SubscriptionStart
 from models.messages.webhooks import RetryWebhook
 from models.visibility import search_attributes
@@ -148,7 +148,7 @@ class Delivery:
 
     async def _start_invoice(self, row: DueRow) -> None:
         """Start the workflow of an invoice without a subscription."""
-        start = FollowInvoice.model_validate(row.payload["message"])
+        start = CollectInvoiceUntilSettled.model_validate(row.payload["message"])
         with contextlib.suppress(WorkflowAlreadyStartedError):
             await self._client.start_workflow(
                 INVOICE_WORKFLOW,
@@ -175,7 +175,7 @@ class Delivery:
             task_queue=self._queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            start_signal="standing_changed",
+            start_signal="delivery_state_changed",
             start_signal_args=[start.standing],
             search_attributes=TypedSearchAttributes([SearchAttributePair(PROJECT, str(start.project_id))]),
             static_summary=f"{start.message_type} to {start.url}"[:200],

@@ -14,15 +14,15 @@ from uuid import UUID
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from adapters.postgres.alerts import reached_store
-from adapters.postgres.alerts.reached_store import Reached
+from adapters.postgres.alerts import threshold_hit_store
+from adapters.postgres.alerts.threshold_hit_store import ThresholdHit
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.events import event_months
 from adapters.postgres.journal import relay_store
-from adapters.postgres.journal.relay_store import DueMark
+from adapters.postgres.journal.relay_store import DueWatermark
 from adapters.postgres.rows import AsyncConnection, SQLAlchemyError
-from adapters.postgres.subscriptions import ended_store
-from adapters.postgres.subscriptions.ended_store import Ended
+from adapters.postgres.subscriptions import ended_subscription_store
+from adapters.postgres.subscriptions.ended_subscription_store import EndedSubscription
 from adapters.postgres.usage import current_totals_store
 from adapters.postgres.webhooks import webhook_prune_store
 from adapters.temporal import clock_watch
@@ -40,7 +40,7 @@ _BATCH: Final = 500
 _FLUSH: Final = 200
 _REACHED_SECONDS: Final = 0.1
 _REST: Final = 3
-_LONGEST_REST_SECONDS: Final = 1.0
+_MAX_SUPPRESSION_SECONDS: Final = 1.0
 _FLUSH_AT_ONCE: Final = 20
 _STAND_BY_SECONDS: Final = 2.0
 _PRUNE_SECONDS: Final = 3600.0
@@ -78,12 +78,12 @@ class Relay:
     async def _lead(self, connection: AsyncConnection) -> None:
         async with self._database.transaction(SYSTEM) as transaction:
             # Whatever kept rows waiting may have been this worker's absence.
-            await relay_store.hurry(transaction)
+            await relay_store.retry_all_now(transaction)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(connection))
             tasks.create_task(self._repeat("delivery", self._poll_seconds, self.deliver_due))
             tasks.create_task(self._repeat("usage", self._settings.usage_signal_quiet_ms / 1000, self._flush_in_turn))
-            tasks.create_task(self._repeat("alert lines", _REACHED_SECONDS, self.flush_reached))
+            tasks.create_task(self._repeat("alert lines", _REACHED_SECONDS, self.flush_threshold_hits))
             tasks.create_task(self._webhooks.run())
             tasks.create_task(self._repeat("pruning", _PRUNE_SECONDS, self._prune))
             tasks.create_task(self._repeat("clocks", clock_watch.EVERY_SECONDS, self._clocks.look))
@@ -125,7 +125,7 @@ class Relay:
         began = asyncio.get_running_loop().time()
         more = await self.flush_usage()
         took_seconds = asyncio.get_running_loop().time() - began
-        await asyncio.sleep(min(_REST * took_seconds, _LONGEST_REST_SECONDS))
+        await asyncio.sleep(min(_REST * took_seconds, _MAX_SUPPRESSION_SECONDS))
         return more
 
     async def flush_usage(self) -> bool:
@@ -133,7 +133,7 @@ class Relay:
         settings = self._settings
         in_a_flush = settings.usage_signals_per_second * settings.usage_signal_quiet_ms // 1000
         async with self._database.transaction(SYSTEM) as connection:
-            marks = await relay_store.due_marks(
+            marks = await relay_store.due_watermarks(
                 connection,
                 quiet_ms=settings.usage_signal_quiet_ms,
                 busy_ms=settings.usage_signal_busy_ms,
@@ -142,36 +142,36 @@ class Relay:
         await self._flush(marks)
         return False
 
-    async def flush_reached(self) -> bool:
+    async def flush_threshold_hits(self) -> bool:
         """Tell at once the subscriptions whose usage has got to an alert's line; answers whether there are more."""
         async with self._database.transaction(SYSTEM) as connection:
-            lines = await reached_store.reached_lines(
+            lines = await threshold_hit_store.hit_thresholds(
                 connection,
-                rest_seconds=_REACHED_SECONDS,
+                suppression_seconds=_REACHED_SECONDS,
                 interval_seconds=self._settings.usage_signal_busy_ms / 1000,
                 limit=_FLUSH,
             )
         await self._flush(list(dict.fromkeys(line.mark for line in lines)), lines)
         return len(lines) == _FLUSH
 
-    async def _flush(self, marks: list[DueMark], lines: Sequence[Reached] = ()) -> None:
+    async def _flush(self, marks: list[DueWatermark], lines: Sequence[ThresholdHit] = ()) -> None:
         """Tell subscriptions their usage; the lines for which that was done rest from then on."""
         if not marks:
             return
         async with self._database.transaction(SYSTEM) as connection:
-            ended = await ended_store.ended_among(connection, [mark.subscription_id for mark in marks])
+            ended = await ended_subscription_store.ended_among(connection, [mark.subscription_id for mark in marks])
             running = [mark for mark in marks if mark.subscription_id not in ended]
             messages = await self._messages(connection, running)
-        told = await self._tell(running, messages) | await self._bill_ended(marks, ended)
+        told = await self._notify(running, messages) | await self._bill_ended(marks, ended)
         waiting = [mark.subscription_id for mark in marks if mark.subscription_id not in told]
         async with self._database.transaction(SYSTEM) as connection:
             await relay_store.mark_signalled(connection, list(told.items()))
-            await relay_store.defer_marks(connection, waiting)
-            await reached_store.rest(connection, self._resting(lines, messages, told))
+            await relay_store.defer_watermarks(connection, waiting)
+            await threshold_hit_store.suppress(connection, self._suppressed(lines, messages, told))
 
-    def _resting(
-        self, lines: Sequence[Reached], messages: dict[UUID, UsageRecorded], told: dict[UUID, int]
-    ) -> list[tuple[Reached, float]]:
+    def _suppressed(
+        self, lines: Sequence[ThresholdHit], messages: dict[UUID, UsageRecorded], told: dict[UUID, int]
+    ) -> list[tuple[ThresholdHit, float]]:
         """Give the lines whose subscriptions were told, and for how many seconds each is to rest."""
         quantities = {
             (subscription, total.metric_id): total.quantity
@@ -181,12 +181,12 @@ class Relay:
         }
         interval_seconds = self._settings.usage_signal_busy_ms / 1000
         return [
-            (line, line.rest_seconds(quantity, interval_seconds))
+            (line, line.suppression_seconds(quantity, interval_seconds))
             for line in lines
             if (quantity := quantities.get((line.mark.subscription_id, line.metric_id))) is not None
         ]
 
-    async def _messages(self, connection: AsyncConnection, marks: list[DueMark]) -> dict[UUID, UsageRecorded]:
+    async def _messages(self, connection: AsyncConnection, marks: list[DueWatermark]) -> dict[UUID, UsageRecorded]:
         totals = await current_totals_store.current_totals(connection, [mark.subscription_id for mark in marks])
         return {
             current.subscription_id: UsageRecorded(
@@ -200,11 +200,11 @@ class Relay:
             for current in totals
         }
 
-    async def _tell(self, marks: list[DueMark], messages: dict[UUID, UsageRecorded]) -> dict[UUID, int]:
+    async def _notify(self, marks: list[DueWatermark], messages: dict[UUID, UsageRecorded]) -> dict[UUID, int]:
         """Send the signals; gives, by subscription, the version that needs no further signal."""
         slots = asyncio.Semaphore(_FLUSH_AT_ONCE)
 
-        async def tell(mark: DueMark) -> int | None:
+        async def tell(mark: DueWatermark) -> int | None:
             message = messages.get(mark.subscription_id)
             if message is None:
                 return mark.version
@@ -221,7 +221,7 @@ class Relay:
         pairs = zip(marks, told, strict=True)
         return {mark.subscription_id: version for mark, version in pairs if version is not None}
 
-    async def _bill_ended(self, marks: list[DueMark], ended: dict[UUID, Ended]) -> dict[UUID, int]:
+    async def _bill_ended(self, marks: list[DueWatermark], ended: dict[UUID, EndedSubscription]) -> dict[UUID, int]:
         """Have late usage of ended subscriptions billed; gives, by subscription, the version that needs no more."""
         for mark in marks:
             own = ended.get(mark.subscription_id)
@@ -240,7 +240,7 @@ class Relay:
         async with self._database.transaction(SYSTEM) as connection:
             kept = timedelta(days=self._settings.webhook_kept_days)
             webhooks = await webhook_prune_store.prune(connection, kept=kept)
-        await event_months.make_ahead(self._database, datetime.now(UTC))
+        await event_months.create_partitions_ahead(self._database, datetime.now(UTC))
         if pruned or webhooks:
             _LOG.info("pruned %s delivered outbox rows, and %s deliveries and messages of webhooks", pruned, webhooks)
         return pruned == _PRUNED_AT_ONCE or webhooks >= webhook_prune_store.MOST

@@ -14,8 +14,8 @@ PASSED_THROUGH: Final = (
     "operations",
     "adapters",
     "workflows.alerting",
-    "workflows.commanded",
-    "workflows.payments_under_way",
+    "workflows.command_handlers",
+    "workflows.payments_in_progress",
 )
 
 

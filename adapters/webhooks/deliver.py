@@ -17,7 +17,7 @@ from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.webhooks import webhook_delivery_store as store
 from adapters.postgres.webhooks import webhook_fanout_store
-from adapters.postgres.webhooks.webhook_delivery_store import DueDelivery, Ended
+from adapters.postgres.webhooks.webhook_delivery_store import DueDelivery, FinishedAttempt
 from adapters.webhooks.recorder import Recorder
 from adapters.webhooks.retries import pause_after, pauses
 from adapters.webhooks.send import Sender
@@ -84,7 +84,7 @@ class Webhooks:
             now = time.monotonic()
             if now >= self._next_rescue:
                 self._next_rescue = now + _RESCUE_SECONDS
-                await store.rescue(connection)
+                await store.requeue_lost(connection)
             due: list[DueDelivery] = []
             if fanned.deliveries or ended or now >= self._next_look:
                 self._next_look = now + _LOOK_SECONDS
@@ -143,5 +143,5 @@ class Webhooks:
                     break
                 attempt = await sender.attempt(delivery)
                 pause = pause_after(delivery.scheduled_attempts + 1, self._schedule, attempt.retry_after)
-                written.append(recorder.write(Ended(delivery, attempt, pause)))
+                written.append(recorder.write(FinishedAttempt(delivery, attempt, pause)))
         return written

@@ -54,7 +54,7 @@ _LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")
 _RESOLVERS: Final = ThreadPoolExecutor(32, thread_name_prefix="resolve")
 
 
-class Refused(Exception):
+class AddressRefused(Exception):
     """Raised for an address that no webhook may go to; its text says why."""
 
 
@@ -82,7 +82,7 @@ class Guard:
         address = ip_address(text.partition("%")[0])
         for meant in _meant(address):
             if not self._allowed(meant):
-                raise Refused("its address is not a public one")
+                raise AddressRefused("its address is not a public one")
 
     def _allowed(self, address: _Address) -> bool:
         admitted = (*self.allowed, *(_PRIVATE if self.allow_private else ()))
@@ -108,7 +108,7 @@ class Guard:
         """
         try:
             await self.resolve(self.check_url(url))
-        except Refused as refusal:
+        except AddressRefused as refusal:
             raise refused(refusal) from refusal
         except (OSError, TimeoutError):
             return url
@@ -120,20 +120,22 @@ def _read(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-        raise Refused("it cannot be read as a URL") from error
+        raise AddressRefused("it cannot be read as a URL") from error
     if parsed.scheme not in ("http", "https"):
-        raise Refused("only http and https are delivered to")
+        raise AddressRefused("only http and https are delivered to")
     if parsed.userinfo:
-        raise Refused("a URL with credentials would show them to everybody who may read it; verify the signature")
+        raise AddressRefused(
+            "a URL with credentials would show them to everybody who may read it; verify the signature"
+        )
     host = parsed.raw_host.decode("ascii")
     if not host:
-        raise Refused("it names no host")
+        raise AddressRefused("it names no host")
     if not (_NAME.fullmatch(host) and len(host) <= _LONGEST_NAME) and not _IPV6.fullmatch(host):
-        raise Refused("its host is neither a name nor an address")
+        raise AddressRefused("its host is neither a name nor an address")
     if ":" not in host and _DIGITS.fullmatch(host.rstrip(".")) and _in_digits(host) is None:
-        raise Refused("its host is neither a name nor an address")
+        raise AddressRefused("its host is neither a name nor an address")
     if parsed.port is not None and not 0 < parsed.port <= _LAST_PORT:
-        raise Refused(f"port {parsed.port} cannot be connected to")
+        raise AddressRefused(f"port {parsed.port} cannot be connected to")
     return parsed
 
 
@@ -164,7 +166,7 @@ async def _addresses(host: str) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def refused(reason: Refused) -> Problem:
+def refused(reason: AddressRefused) -> Problem:
     """Say that nothing is delivered to this URL, and why (422)."""
     return invalid("url", f"nothing is delivered to this address: {reason}", REFUSED)
 

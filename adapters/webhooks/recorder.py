@@ -6,7 +6,7 @@ from typing import Final
 
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.webhooks import webhook_delivery_store as store
-from adapters.postgres.webhooks.webhook_delivery_store import Ended
+from adapters.postgres.webhooks.webhook_delivery_store import FinishedAttempt
 
 _TOGETHER: Final = 200
 
@@ -17,9 +17,9 @@ class Recorder:
     def __init__(self, database: Database, *, disable_after: timedelta) -> None:
         self._database = database
         self._disable_after = disable_after
-        self._waiting: asyncio.Queue[tuple[Ended, asyncio.Future[None]]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[FinishedAttempt, asyncio.Future[None]]] = asyncio.Queue()
 
-    def write(self, ended: Ended) -> "asyncio.Future[None]":
+    def write(self, ended: FinishedAttempt) -> "asyncio.Future[None]":
         """Give what is done when the outcome is committed, or raises why it could not be."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((ended, written))
@@ -33,7 +33,7 @@ class Recorder:
                 batch.append(self._waiting.get_nowait())
             await self._write(batch)
 
-    async def _write(self, batch: "list[tuple[Ended, asyncio.Future[None]]]") -> None:
+    async def _write(self, batch: "list[tuple[FinishedAttempt, asyncio.Future[None]]]") -> None:
         error: Exception | None = None
         try:
             async with self._database.transaction(SYSTEM) as connection:

@@ -25,7 +25,7 @@ def pause_after(attempts: int, schedule: tuple[float, ...], asked_for: timedelta
     """Give the pause after so many failed attempts, up to a tenth shorter or longer; None when there is no retry left.
 
     The jitter keeps receivers that fail together from being called together. It is no shorter than the receiver
-    ``asked_for`` (see `asked_pause`).
+    ``asked_for`` (see `retry_after_of`).
     """
     if attempts > len(schedule):
         return None
@@ -33,7 +33,7 @@ def pause_after(attempts: int, schedule: tuple[float, ...], asked_for: timedelta
     return pause if asked_for is None else max(pause, asked_for)
 
 
-def asked_pause(retry_after: str | None, *, now: datetime) -> timedelta | None:
+def retry_after_of(retry_after: str | None, *, now: datetime) -> timedelta | None:
     """Read what a receiver answered as Retry-After (RFC 9110): seconds, or a date; at most six hours.
 
     None for what is neither, and for what is over.

@@ -12,8 +12,8 @@ from typing import Final, Self
 import httpx
 
 from adapters.postgres.webhooks.webhook_delivery_store import Attempt, DueDelivery
-from adapters.webhooks.guard import Guard, Refused
-from adapters.webhooks.retries import asked_pause
+from adapters.webhooks.guard import AddressRefused, Guard
+from adapters.webhooks.retries import retry_after_of
 from adapters.webhooks.sign import body_of, signed_headers
 from settings import Settings
 
@@ -56,7 +56,7 @@ class Sender:
                 outcome = await self._send(delivery, failed)
         except (TimeoutError, httpx.TimeoutException):
             outcome = replace(failed, error="no answer in time")
-        except Refused as refusal:
+        except AddressRefused as refusal:
             outcome = replace(failed, error=f"refused: {refusal}")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             outcome = replace(failed, error=(f"{type(error).__name__}: {error}")[:500])
@@ -103,7 +103,7 @@ class Sender:
             http_status=answer.status_code,
             response_body=text,
             error=None if success else _refusal(answer.status_code),
-            retry_after=asked_pause(answer.headers.get("retry-after"), now=datetime.now(UTC)),
+            retry_after=retry_after_of(answer.headers.get("retry-after"), now=datetime.now(UTC)),
         )
 
 

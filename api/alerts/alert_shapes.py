@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from adapters.postgres.alerts.alert_store import Status
+from adapters.postgres.alerts.alert_store import AlertProgress
 from adapters.postgres.rows import Row
 from api.http.fields import Currency, Ref
 from billing.alerts import MOST_LEVELS, Alert, percentage
@@ -184,7 +184,7 @@ class UsageAlertStatus(BaseModel):
     reached_levels: list[int]
 
 
-def shown_status(row: Row[Any], found: Status) -> dict[str, Any]:
+def shown_status(row: Row[Any], found: AlertProgress) -> dict[str, Any]:
     """Show how far an alert is: 7,500 of 10,000 is "75.0" (B146)."""
     kind, levels = row.kind, tuple(row.levels)
     whole = Alert(kind=kind, threshold=row.threshold_value, levels=levels)

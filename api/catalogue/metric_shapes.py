@@ -11,7 +11,7 @@ from api.http.fields import AnyCase, ClientId, ExactNumber, JsonObject, Name, Pr
 from billing.aggregating import text_of
 from billing.aggregations import (
     AGGREGATIONS,
-    CARRYING,
+    CARRY_OVER_AGGREGATIONS,
     DEFAULT_AGGREGATION,
     RECURRING,
     UnknownAggregation,
@@ -206,8 +206,8 @@ def check(columns: dict[str, Any]) -> None:
         raise invalid("aggregation", str(error), "unknown_aggregation") from None
     except ValidationError as error:
         raise _configuration_problem(error) from None
-    if columns.get("recurring") and kind not in CARRYING:
-        raise invalid("carry_over", f"is for the aggregations {', '.join(CARRYING)}, not for {kind}")
+    if columns.get("recurring") and kind not in CARRY_OVER_AGGREGATIONS:
+        raise invalid("carry_over", f"is for the aggregations {', '.join(CARRY_OVER_AGGREGATIONS)}, not for {kind}")
 
 
 def _configuration_problem(error: ValidationError) -> Problem:

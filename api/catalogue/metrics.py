@@ -21,8 +21,8 @@ from api.catalogue.metric_shapes import (
     shown_filter,
     shown_metric,
 )
-from api.catalogue.plan_answers import PlanAnswer, shown_plan
-from api.http.aliases import Aliased, router_named
+from api.catalogue.plan_responses import PlanAnswer, shown_plan
+from api.http.aliases import RouteAlias, router_named
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import Ref
 from api.http.pagination import LISTED, PageDep, listed
@@ -169,57 +169,57 @@ async def delete_metric(metric_id: Ref, caller: CallerDep, database: DatabaseDep
 
 
 _ROUTES: Final = (
-    Aliased("POST", "", create_metric, "Create {}", {"response_model": MetricAnswer, "status_code": 201}),
-    Aliased("GET", "", list_metrics, "List {}s", {"response_model": list[MetricAnswer], "responses": LISTED}),
-    Aliased("GET", "/stats", get_metric_stats, "Get {} statistics", {"response_model": MetricStats}),
-    Aliased(
+    RouteAlias("POST", "", create_metric, "Create {}", {"response_model": MetricAnswer, "status_code": 201}),
+    RouteAlias("GET", "", list_metrics, "List {}s", {"response_model": list[MetricAnswer], "responses": LISTED}),
+    RouteAlias("GET", "/stats", get_metric_stats, "Get {} statistics", {"response_model": MetricStats}),
+    RouteAlias(
         "GET", "/plan_counts", get_metric_plan_counts, "Get plan counts per {}", {"response_model": dict[str, int]}
     ),
-    Aliased(
+    RouteAlias(
         "GET",
         "/{metric_id}/plans",
         list_metric_plans,
         "Get plans using a {}",
         {"response_model": list[PlanAnswer], "responses": LISTED},
     ),
-    Aliased(
+    RouteAlias(
         "POST",
         "/{metric_id}/filters",
         create_metric_filter,
         "Create {} filter",
         {"response_model": FilterAnswer, "status_code": 201},
     ),
-    Aliased(
+    RouteAlias(
         "GET", "/{metric_id}/filters", list_metric_filters, "List {} filters", {"response_model": list[FilterAnswer]}
     ),
-    Aliased(
+    RouteAlias(
         "GET",
         "/{metric_id}/filters/{filter_id}",
         get_metric_filter,
         "Get {} filter",
         {"response_model": FilterAnswer},
     ),
-    Aliased(
+    RouteAlias(
         "PUT",
         "/{metric_id}/filters/{filter_id}",
         update_metric_filter,
         "Update {} filter",
         {"response_model": FilterAnswer},
     ),
-    Aliased(
+    RouteAlias(
         "PATCH",
         "/{metric_id}/filters/{filter_id}",
         update_metric_filter,
         "Update {} filter",
         {"response_model": FilterAnswer},
     ),
-    Aliased(
+    RouteAlias(
         "DELETE", "/{metric_id}/filters/{filter_id}", delete_metric_filter, "Delete {} filter", {"status_code": 204}
     ),
-    Aliased("GET", "/{metric_id}", get_metric, "Get {}", {"response_model": MetricAnswer}),
-    Aliased("PUT", "/{metric_id}", update_metric, "Update {}", {"response_model": MetricAnswer}),
-    Aliased("PATCH", "/{metric_id}", update_metric, "Update {}", {"response_model": MetricAnswer}),
-    Aliased("DELETE", "/{metric_id}", delete_metric, "Delete {}", {"status_code": 204}),
+    RouteAlias("GET", "/{metric_id}", get_metric, "Get {}", {"response_model": MetricAnswer}),
+    RouteAlias("PUT", "/{metric_id}", update_metric, "Update {}", {"response_model": MetricAnswer}),
+    RouteAlias("PATCH", "/{metric_id}", update_metric, "Update {}", {"response_model": MetricAnswer}),
+    RouteAlias("DELETE", "/{metric_id}", delete_metric, "Delete {}", {"status_code": 204}),
 )
 
 router = router_named(_ROUTES, tag="Metrics", segment="metrics", noun="metric")

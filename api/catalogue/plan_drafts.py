@@ -22,7 +22,9 @@ async def product_named(connection: Connection, project_id: UUID, ref: str | Non
     return found
 
 
-async def drafted(connection: Connection, project_id: UUID, charges: Sequence[PricedCharge]) -> tuple[ChargeDraft, ...]:
+async def resolve_charges(
+    connection: Connection, project_id: UUID, charges: Sequence[PricedCharge]
+) -> tuple[ChargeDraft, ...]:
     """Find the metrics and filters that charges name.
 
     Raises `Problem` 404 `metric_not_found` and `metric_filter_not_found`, 422 for values that a filter does not have.

@@ -6,10 +6,10 @@ from fastapi import Path, Query, Request, Response
 
 from adapters.postgres.catalogue import plan_store, plan_write_store
 from adapters.postgres.resolver import METRIC, PLAN, PRODUCT, required
-from api.catalogue.plan_answers import PlanAnswer, shown_plan, shown_version
-from api.catalogue.plan_drafts import drafted, product_named
+from api.catalogue.plan_drafts import product_named, resolve_charges
+from api.catalogue.plan_responses import PlanAnswer, shown_plan, shown_version
 from api.catalogue.plan_shapes import PlanBody, PlanChange, changed_charges, changed_version, new_plan, with_charges
-from api.http.aliases import Aliased, router_named
+from api.http.aliases import RouteAlias, router_named
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import Ref
 from api.http.pagination import LISTED, PageDep, listed
@@ -23,7 +23,7 @@ async def create_plan(body: PlanBody, caller: CallerDep, database: DatabaseDep) 
     """Create a plan with version 1 (B36); 409 for an id in use, 404 for an unknown metric, filter or product."""
     plan = new_plan(body)
     async with caller.begin(database) as tx:
-        charges = await drafted(tx.connection, caller.project_id, plan.charges)
+        charges = await resolve_charges(tx.connection, caller.project_id, plan.charges)
         found = await plan_write_store.create(
             tx,
             with_charges(plan.version, charges),
@@ -100,7 +100,7 @@ async def update_plan(plan_id: Ref, body: PlanChange, caller: CallerDep, databas
         draft = changed_version(body, current, before)
         charges = changed_charges(body)
         if charges is not None:
-            draft = with_charges(draft, await drafted(tx.connection, caller.project_id, charges))
+            draft = with_charges(draft, await resolve_charges(tx.connection, caller.project_id, charges))
         values: dict[str, Any] = {}
         if "product_id" in body.model_fields_set:
             values["product_id"] = await product_named(tx.connection, caller.project_id, body.product_id)
@@ -124,23 +124,25 @@ async def delete_plan(plan_id: Ref, caller: CallerDep, database: DatabaseDep) ->
 
 
 _ROUTES: Final = (
-    Aliased("POST", "", create_plan, "Create {}", {"response_model": PlanAnswer, "status_code": 201}),
-    Aliased("GET", "", list_plans, "List {}s", {"response_model": list[PlanAnswer], "responses": LISTED}),
-    Aliased(
+    RouteAlias("POST", "", create_plan, "Create {}", {"response_model": PlanAnswer, "status_code": 201}),
+    RouteAlias("GET", "", list_plans, "List {}s", {"response_model": list[PlanAnswer], "responses": LISTED}),
+    RouteAlias(
         "GET",
         "/subscription_counts",
         get_plan_subscription_counts,
         "Get subscription counts per {}",
         {"response_model": dict[str, int]},
     ),
-    Aliased(
+    RouteAlias(
         "GET", "/{plan_id}/versions", list_plan_versions, "List versions of a {}", {"response_model": list[PlanAnswer]}
     ),
-    Aliased("GET", "/{plan_id}/versions/{version}", get_plan_version, "Get {} version", {"response_model": PlanAnswer}),
-    Aliased("GET", "/{plan_id}", get_plan, "Get {}", {"response_model": PlanAnswer}),
-    Aliased("PUT", "/{plan_id}", update_plan, "Update {}", {"response_model": PlanAnswer}),
-    Aliased("PATCH", "/{plan_id}", update_plan, "Update {}", {"response_model": PlanAnswer}),
-    Aliased("DELETE", "/{plan_id}", delete_plan, "Delete {}", {"status_code": 204}),
+    RouteAlias(
+        "GET", "/{plan_id}/versions/{version}", get_plan_version, "Get {} version", {"response_model": PlanAnswer}
+    ),
+    RouteAlias("GET", "/{plan_id}", get_plan, "Get {}", {"response_model": PlanAnswer}),
+    RouteAlias("PUT", "/{plan_id}", update_plan, "Update {}", {"response_model": PlanAnswer}),
+    RouteAlias("PATCH", "/{plan_id}", update_plan, "Update {}", {"response_model": PlanAnswer}),
+    RouteAlias("DELETE", "/{plan_id}", delete_plan, "Delete {}", {"status_code": 204}),
 )
 
 router = router_named(_ROUTES, tag="Plans", segment="plans", noun="plan")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.postgres.catalogue.plan_store import PlanDetail, charges_of
 from adapters.postgres.resolver import Found
-from api.catalogue.plan_answers import shown_charge
+from api.catalogue.plan_responses import shown_charge
 from api.http.fields import ExactNumber, Name
 from billing.aggregations import COUNTING
 from billing.charges import Charge
@@ -26,7 +26,7 @@ _ANY_PERIOD: Final = Period(start=datetime(2026, 1, 1, tzinfo=UTC), end=datetime
 
 
 class SimulationBody(BaseModel):
-    """Hypothetical usage: `usage` by metric (ABAXUS), or the same `units` for every charge (BoxBilling)."""
+    """UnstoredEvent usage: `usage` by metric (ABAXUS), or the same `units` for every charge (BoxBilling)."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"usage": {"api_calls": 1200000}}, {"units": 120}]}

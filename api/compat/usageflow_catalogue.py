@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from adapters.postgres.catalogue import metric_store, plan_store, plan_write_store
 from adapters.postgres.resolver import PLAN, required
 from api.catalogue.metric_shapes import MetricBody, new_columns, shown_metric
-from api.catalogue.plan_answers import shown_plan
-from api.catalogue.plan_drafts import drafted
+from api.catalogue.plan_drafts import resolve_charges
+from api.catalogue.plan_responses import shown_plan
 from api.catalogue.plan_shapes import PlanBody, included_charge, new_plan, with_charges
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import AnyCase, ClientId, Currency, Name, Prose, Ref
@@ -145,7 +145,7 @@ async def attach_metric(plan_id: Ref, body: AttachedMetric, caller: CallerDep, d
         current = await plan_write_store.locked(tx.connection, row)
         before = plan_write_store.draft_of(current)
         priced = included_charge(body.metric, body.included_units, body.overage_price, "metric")
-        (charge,) = await drafted(tx.connection, caller.project_id, (priced,))
+        (charge,) = await resolve_charges(tx.connection, caller.project_id, (priced,))
         if any(existing.metric_id == charge.metric_id for existing in before.charges):
             raise conflict("metric_already_attached", f"This plan charges on {body.metric!r} already.")
         found = await plan_write_store.change(

@@ -15,7 +15,7 @@ from api.http.moments import AnyMoment
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, reply
 from api.http.routing import resource_router
-from api.subscriptions.subscription_actions import Desk, DeskDep
+from api.subscriptions.subscription_actions import DeskDep, SubscriptionCommandContext
 from api.subscriptions.subscription_shapes import NewSubscription, Reference
 from api.subscriptions.subscriptions import subscribe
 from models.problems import invalid, not_found
@@ -68,7 +68,7 @@ async def create_subscription(body: UsageFlowSubscription, desk: DeskDep) -> Res
     return created(_document(document, by_organization=body.customer is None))
 
 
-async def _organization(ref: str | None, desk: Desk) -> str:
+async def _organization(ref: str | None, desk: SubscriptionCommandContext) -> str:
     """Give the code of the hidden customer that stands for the caller's own organization (conflicts C9)."""
     scope = desk.caller.scope
     async with desk.caller.begin(desk.database) as tx:
@@ -79,7 +79,7 @@ async def _organization(ref: str | None, desk: Desk) -> str:
     return str(payer.code)
 
 
-async def _must_match_the_plan(body: UsageFlowSubscription, desk: Desk) -> None:
+async def _must_match_the_plan(body: UsageFlowSubscription, desk: SubscriptionCommandContext) -> None:
     """Refuse a cycle that the plan does not have, rather than bill by another one."""
     if body.billing_cycle is None:
         return
@@ -116,7 +116,7 @@ async def get_subscription(subscription_id: str, desk: DeskDep) -> Response:
     return reply(_shown(desk, await desk.find(subscription_id)))
 
 
-def _shown(desk: Desk, row: View) -> dict[str, Any]:
+def _shown(desk: SubscriptionCommandContext, row: View) -> dict[str, Any]:
     return _document(desk.show(row), by_organization=row.pays_for_organization)
 
 

@@ -11,9 +11,9 @@ from adapters.postgres.events.ingest_events import TRACK
 from adapters.postgres.reports import usage_report_store
 from api.events.events import already_other
 from api.events.ingest_route import ingest_router, take
-from api.events.usage_answers import accepted_document
 from api.events.usage_events import Shape
 from api.events.usage_openapi import TRACK_BODY
+from api.events.usage_responses import accepted_document
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.moments import InstantField
 from api.http.pagination import LISTED

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.payments.registry import PROVIDER_NAMES
-from adapters.postgres.customers.customer_store import BilledBy, Health
+from adapters.postgres.customers.customer_store import BillingEntityTerms, Health
 from adapters.postgres.resolver import Found
 from api.http.fields import (
     AnyCase,
@@ -175,7 +175,7 @@ def customer_id_of(row: Found) -> str:
     return str(row.code) if row.code_chosen else shown_id("customer", row.id)
 
 
-def shown_customer(row: Found, by: BilledBy) -> dict[str, Any]:
+def shown_customer(row: Found, by: BillingEntityTerms) -> dict[str, Any]:
     """Show a customer; what it has not set is shown as what applies to it."""
     return {
         "id": customer_id_of(row),

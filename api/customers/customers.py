@@ -53,11 +53,11 @@ async def create_customer(body: CustomerBody, caller: CallerDep, database: Datab
         if body.test_clock_id is not None:
             clock = await customer_store.usable_clock(tx.connection, caller.project_id, body.test_clock_id)
             columns["test_clock_id"] = clock
-        entity = await billing_entity_store.named(tx.connection, caller.project_id, entity_refs(body))
+        entity = await billing_entity_store.resolve_locked(tx.connection, caller.project_id, entity_refs(body))
         if entity is not None:
             columns["billing_entity_id"] = entity
         row = await customer_store.create(tx, columns)
-        by = await customer_store.billed_by(tx.connection, caller.project_id, [row])
+        by = await customer_store.billing_entity_terms_of(tx.connection, caller.project_id, [row])
     return created(shown_customer(row, by[row.billing_entity_id]))
 
 
@@ -74,7 +74,7 @@ async def list_customers(
     """List customers, newest first; order by name, external_id, email, created_at or updated_at."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await customer_store.listed(connection, caller.project_id, page, conditions)
-        by = await customer_store.billed_by(connection, caller.project_id, rows)
+        by = await customer_store.billing_entity_terms_of(connection, caller.project_id, rows)
     last = rows[-1].id if rows else None
     return listed(page, [shown_customer(row, by[row.billing_entity_id]) for row in rows], total, request, last=last)
 
@@ -100,7 +100,7 @@ async def get_customer(customer_id: Ref, caller: CallerDep, database: DatabaseDe
     """Read a customer by its id, uuid, external id, corporate id or domain (B79)."""
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, CUSTOMER, customer_id)
-        by = await customer_store.billed_by(connection, caller.project_id, [row])
+        by = await customer_store.billing_entity_terms_of(connection, caller.project_id, [row])
     return reply(shown_customer(row, by[row.billing_entity_id]))
 
 
@@ -117,11 +117,11 @@ async def update_customer(customer_id: Ref, body: CustomerChange, caller: Caller
         row = await changing.locked(tx.connection, customer_store.RESOURCE, found)
         columns = changed_columns(body, row)
         if entity_refs(body):
-            columns["billing_entity_id"] = await billing_entity_store.named(
+            columns["billing_entity_id"] = await billing_entity_store.resolve_locked(
                 tx.connection, caller.project_id, entity_refs(body)
             )
         changed = await changing.change(tx, customer_store.RESOURCE, row=row, values=columns)
-        by = await customer_store.billed_by(tx.connection, caller.project_id, [changed])
+        by = await customer_store.billing_entity_terms_of(tx.connection, caller.project_id, [changed])
     return reply(shown_customer(changed, by[changed.billing_entity_id]))
 
 

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from fastapi import Request
 
 from adapters.postgres.events.ingest_events import IngestEvent
-from api.events.usage_events import EARLIEST, Read, Received, Shape, received_of, too_many
+from api.events.usage_events import EARLIEST, ParsedEvent, Received, Shape, received_of, too_many
 from api.http.exact_json import read_json
 from api.http.moments import read_moment
 from billing.numbers import NotANumber, parse_decimal, plain
@@ -83,10 +83,10 @@ def _is_json(media_type: str) -> bool:
     return media_type in ("", "application/json") or media_type.endswith("+json")
 
 
-def _read(item: Any, where: str) -> Read:
+def _read(item: Any, where: str) -> ParsedEvent:
     reader = _Reader(item, where)
     event = reader.event()
-    return Read(None, reader.errors) if event is None or reader.errors else Read(event, ())
+    return ParsedEvent(None, reader.errors) if event is None or reader.errors else ParsedEvent(event, ())
 
 
 @dataclass

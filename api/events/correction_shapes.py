@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.rows import Row
-from api.events.usage_answers import EventResponse
 from api.events.usage_events import Shape, read_events
+from api.events.usage_responses import EventResponse
 from api.http.fields import Prose, Ref
 from api.http.moments import InstantField
 from billing.numbers import Quantity

@@ -20,7 +20,7 @@ from api.events.correction_shapes import (
     correction_document,
     read_backfilled,
 )
-from api.events.usage_answers import event_document
+from api.events.usage_responses import event_document
 from api.http.deps import Caller, CallerDep, DatabaseDep
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import reply

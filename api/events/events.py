@@ -10,7 +10,9 @@ from adapters.postgres.events import event_store
 from adapters.postgres.events.event_store import EventFilter
 from api.events.cloud_events import is_batch
 from api.events.ingest_route import ingest_router, take
-from api.events.usage_answers import (
+from api.events.usage_events import Shape
+from api.events.usage_openapi import BATCH_BODY, SINGLE_BODY
+from api.events.usage_responses import (
     AcceptedResponse,
     BatchResponse,
     BoxBillingBatchResponse,
@@ -21,8 +23,6 @@ from api.events.usage_answers import (
     event_document,
     fresh_document,
 )
-from api.events.usage_events import Shape
-from api.events.usage_openapi import BATCH_BODY, SINGLE_BODY
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.moments import InstantField
 from api.http.pagination import LISTED, PageDep, listed

@@ -14,13 +14,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.postgres.events.ingest_events import Outcome, Presented, Submission
+from adapters.postgres.events.ingest_events import Outcome, PresentedKey, Submission
 from adapters.postgres.tenancy.key_store import hashed
 from api.events.cloud_events import is_cloud_event, media_type_of, read_cloud_events
 from api.events.ingest_queue import IngestQueue
 from api.events.usage_events import Received, Shape, read_events
 from api.http.auth import Caller, presented_key
-from api.http.deps import Operator, who_calls
+from api.http.deps import Operator, authenticated_caller
 from api.http.errors import PROBLEMS, as_problem, problem_response
 from models.problems import Problem, invalid
 
@@ -51,7 +51,7 @@ class IngestRoute(APIRoute):
         return handle
 
 
-class FastLane:
+class IngestFastPath:
     """Hands the ingest routes their requests before any other path is looked at.
 
     Matching a path against some hundred routes costs more than storing an event. The same routes are in the router for
@@ -113,7 +113,7 @@ async def take(request: Request, shape: Shape, source: str) -> tuple[Received, O
     ``Idempotency-Key`` names the events that the body does not name (B60). Raises ``Problem`` 401 or 403 for the key,
     400 or 422 for the body, 422 for event times, 429 and 503.
     """
-    caller, presented = await guessed(request)
+    caller, presented = await cached_caller(request)
     queue = _queue_of(request)
     queue.require_room()
     body = await request.body()
@@ -143,7 +143,7 @@ def _read(request: Request, body: bytes, shape: Shape) -> Received:
     return read_events(body, shape)
 
 
-async def guessed(request: Request) -> tuple[Caller, Presented | None]:
+async def cached_caller(request: Request) -> tuple[Caller, PresentedKey | None]:
     """Give who probably calls, and the key that the transaction must check again; None if it has just been checked.
 
     Raises ``Problem`` 401 or 403 as authentication does.
@@ -152,7 +152,7 @@ async def guessed(request: Request) -> tuple[Caller, Presented | None]:
     caller = _callers.find(name)
     if caller is None:
         return await _authenticated(request, name), None
-    return caller, Presented(name[0], caller.project_id if name[1] else None)
+    return caller, PresentedKey(name[0], caller.project_id if name[1] else None)
 
 
 async def authenticated_again(request: Request) -> Caller:
@@ -167,7 +167,7 @@ def _name(request: Request) -> tuple[bytes, str]:
 
 
 async def _authenticated(request: Request, name: tuple[bytes, str]) -> Caller:
-    who = await who_calls(request)
+    who = await authenticated_caller(request)
     if isinstance(who, Operator):
         raise Problem(403, "bootstrap_key_forbidden", "The bootstrap key may only manage /v1/organizations.")
     _callers.remember(name, who)

@@ -4,8 +4,8 @@ from fastapi import Request, Response
 
 from api.events.events import batch_shape
 from api.events.ingest_route import ingest_router, take
-from api.events.usage_answers import UsageResponse, batch_document
 from api.events.usage_openapi import USAGE_BODY
+from api.events.usage_responses import UsageResponse, batch_document
 from api.http.responses import reply
 
 router = ingest_router("Usage")

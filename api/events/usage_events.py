@@ -140,7 +140,7 @@ def _of_single(error: FieldError) -> FieldError:
 
 
 @dataclass(frozen=True)
-class Read:
+class ParsedEvent:
     """One event as it was read: None, with the reasons, if it is wrong."""
 
     event: IngestEvent | None
@@ -229,12 +229,12 @@ def _careful(document: Any, shape: Shape) -> Received:
     read = []
     for position, item in enumerate(items):
         reader = _Reader(item, "" if shape.single else f"events.{position}.")
-        read.append(Read(reader.event(shape), reader.errors))
+        read.append(ParsedEvent(reader.event(shape), reader.errors))
     boxbilling = any(isinstance(item, Mapping) and "transaction_id" in item for item in items[:1])
     return received_of(read, shape, boxbilling=boxbilling)
 
 
-def received_of(read: Sequence[Read], shape: Shape, *, boxbilling: bool = False) -> Received:
+def received_of(read: Sequence[ParsedEvent], shape: Shape, *, boxbilling: bool = False) -> Received:
     """Take all the events that were read, or none; with ``shape.partial`` the good ones, if there are any.
 
     Raises ``Problem`` 422 with the positions of the wrong ones.

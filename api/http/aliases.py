@@ -10,7 +10,7 @@ from api.http.routing import resource_router
 
 
 @dataclass(frozen=True)
-class Aliased:
+class RouteAlias:
     """One route below a name: `title` has {} where the name goes, `options` are FastAPI's."""
 
     method: str
@@ -20,7 +20,7 @@ class Aliased:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def router_named(routes: Sequence[Aliased], *, tag: str, segment: str, noun: str) -> APIRouter:
+def router_named(routes: Sequence[RouteAlias], *, tag: str, segment: str, noun: str) -> APIRouter:
     """Make the router of one name; `noun` is the word in the handlers' names that the tag's own word replaces.
 
     Fixed segments must come before `{id}` siblings in `routes` (C37).

@@ -112,7 +112,7 @@ async def caller_with_key(database: Database, key: str, project: str | None = No
     async with database.transaction(SYSTEM) as connection:
         known = await key_store.find_by_hash(connection, digest, project)
         if known is not None and known.usable and known.stale:
-            await key_store.note_use(connection, known.id)
+            await key_store.record_use(connection, known.id)
     if known is None or not hmac.compare_digest(known.key_hash, digest) or not known.usable:
         raise _unauthorized("invalid_api_key", "This API key is unknown, expired or revoked.")
     return _caller(known, project)

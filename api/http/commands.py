@@ -76,7 +76,7 @@ class Commands:
         """Make the commands; the connection is opened by the first one, so this works while Temporal is down."""
         return cls(await connect(settings, lazy=True), database, settings)
 
-    async def temporal_reachable(self) -> bool:
+    async def check_reachability(self) -> bool:
         """Tell whether the Temporal server answers."""
         try:
             return await asyncio.wait_for(self._client.service_client.check_health(), _HEALTH_SECONDS)
@@ -92,7 +92,7 @@ class Commands:
 
     async def healthy(self) -> bool:
         """Tell whether commands would be answered: Temporal is reachable and a worker is polling."""
-        return await self.temporal_reachable() and await self.worker_polling()
+        return await self.check_reachability() and await self.worker_polling()
 
     async def start_subscription(self, ref: SubscriptionRef) -> None:
         """Deliver a new subscription's start at once, after the commit of its rows.
@@ -152,7 +152,7 @@ class Commands:
         except Problem as problem:
             if problem.code != "subscription_ended":
                 raise
-            closed = await self._answered(lambda: after_end.invoice_now(self._client, self._queue, ref, command))
+            closed = await self._await_response(lambda: after_end.invoice_now(self._client, self._queue, ref, command))
             if closed.invoice_id is not None:
                 await self._deliver(invoice_workflow_id(closed.invoice_id))
         if closed.invoice_id is None:
@@ -182,24 +182,24 @@ class Commands:
             assert isinstance(answer, answers)
             return answer
 
-        return await self._answered(lambda: self._started_if_needed(workflow_id, send))
+        return await self._await_response(lambda: self._started_if_needed(workflow_id, send))
 
-    async def _answered(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    async def _await_response(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Wait for an answer as long as the settings allow, and say in the API's words why there is none."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await _asked_until_taken(ask)
+                return await _retry_until_accepted(ask)
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
-            raise _no_answer("No worker answered in time.") from error
+            raise _no_response("No worker answered in time.") from error
         except WorkflowUpdateFailedError as error:
             raise _refusal(error) from error
         except RPCError as error:
             if error.status in _UNREACHABLE:
-                raise _no_answer("Temporal cannot be reached.") from error
+                raise _no_response("Temporal cannot be reached.") from error
             raise
         except RuntimeError as error:
             # What a lazy client raises while it cannot connect.
-            raise _no_answer("Temporal cannot be reached.") from error
+            raise _no_response("Temporal cannot be reached.") from error
 
     async def _started_if_needed(self, workflow_id: str, send: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Send a command; if its workflow is not there yet, deliver its start first and send again."""
@@ -224,7 +224,7 @@ class Commands:
             _LOG.warning("the relay will deliver to %s: %s", workflow_id, error)
 
 
-async def _asked_until_taken(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+async def _retry_until_accepted(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
     """Ask, and ask again when the server drops the question with the workflow task that was to answer it.
 
     It does so when the task would end the workflow while something else has come for it. A command's request id makes
@@ -239,7 +239,7 @@ async def _asked_until_taken(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _no_answer(why: str) -> Problem:
+def _no_response(why: str) -> Problem:
     return unavailable("commands_unavailable", f"{why} Nothing is lost: send the same request again.")
 
 

@@ -9,7 +9,16 @@ from api.http.auth import Caller, Operator, authenticate
 from api.http.commands import Commands
 from models.problems import Problem
 
-__all__ = ["AnyCallerDep", "Caller", "CallerDep", "CommandsDep", "DatabaseDep", "Operator", "OperatorDep", "who_calls"]
+__all__ = [
+    "AnyCallerDep",
+    "Caller",
+    "CallerDep",
+    "CommandsDep",
+    "DatabaseDep",
+    "Operator",
+    "OperatorDep",
+    "authenticated_caller",
+]
 
 _MEMO = "durabill_caller"
 
@@ -23,7 +32,7 @@ def _database(request: Request) -> Database:
 DatabaseDep = Annotated[Database, Depends(_database)]
 
 
-async def who_calls(request: Request) -> Caller | Operator:
+async def authenticated_caller(request: Request) -> Caller | Operator:
     """Authenticate a request once, however often it is asked for."""
     known = request.scope.get(_MEMO)
     if known is None:
@@ -32,7 +41,7 @@ async def who_calls(request: Request) -> Caller | Operator:
     return known
 
 
-AnyCallerDep = Annotated[Caller | Operator, Depends(who_calls)]
+AnyCallerDep = Annotated[Caller | Operator, Depends(authenticated_caller)]
 
 
 async def _caller(who: AnyCallerDep) -> Caller:

@@ -22,7 +22,7 @@ _MOST_TOGETHER: Final = 200
 _GATHERING_SECONDS: Final = 0.001
 
 
-class Gathering(Generic[Ask, Answer]):
+class GroupCommit(Generic[Ask, Answer]):
     """Hands the requests of each project to ``work`` in groups; it gives one answer for each, in their order."""
 
     def __init__(self, work: Callable[[ProjectScope, Sequence[Ask]], Awaitable[Sequence[Answer]]]) -> None:

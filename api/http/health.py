@@ -42,7 +42,7 @@ async def get_health(database: DatabaseDep, commands: CommandsDep) -> Response:
             ("database", "temporal", "worker"),
             await asyncio.gather(
                 _within(schema_state(database), "no answer in time"),
-                _within(_said(commands.temporal_reachable(), "unreachable"), "unreachable"),
+                _within(_said(commands.check_reachability(), "unreachable"), "unreachable"),
                 _within(_said(commands.worker_polling(), "not polling"), "not polling"),
             ),
             strict=True,

@@ -10,9 +10,9 @@ from fastapi import Request, Response
 
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.journal import idempotency_store as store
-from adapters.postgres.journal.idempotency_store import Asked, Refused, StoredAnswer
+from adapters.postgres.journal.idempotency_store import IdempotencyConflict, IdempotentRequest, StoredAnswer
 from api.http.auth import Caller
-from api.http.deps import who_calls
+from api.http.deps import authenticated_caller
 from api.http.errors import as_problem, problem_response
 from models.problems import Problem, invalid
 
@@ -39,7 +39,7 @@ DOCUMENTED: Final[dict[str, Any]] = {
 """What the routes say about it in OpenAPI."""
 
 
-async def once(request: Request, work: Callable[[Request], Awaitable[Response]]) -> Response:
+async def run_once(request: Request, work: Callable[[Request], Awaitable[Response]]) -> Response:
     """Do the work of a POST, or give the answer of the first request with the same key and body.
 
     Answers below 500 are stored, refusals too; after a 5xx the key is free again. If this process dies before it has
@@ -47,7 +47,7 @@ async def once(request: Request, work: Callable[[Request], Awaitable[Response]])
     Raises ``Problem`` 422 ``idempotency_key_reused``, 409 ``idempotency_in_progress``.
     """
     key = request.headers.get("idempotency-key")
-    who = await who_calls(request) if key is not None else None
+    who = await authenticated_caller(request) if key is not None else None
     if key is None or not isinstance(who, Caller):
         return await work(request)
     if not 1 <= len(key) <= _LONGEST_KEY:
@@ -56,26 +56,26 @@ async def once(request: Request, work: Callable[[Request], Awaitable[Response]])
     database: Database = request.app.state.database
     async with database.transaction(who.scope) as connection:
         before = await store.claim(connection, asked, lock_seconds=_LOCK_SECONDS)
-    if isinstance(before, Refused):
+    if isinstance(before, IdempotencyConflict):
         raise _refusal(before)
     if before is not None:
         return Response(before.body, before.status, {**before.headers, "Idempotency-Replayed": "true"})
     return await _first(request, work, asked, database, who.scope)
 
 
-async def _asked(request: Request, who: Caller, key: str) -> Asked:
+async def _asked(request: Request, who: Caller, key: str) -> IdempotentRequest:
     # /api/v1 and /v1 are the same routes (conflicts C1).
     route = f"{request.method} {request.url.path.removeprefix('/api')}"
     # Any key of the project may repeat a request (C6), but not one that might not have made it.
     privilege = f"{who.kind}:{who.role}".encode()
     said = hashlib.sha256(b"\x00".join((privilege, request.url.query.encode(), await request.body())))
-    return Asked(project_id=who.project_id, route=route, key=key, request_hash=said.digest())
+    return IdempotentRequest(project_id=who.project_id, route=route, key=key, request_hash=said.digest())
 
 
 async def _first(
     request: Request,
     work: Callable[[Request], Awaitable[Response]],
-    asked: Asked,
+    asked: IdempotentRequest,
     database: Database,
     scope: ProjectScope,
 ) -> Response:
@@ -92,17 +92,17 @@ async def _first(
     return answer
 
 
-async def _settle(answer: Response, asked: Asked, database: Database, scope: ProjectScope) -> None:
+async def _settle(answer: Response, asked: IdempotentRequest, database: Database, scope: ProjectScope) -> None:
     body = getattr(answer, "body", None)
     async with database.transaction(scope) as connection:
         if answer.status_code >= 500 or not isinstance(body, bytes):
             await store.release(connection, asked)
             return
         headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
-        await store.keep(connection, asked, StoredAnswer(answer.status_code, headers, body))
+        await store.store_response(connection, asked, StoredAnswer(answer.status_code, headers, body))
 
 
-def _refusal(refused: Refused) -> Problem:
+def _refusal(refused: IdempotencyConflict) -> Problem:
     if refused.reason == "other_request":
         used = "This Idempotency-Key was used with another body, or by an API key with another role"
         detail = f"{used}; use a new key for a new request."

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from api.http import idempotency
-from api.http.deps import who_calls
+from api.http.deps import authenticated_caller
 from api.http.errors import PROBLEMS, as_problem, problem_response
 from api.http.exact_json import read_json
 from models.problems import Problem
@@ -66,11 +66,11 @@ class ResourceRoute(APIRoute):
             exact = ExactRequest(request.scope, request.receive)
             try:
                 if not self.public:
-                    await who_calls(exact)
+                    await authenticated_caller(exact)
                 if exact.method in _WITH_BODY:
                     await exact.parse()
                 if self.idempotent and exact.method == "POST":
-                    return await idempotency.once(exact, inner)
+                    return await idempotency.run_once(exact, inner)
                 return await inner(exact)
             except Exception as error:  # every failure is rendered here, so nothing reaches the server's own handler
                 return problem_response(as_problem(error))

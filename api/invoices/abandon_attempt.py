@@ -22,7 +22,7 @@ _WAITS_FOR_ITS_OWNER: Final = "requires_action"
 _MAY_BE_PAID: Final = "payment_reported"
 
 
-async def give_up_waiting_attempt(
+async def abandon_waiting_attempt(
     database: Database, scope: ProjectScope, actor: Actor, providers: Mapping[str, PaymentProvider], ref: str
 ) -> str | None:
     """Cancel the invoice's attempt that waits for its owner, if there is one, at the provider and then here.

@@ -19,13 +19,13 @@ from adapters.postgres.invoices import invoice_change_store, invoice_store
 from adapters.postgres.invoices.invoice_write_store import NewInvoice as InvoiceToWrite
 from adapters.postgres.invoices.invoice_write_store import NewLine, write_invoice
 from adapters.postgres.journal.transaction import Transaction
-from adapters.postgres.payments import manual_payment_store
+from adapters.postgres.payments import offline_payment_store
 from adapters.postgres.rows import AsyncConnection, Row
 from api.http.commands import Commands
 from api.http.deps import Caller, CallerDep, CommandsDep, DatabaseDep
 from api.http.responses import no_content, reply
 from api.http.routing import resource_router
-from api.invoices.abandon_attempt import give_up_waiting_attempt
+from api.invoices.abandon_attempt import abandon_waiting_attempt
 from api.invoices.invoice_bodies import BulkInvoices, InvoiceChange, NewLineItem, NewOneOff
 from api.invoices.invoice_shapes import (
     ONE_OFF,
@@ -48,7 +48,7 @@ router = resource_router("invoices")
 
 
 @dataclass(frozen=True)
-class Desk:
+class InvoiceCommandContext:
     """What handling an invoice takes: who asks, the record, and the way to the workflows."""
 
     caller: Caller
@@ -57,15 +57,15 @@ class Desk:
     providers: Providers
 
 
-def _desk(request: Request, caller: CallerDep, database: DatabaseDep, commands: CommandsDep) -> Desk:
-    return Desk(caller, database, commands, request.app.state.providers)
+def _desk(request: Request, caller: CallerDep, database: DatabaseDep, commands: CommandsDep) -> InvoiceCommandContext:
+    return InvoiceCommandContext(caller, database, commands, request.app.state.providers)
 
 
-DeskDep = Annotated[Desk, Depends(_desk)]
+DeskDep = Annotated[InvoiceCommandContext, Depends(_desk)]
 
 _Change = Callable[[Transaction, Row[Any]], Awaitable[str | None]]
 #: Changes after which no charge may succeed any more.
-_SETTLING: Final = (invoice_change_store.void, manual_payment_store.mark_paid)
+_SETTLING: Final = (invoice_change_store.void, offline_payment_store.mark_paid)
 _DEFAULT_CURRENCY: Final = "USD"
 
 
@@ -94,7 +94,7 @@ async def draft_one_off(body: NewOneOff, caller: Caller, database: Database) -> 
             raise invalid("line_items", f"must add up to 0 to {LARGEST_MINOR} minor units")
         at = await clock_store.now(connection, customer.test_clock_id)
         refs = {"billing_entity_id": body.billing_entity_id, "billing_entity_code": body.billing_entity_code}
-        issuer = await billing_entity_store.named(connection, caller.project_id, refs)
+        issuer = await billing_entity_store.resolve_locked(connection, caller.project_id, refs)
         identity = new_id()
         invoice = InvoiceToWrite(
             id=identity,
@@ -150,11 +150,11 @@ async def _shown(connection: AsyncConnection, caller: Caller, ref: str) -> dict[
     return invoice_document(row, lines.get(row.id, []))
 
 
-async def _changed(ref: str, change: _Change, desk: Desk) -> dict[str, Any]:
+async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> dict[str, Any]:
     """Carry out a change on the locked invoice, answer with its document, and tell its workflow after the commit."""
     caller = desk.caller
     if change in _SETTLING:
-        may_be_paid = await give_up_waiting_attempt(desk.database, caller.scope, caller.actor, desk.providers, ref)
+        may_be_paid = await abandon_waiting_attempt(desk.database, caller.scope, caller.actor, desk.providers, ref)
         if may_be_paid is not None:
             await desk.commands.deliver(may_be_paid)
     async with caller.begin(desk.database) as tx:
@@ -188,7 +188,7 @@ async def bulk_void(body: BulkInvoices, desk: DeskDep) -> Response:
     return reply(await _bulk(body, invoice_change_store.void, "voided_count", desk))
 
 
-async def _bulk(body: BulkInvoices, change: _Change, counter: str, desk: Desk) -> dict[str, Any]:
+async def _bulk(body: BulkInvoices, change: _Change, counter: str, desk: InvoiceCommandContext) -> dict[str, Any]:
     results = []
     for ref in dict.fromkeys(body.invoice_ids):
         try:
@@ -233,7 +233,7 @@ async def void_invoice(invoice_id: str, desk: DeskDep) -> Response:
 )
 async def mark_invoice_paid(invoice_id: str, desk: DeskDep) -> Response:
     """Note that the money came outside Durabill; nothing is charged (B111)."""
-    return reply(await _changed(invoice_id, manual_payment_store.mark_paid, desk))
+    return reply(await _changed(invoice_id, offline_payment_store.mark_paid, desk))
 
 
 @router.put(
@@ -264,7 +264,7 @@ def _change_to(status: str) -> _Change:
         case "finalized" | "issued":
             return invoice_change_store.finalize
         case "paid":
-            return manual_payment_store.mark_paid
+            return offline_payment_store.mark_paid
         case "voided":
             return invoice_change_store.void
     raise invalid("status", "can be set to finalized, paid or voided")
@@ -294,7 +294,7 @@ async def charge_invoice(invoice_id: str, desk: DeskDep) -> Response:
     return charged(await collected(invoice_id, desk))
 
 
-async def collected(invoice_ref: str, desk: Desk) -> InvoiceCollected:
+async def collected(invoice_ref: str, desk: InvoiceCommandContext) -> InvoiceCollected:
     """Have the invoice's workflow collect it now. Raises `Problem` 404, 409 for what is not open, 503."""
     caller = desk.caller
     async with desk.database.transaction(caller.scope) as connection:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from adapters.postgres.rows import Row
 from api.http.fields import ExactNumber
-from api.invoices.invoice_extras import discounted
+from api.invoices.invoice_adjustments import discounted
 from billing.charges import Charge
 from billing.invoice import InvoiceLine
 from billing.money import exponent

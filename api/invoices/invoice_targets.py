@@ -72,9 +72,9 @@ async def _target(connection: AsyncConnection, one: Billable, cutoff: Moment | N
     """Give the window's end of one subscription; None if it had not begun by the cutoff."""
     terms = await billing_store.terms_of(connection, one.subscription_id, lock=False)
     end = cutoff_end(cutoff, terms.cycle, now=one.now)
-    if end <= terms.billing_begins_at:
+    if end <= terms.billing_starts_at:
         return None
-    latest = terms.cycle.period_containing(max(one.now, terms.billing_begins_at)).end
+    latest = terms.cycle.period_containing(max(one.now, terms.billing_starts_at)).end
     if end > latest and terms.ended_at is None:
         raise Problem(
             422,

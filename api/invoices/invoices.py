@@ -11,8 +11,8 @@ from fastapi import Query, Request, Response
 
 from adapters.postgres import resolver
 from adapters.postgres.database import Database
-from adapters.postgres.invoices import billing_store, extra_store, invoice_store
-from adapters.postgres.invoices.extra_store import Extras
+from adapters.postgres.invoices import billing_store, invoice_adjustment_store, invoice_store
+from adapters.postgres.invoices.invoice_adjustment_store import InvoiceAdjustments
 from adapters.postgres.invoices.invoice_store import InvoiceFilter
 from adapters.postgres.invoices.invoice_write_store import NewLine
 from adapters.postgres.rows import AsyncConnection, Row
@@ -24,8 +24,8 @@ from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, reply
 from api.http.routing import resource_router
 from api.invoices.invoice_actions import draft_one_off
+from api.invoices.invoice_adjustments import discounted, preview_extras
 from api.invoices.invoice_bodies import InvoiceQuery, NewInvoice, NewOneOff, PreviewRequest, statuses
-from api.invoices.invoice_extras import discounted, preview_extras
 from api.invoices.invoice_shapes import (
     InvoiceDocument,
     InvoiceEvent,
@@ -142,14 +142,14 @@ async def preview_invoice(body: PreviewRequest, caller: CallerDep, database: Dat
 
 async def _preview(connection: AsyncConnection, wanted: Sequence[Target], body: PreviewRequest) -> dict[str, Any]:
     lines: list[InvoiceLine] = []
-    beside: list[NewLine] = []
-    used: list[Extras] = []
+    priced_together: list[NewLine] = []
+    used: list[InvoiceAdjustments] = []
     currencies: set[str] = set()
     charges: dict[UUID, Charge] = {}
     starts: list[datetime] = []
     for target in wanted:
         terms = target.terms
-        start = max(terms.billing_begins_at, body.billing_period_start or terms.billing_begins_at)
+        start = max(terms.billing_starts_at, body.billing_period_start or terms.billing_starts_at)
         if start >= target.end:
             raise invalid("billing_period_end", "must be after billing_period_start")
         try:
@@ -159,19 +159,23 @@ async def _preview(connection: AsyncConnection, wanted: Sequence[Target], body: 
         version = await billing_store.version_of(connection, terms.plan_version_id)
         charges |= {charge.id: charge for charge in version.charges}
         # Every target is a subscription of the same customer: what one invoice uses, the next one has not.
-        waiting = reduce(extra_store.left_over, used, await extra_store.waiting(connection, terms, bill, lock=False))
-        extras = extra_store.extras(waiting, bill, terms.subscription_id)
+        waiting = reduce(
+            invoice_adjustment_store.remaining_after,
+            used,
+            await invoice_adjustment_store.pending_adjustments(connection, terms, bill, lock=False),
+        )
+        extras = invoice_adjustment_store.adjustments_for(waiting, bill, terms.subscription_id)
         used.append(extras)
         lines += bill.lines
-        beside += extras.lines
+        priced_together += extras.lines
         currencies.add(bill.currency)
         starts.append(bill.period.start)
     if len({currency.upper() for currency in currencies}) > 1:
         raise invalid("customer_id", "has subscriptions in several currencies; name one by subscription_id")
     currency = min(currencies)
     items, fees = preview_lines(lines, charges, currency)
-    more_items, more_fees = preview_extras(beside)
-    amount, discount = total(lines) + total(beside), discounted(beside)
+    more_items, more_fees = preview_extras(priced_together)
+    amount, discount = total(lines) + total(priced_together), discounted(priced_together)
     return {
         "customer_id": body.customer_id,
         "subscription_id": body.subscription_id,

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from adapters.postgres.limits.limit_standing import Counter, Limit
-from adapters.postgres.limits.reservation_settle_store import Settled
+from adapters.postgres.limits.limit_usage import Limit, LimitUsage
+from adapters.postgres.limits.reservation_commit_store import FinishedReservation
 from adapters.postgres.limits.reservation_store import Reserved
 from adapters.postgres.rows import Row
 from api.http.fields import ExactNumber, JsonObject, Ref
-from billing.limits import Standing
+from billing.limits import LimitStatus
 from billing.numbers import NonNegative, Positive
 from models.identifiers import shown_id
 
@@ -75,7 +75,7 @@ class LimitDocument(BaseModel):
     updated_at: datetime
 
 
-def limit_document(row: Row[Any], limit: Limit, counter: Counter) -> dict[str, Any]:
+def limit_document(row: Row[Any], limit: Limit, counter: LimitUsage) -> dict[str, Any]:
     """Write a limit's row with how it stands."""
     return {
         **_standing(limit, counter.standing(limit), counter),
@@ -86,7 +86,7 @@ def limit_document(row: Row[Any], limit: Limit, counter: Counter) -> dict[str, A
     }
 
 
-def _standing(limit: Limit, standing: Standing, counter: Counter) -> dict[str, Any]:
+def _standing(limit: Limit, standing: LimitStatus, counter: LimitUsage) -> dict[str, Any]:
     is_spend = limit.metric_id is None
     return {
         "id": shown_id("usage_limit", limit.id),
@@ -129,7 +129,7 @@ class CommitBody(BaseModel):
     properties: JsonObject | None = Field(default=None, description="In place of those of the reservation.")
 
 
-class StandingDocument(BaseModel):
+class LimitUsageDocument(BaseModel):
     """How a limit stands with the reservation."""
 
     id: str
@@ -158,7 +158,7 @@ class ReservationDocument(BaseModel):
     skip_reason: str | None = Field(default=None, description="Why the committed event does not count, if so.")
     properties: dict[str, Any] | None
     created_at: datetime
-    limits: list[StandingDocument] | None = None
+    limits: list[LimitUsageDocument] | None = None
 
 
 def reserved_document(made: Reserved) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def reserved_document(made: Reserved) -> dict[str, Any]:
     }
 
 
-def settled_document(settled: Settled) -> dict[str, Any]:
+def settled_document(settled: FinishedReservation) -> dict[str, Any]:
     """Write a reservation that was just committed or released."""
     return {**reservation_document(settled.values), "skip_reason": settled.skip_reason}
 

@@ -7,9 +7,9 @@ from fastapi import Path, Query, Request, Response
 
 from adapters.postgres.alerts import alert_store
 from adapters.postgres.database import Connection
-from adapters.postgres.limits import limit_store, reservation_settle_store
-from adapters.postgres.limits.reservation_settle_store import Settle
-from adapters.postgres.limits.reservation_store import Ask
+from adapters.postgres.limits import limit_store, reservation_commit_store
+from adapters.postgres.limits.reservation_commit_store import ReservationCommit
+from adapters.postgres.limits.reservation_store import ReservationRequest
 from adapters.postgres.resolver import METRIC, SUBSCRIPTION, Found, required
 from api.http.deps import Caller, CallerDep, DatabaseDep
 from api.http.pagination import LISTED, PageDep, listed
@@ -40,7 +40,7 @@ _REACHED: dict[int | str, dict[str, Any]] = {
 
 
 async def _shown(connection: Connection, row: Found) -> dict[str, object]:
-    limit, counter = (await limit_store.standings(connection, [row]))[row.id]
+    limit, counter = (await limit_store.limit_statuses(connection, [row]))[row.id]
     return limit_document(row, limit, counter)
 
 
@@ -93,7 +93,7 @@ async def list_limits(
     async with database.transaction(caller.scope) as connection:
         subscription = await _subscription(connection, caller, subscription_id)
         rows, total = await limit_store.listed(connection, subscription.id, page)
-        standings = await limit_store.standings(connection, rows)
+        standings = await limit_store.limit_statuses(connection, rows)
     documents = [limit_document(row, *standings[row.id]) for row in rows if row.id in standings]
     return listed(page, documents, total, request, last=rows[-1].id if rows else None)
 
@@ -163,7 +163,7 @@ async def create_reservation(
     409 `limit_reached` when a metric's cap does not leave room for it, 402 when the cap on spend does not: `limit`
     holds the cap, what is used, reserved and left. Unless it is settled in `ttl_seconds`, it expires and frees it all.
     """
-    ask = Ask(subscription_id, body.metric, body.quantity, body.ttl_seconds, body.properties)
+    ask = ReservationRequest(subscription_id, body.metric, body.quantity, body.ttl_seconds, body.properties)
     return created(reserved_document(await reserving(request, caller, ask)))
 
 
@@ -186,7 +186,7 @@ async def list_reservations(
     """List a subscription's reservations, newest first; those settled or expired for 30 days are gone."""
     async with database.transaction(caller.scope) as connection:
         subscription = await _subscription(connection, caller, subscription_id)
-        rows, total = await reservation_settle_store.listed(connection, subscription.id, page, status)
+        rows, total = await reservation_commit_store.listed(connection, subscription.id, page, status)
     documents = [reservation_document(row._asdict()) for row in rows]
     return listed(page, documents, total, request, last=rows[-1].id if rows else None)
 
@@ -200,7 +200,7 @@ async def list_reservations(
 async def get_reservation(reservation_id: ReservationId, caller: CallerDep, database: DatabaseDep) -> Response:
     """Read a reservation; an open one past its expiry is `expired`."""
     async with database.transaction(caller.scope) as connection:
-        row = await reservation_settle_store.view(connection, caller.project_id, reservation_id)
+        row = await reservation_commit_store.view(connection, caller.project_id, reservation_id)
     return reply(reservation_document(row._asdict()))
 
 
@@ -219,7 +219,7 @@ async def commit_reservation(
     `event_conflict`; 422 for more than was reserved.
     """
     said = body or CommitBody()
-    ask = Settle(reservation_id, True, said.quantity, said.idempotency_key, said.properties)
+    ask = ReservationCommit(reservation_id, True, said.quantity, said.idempotency_key, said.properties)
     return settled_answer(await committing(request, caller, ask))
 
 
@@ -231,4 +231,4 @@ async def commit_reservation(
 )
 async def release_reservation(request: Request, reservation_id: ReservationId, caller: CallerDep) -> Response:
     """Free what was reserved, since the work was not done; 409 `reservation_committed` after a commit."""
-    return settled_answer(await committing(request, caller, Settle(reservation_id, False)))
+    return settled_answer(await committing(request, caller, ReservationCommit(reservation_id, False)))

@@ -8,14 +8,14 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.postgres.database import Database
-from adapters.postgres.events.ingest_events import Presented
-from adapters.postgres.limits import reservation_settle_store, reservation_store
-from adapters.postgres.limits.reservation_settle_store import Settle, Settled
-from adapters.postgres.limits.reservation_store import Ask, KeyChanged, Reserved
-from api.events.ingest_route import authenticated_again, guessed
+from adapters.postgres.events.ingest_events import PresentedKey
+from adapters.postgres.limits import reservation_commit_store, reservation_store
+from adapters.postgres.limits.reservation_commit_store import FinishedReservation, ReservationCommit
+from adapters.postgres.limits.reservation_store import KeyChanged, ReservationRequest, Reserved
+from api.events.ingest_route import authenticated_again, cached_caller
 from api.http.auth import Caller
 from api.http.errors import as_problem, problem_response
-from api.http.group_commit import Gathering
+from api.http.group_commit import GroupCommit
 from api.http.responses import created, reply
 from api.http.routing import ExactRequest
 from api.limits.limit_shapes import CommitBody, ReservationBody, reserved_document, settled_document
@@ -31,11 +31,11 @@ class _Queues:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.reserving: Gathering[Ask, reservation_store.Answer] = Gathering(
+        self.reserving: GroupCommit[ReservationRequest, reservation_store.Answer] = GroupCommit(
             lambda scope, asks: reservation_store.reserve(database, scope, asks)
         )
-        self.settling: Gathering[Settle, reservation_settle_store.Answer] = Gathering(
-            lambda scope, asks: reservation_settle_store.settle(database, scope, asks)
+        self.settling: GroupCommit[ReservationCommit, reservation_commit_store.Answer] = GroupCommit(
+            lambda scope, asks: reservation_commit_store.commit_or_release(database, scope, asks)
         )
 
 
@@ -48,7 +48,7 @@ def _queues(request: Request) -> _Queues:
     return queues
 
 
-async def reserving(request: Request, caller: Caller, ask: Ask) -> Reserved:
+async def reserving(request: Request, caller: Caller, ask: ReservationRequest) -> Reserved:
     """Reserve in a shared transaction; returns after its commit. Raises ``Problem`` 402, 404, 409, 422, 429, 503."""
     answer = await _queues(request).reserving.submit(caller.scope, ask)
     if isinstance(answer, KeyChanged):
@@ -59,7 +59,7 @@ async def reserving(request: Request, caller: Caller, ask: Ask) -> Reserved:
     return answer
 
 
-async def committing(request: Request, caller: Caller, ask: Settle) -> Settled:
+async def committing(request: Request, caller: Caller, ask: ReservationCommit) -> FinishedReservation:
     """Commit or release in a shared transaction. Raises ``Problem`` 404, 409, 422, 429, 503."""
     answer = await _queues(request).settling.submit(caller.scope, ask)
     if isinstance(answer, KeyChanged):
@@ -70,7 +70,7 @@ async def committing(request: Request, caller: Caller, ask: Settle) -> Settled:
     return answer
 
 
-def settled_answer(settled: Settled) -> Response:
+def settled_answer(settled: FinishedReservation) -> Response:
     """Answer with a reservation after it was settled."""
     return reply(settled_document(settled))
 
@@ -100,18 +100,20 @@ class ReservationLane:
 
 async def _served(request: ExactRequest, found: "re.Match[str]") -> Response:
     subscription, reservation, verb = found.groups()
-    caller, presented = await guessed(request)
+    caller, presented = await cached_caller(request)
     body = await request.json() if await request.body() else None
     if subscription is not None:
         return await _reserve(request, caller, presented, subscription, body)
     said = CommitBody.model_validate({} if body is None else body) if verb == "commit" else CommitBody()
-    ask = Settle(reservation, verb == "commit", said.quantity, said.idempotency_key, said.properties, presented)
+    ask = ReservationCommit(
+        reservation, verb == "commit", said.quantity, said.idempotency_key, said.properties, presented
+    )
     return settled_answer(await committing(request, caller, ask))
 
 
 async def _reserve(
-    request: ExactRequest, caller: Caller, presented: Presented | None, subscription: str, body: object
+    request: ExactRequest, caller: Caller, presented: PresentedKey | None, subscription: str, body: object
 ) -> Response:
     said = ReservationBody.model_validate(body)
-    ask = Ask(subscription, said.metric, said.quantity, said.ttl_seconds, said.properties, presented)
+    ask = ReservationRequest(subscription, said.metric, said.quantity, said.ttl_seconds, said.properties, presented)
     return created(reserved_document(await reserving(request, caller, ask)))

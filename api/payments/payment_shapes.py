@@ -123,7 +123,7 @@ class RefundRequest(BaseModel):
         return None if amount is None else whole_minor(amount, "amount")
 
 
-class ManualNotice(BaseModel):
+class ManualPaymentWebhook(BaseModel):
     """What the manual provider's webhook says of a payment."""
 
     model_config = ConfigDict(
@@ -142,7 +142,7 @@ class ManualNotice(BaseModel):
     metadata: About
 
 
-class NoticeDocument(BaseModel):
+class PaymentWebhookDocument(BaseModel):
     """The notice was read; `changed` is false for one that was read before."""
 
     received: bool

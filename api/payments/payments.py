@@ -12,8 +12,8 @@ from adapters.postgres.database import Connection
 from adapters.postgres.invoices import invoice_store
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page
-from adapters.postgres.payments import manual_payment_store, payment_view_store
-from adapters.postgres.payments.manual_payment_store import Money
+from adapters.postgres.payments import offline_payment_store, payment_view_store
+from adapters.postgres.payments.offline_payment_store import ReceivedPayment
 from adapters.postgres.payments.payment_view_store import PaymentFilter
 from adapters.postgres.rows import Row
 from adapters.postgres.subscriptions.subscription_store import wanted_id
@@ -21,7 +21,7 @@ from api.http.deps import CallerDep, DatabaseDep
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
-from api.invoices.invoice_actions import Desk, DeskDep, charged, collected
+from api.invoices.invoice_actions import DeskDep, InvoiceCommandContext, charged, collected
 from api.payments.payment_shapes import (
     CheckoutDocument,
     CheckoutRequest,
@@ -58,13 +58,13 @@ async def record_payment(body: PaymentRecord, desk: DeskDep) -> Response:
 
     More than is due is 422 `more_than_due`; a draft, paid or voided invoice is 409.
     """
-    money = Money(amount_minor=body.minor(), at=body.paid_at, reference=body.reference, notes=body.notes)
+    money = ReceivedPayment(amount_minor=body.minor(), at=body.paid_at, reference=body.reference, notes=body.notes)
     caller = desk.caller
     async with caller.begin(desk.database) as tx:
         row = await invoice_store.view(tx.connection, caller.project_id, body.invoice_id, lock=True)
         if body.currency is not None and body.currency.upper() != row.currency.upper():
             raise invalid("currency", f"the invoice is in {row.currency}")
-        payment_id, workflow_id = await manual_payment_store.record(tx, row, money)
+        payment_id, workflow_id = await offline_payment_store.record(tx, row, money)
         document = await _document(tx.connection, caller.project_id, str(payment_id))
     if workflow_id is not None:
         await desk.commands.deliver(workflow_id)
@@ -87,13 +87,13 @@ async def create_checkout(body: CheckoutRequest, caller: CallerDep, database: Da
         row = await invoice_store.view(tx.connection, caller.project_id, body.invoice_id, lock=True)
         if body.provider != MANUAL:
             raise not_configured(body.provider, "checkout")
-        payment_id = await manual_payment_store.checkout(tx, row)
+        payment_id = await offline_payment_store.checkout(tx, row)
     return reply(
         {
             "payment_id": shown_id("payment", payment_id),
             "checkout_url": "",
             "provider": body.provider,
-            "expires_at": row.customer_now + manual_payment_store.CHECKOUT_LASTS,
+            "expires_at": row.customer_now + offline_payment_store.CHECKOUT_LASTS,
         }
     )
 
@@ -139,7 +139,7 @@ async def get_payment(payment_id: PaymentId, caller: CallerDep, database: Databa
         return reply(await _document(connection, caller.project_id, payment_id))
 
 
-async def _changed(ref: str, change: _Change, desk: Desk) -> dict[str, Any]:
+async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> dict[str, Any]:
     """Change a payment under its invoice's lock, answer with its document, and tell the workflow after the commit."""
     caller = desk.caller
     async with caller.begin(desk.database) as tx:
@@ -160,7 +160,7 @@ async def locked(connection: Connection, project_id: UUID, ref: str) -> tuple[Ro
 
 async def _mark_paid(payment_id: PaymentId, desk: DeskDep) -> Response:
     """Note that a pending payment came: it settles its invoice."""
-    return reply(await _changed(payment_id, manual_payment_store.succeed, desk))
+    return reply(await _changed(payment_id, offline_payment_store.succeed, desk))
 
 
 for _path, _name in (("mark-paid", "mark_payment_paid"), ("mark_paid", "mark_payment_paid_alias")):
@@ -189,7 +189,7 @@ async def refund_payment(payment_id: PaymentId, desk: DeskDep, body: RefundReque
     wanted = body or RefundRequest()
 
     async def change(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
-        await manual_payment_store.refund(tx, row, payment=payment, amount_minor=wanted.minor(), reason=wanted.reason)
+        await offline_payment_store.refund(tx, row, payment=payment, amount_minor=wanted.minor(), reason=wanted.reason)
 
     return reply(await _changed(payment_id, change, desk))
 
@@ -205,9 +205,9 @@ async def retry_payment(payment_id: PaymentId, desk: DeskDep) -> Response:
     caller = desk.caller
     async with desk.database.transaction(caller.scope) as connection:
         payment = await payment_view_store.view(connection, caller.project_id, payment_id)
-    manual_payment_store.must_be_failed(payment)
+    offline_payment_store.must_be_failed(payment)
     if payment.provider == MANUAL:
-        return reply(await _changed(payment_id, manual_payment_store.retry, desk))
+        return reply(await _changed(payment_id, offline_payment_store.retry, desk))
     charged(await collected(str(payment.invoice_id), desk))
     wanted = PaymentFilter(invoice_id=payment.invoice_id, provider=payment.provider)
     async with desk.database.transaction(caller.scope) as connection:
@@ -220,5 +220,5 @@ async def delete_payment(payment_id: PaymentId, caller: CallerDep, database: Dat
     """Delete a payment that is still waited for; every other one is kept: 409."""
     async with caller.begin(database) as tx:
         row, payment = await locked(tx.connection, caller.project_id, payment_id)
-        await manual_payment_store.remove(tx, row, payment)
+        await offline_payment_store.remove(tx, row, payment)
     return no_content()

@@ -73,7 +73,7 @@ async def update_profile(body: PortalProfileUpdate, caller: PortalDep, database:
     async with caller.begin(database) as tx:
         row = await changing.locked(tx.connection, customer_store.RESOURCE, await customer_of(tx.connection, caller))
         changed = await changing.change(tx, customer_store.RESOURCE, row=row, values=values)
-        return reply(await portal_view.shown_to_itself(tx.connection, caller, changed))
+        return reply(await portal_view.own_profile(tx.connection, caller, changed))
 
 
 @router.get(
@@ -142,7 +142,7 @@ async def get_current_usage(
 async def list_subscriptions(caller: PortalDep, database: DatabaseDep) -> Response:
     """List the own subscriptions with their plans, newest first."""
     async with database.transaction(caller.scope) as connection:
-        found = await portal_view.held(connection, caller)
+        found = await portal_view.subscriptions_of_customer(connection, caller)
     return reply([each.document() for each in found], headers={"X-Total-Count": str(len(found))})
 
 
@@ -155,7 +155,7 @@ async def list_subscriptions(caller: PortalDep, database: DatabaseDep) -> Respon
 async def get_subscription(subscription_id: _Ref, caller: PortalDep, database: DatabaseDep) -> Response:
     """Read one of the own subscriptions; another customer's is 404."""
     async with database.transaction(caller.scope) as connection:
-        return reply((await portal_view.held_one(connection, caller, subscription_id)).document())
+        return reply((await portal_view.subscription_of_customer(connection, caller, subscription_id)).document())
 
 
 @router.get(

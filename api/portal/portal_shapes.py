@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from adapters.postgres.catalogue.plan_store import PlanDetail
-from adapters.postgres.customers.customer_store import BilledBy
+from adapters.postgres.customers.customer_store import BillingEntityTerms
 from adapters.postgres.resolver import Found
 from adapters.postgres.subscriptions.subscription_store import View
 from api.customers.customer_shapes import shown_customer
@@ -187,7 +187,7 @@ class PortalDashboardSummary(BaseModel):
     quick_actions: PortalQuickActions
 
 
-def profile(row: Found, by: BilledBy) -> dict[str, Any]:
+def profile(row: Found, by: BillingEntityTerms) -> dict[str, Any]:
     """Show a customer to itself: without what only the seller and its payment provider need."""
     shown = shown_customer(row, by)
     return {name: shown[name] for name in PortalCustomer.model_fields}

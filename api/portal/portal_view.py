@@ -14,7 +14,7 @@ from adapters.postgres.invoices import invoice_store
 from adapters.postgres.invoices.invoice_store import InvoiceFilter
 from adapters.postgres.paging import Page
 from adapters.postgres.reports import portal_store, usage_report_store
-from adapters.postgres.reports.usage_report_store import PeriodUsage, Subscribed
+from adapters.postgres.reports.usage_report_store import PeriodUsage, SubscriptionUsageContext
 from adapters.postgres.rows import AsyncConnection, Row
 from adapters.postgres.subscriptions import subscription_store
 from adapters.postgres.subscriptions.subscription_store import SubscriptionFilter, View
@@ -31,11 +31,11 @@ _ACTIVE: Final = ("active", "trialing")
 
 
 @dataclass(frozen=True)
-class Held:
+class PortalSubscriptionView:
     """A subscription of the customer with its pinned plan version and, where it was asked for, its current usage."""
 
     row: View
-    of: Subscribed
+    of: SubscriptionUsageContext
     usage: PeriodUsage | None = None
 
     @property
@@ -62,16 +62,18 @@ class Held:
 
 async def customer_profile(connection: AsyncConnection, caller: PortalCaller) -> dict[str, Any]:
     """Show the customer to itself."""
-    return await shown_to_itself(connection, caller, await customer_of(connection, caller))
+    return await own_profile(connection, caller, await customer_of(connection, caller))
 
 
-async def shown_to_itself(connection: AsyncConnection, caller: PortalCaller, row: Row[Any]) -> dict[str, Any]:
+async def own_profile(connection: AsyncConnection, caller: PortalCaller, row: Row[Any]) -> dict[str, Any]:
     """Show the customer's row, with what applies where it has set nothing."""
-    by = await customer_store.billed_by(connection, caller.project_id, [row])
+    by = await customer_store.billing_entity_terms_of(connection, caller.project_id, [row])
     return profile(row, by[row.billing_entity_id])
 
 
-async def held(connection: AsyncConnection, caller: PortalCaller, *, usage: bool = False) -> list[Held]:
+async def subscriptions_of_customer(
+    connection: AsyncConnection, caller: PortalCaller, *, usage: bool = False
+) -> list[PortalSubscriptionView]:
     """List the customer's subscriptions, newest first; with ``usage``, those that have not ended carry theirs."""
     wanted = SubscriptionFilter(customer_id=caller.customer_id)
     page = Page(limit=_MOST_SUBSCRIPTIONS)
@@ -79,7 +81,9 @@ async def held(connection: AsyncConnection, caller: PortalCaller, *, usage: bool
     return [await _held(connection, caller, row, usage=usage and row.ended_at is None) for row in rows]
 
 
-async def held_one(connection: AsyncConnection, caller: PortalCaller, ref: str) -> Held:
+async def subscription_of_customer(
+    connection: AsyncConnection, caller: PortalCaller, ref: str
+) -> PortalSubscriptionView:
     """Read one subscription of the customer. Raises ``Problem`` 404, also for another customer's."""
     row = await subscription_store.view(connection, caller.project_id, ref)
     if row.customer_id != caller.customer_id:
@@ -87,9 +91,11 @@ async def held_one(connection: AsyncConnection, caller: PortalCaller, ref: str) 
     return await _held(connection, caller, row, usage=False)
 
 
-async def _held(connection: AsyncConnection, caller: PortalCaller, row: View, *, usage: bool) -> Held:
+async def _held(connection: AsyncConnection, caller: PortalCaller, row: View, *, usage: bool) -> PortalSubscriptionView:
     of = await usage_report_store.subscribed(connection, caller.project_id, str(row.id))
-    return Held(row, of, await usage_report_store.usage_in(connection, of, of.current) if usage else None)
+    return PortalSubscriptionView(
+        row, of, await usage_report_store.usage_in(connection, of, of.current) if usage else None
+    )
 
 
 async def invoices(
@@ -113,7 +119,9 @@ async def invoice(connection: AsyncConnection, caller: PortalCaller, ref: str) -
 async def summary(connection: AsyncConnection, caller: PortalCaller) -> dict[str, Any]:
     """Say what is due next, what it comes to so far, how far limits are used, and what is to be paid."""
     customer = await customer_of(connection, caller)
-    running = [each for each in await held(connection, caller, usage=True) if each.usage is not None]
+    running = [
+        each for each in await subscriptions_of_customer(connection, caller, usage=True) if each.usage is not None
+    ]
     return {
         "next_billing": [_next_billing(each) for each in running],
         "upcoming_charges": [_upcoming(each) for each in running],
@@ -122,7 +130,7 @@ async def summary(connection: AsyncConnection, caller: PortalCaller) -> dict[str
     }
 
 
-def _names(each: Held) -> dict[str, Any]:
+def _names(each: PortalSubscriptionView) -> dict[str, Any]:
     shown = each.document()
     return {
         "subscription_id": shown["id"],
@@ -132,7 +140,7 @@ def _names(each: Held) -> dict[str, Any]:
     }
 
 
-def _next_billing(each: Held) -> dict[str, Any]:
+def _next_billing(each: PortalSubscriptionView) -> dict[str, Any]:
     return {
         **_names(each),
         "plan_interval": each.row.interval,
@@ -142,7 +150,7 @@ def _next_billing(each: Held) -> dict[str, Any]:
     }
 
 
-def _upcoming(each: Held) -> dict[str, Any]:
+def _upcoming(each: PortalSubscriptionView) -> dict[str, Any]:
     used = 0 if each.usage is None else each.usage.amount_minor
     return {
         **_names(each),
@@ -152,7 +160,7 @@ def _upcoming(each: Held) -> dict[str, Any]:
     }
 
 
-async def _progress(connection: AsyncConnection, each: Held) -> list[dict[str, Any]]:
+async def _progress(connection: AsyncConnection, each: PortalSubscriptionView) -> list[dict[str, Any]]:
     """Set each entitlement of the plan beside the usage of the metric with the feature's code."""
     used: dict[str | None, Decimal] = {}
     if each.usage is not None:
@@ -178,7 +186,9 @@ def _limit(row: Row[Any], quantity: Decimal | None) -> dict[str, Any]:
     }
 
 
-async def _quick_actions(connection: AsyncConnection, customer: Row[Any], running: Sequence[Held]) -> dict[str, Any]:
+async def _quick_actions(
+    connection: AsyncConnection, customer: Row[Any], running: Sequence[PortalSubscriptionView]
+) -> dict[str, Any]:
     """Add up what is open in the customer's currency; in the one with most open invoices if nothing is open in it."""
     open_by_currency = {each.currency: each for each in await portal_store.outstanding(connection, customer.id)}
     now = await clock_store.now(connection, customer.test_clock_id)

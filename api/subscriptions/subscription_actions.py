@@ -54,7 +54,7 @@ TerminationQuery = Annotated[TerminationAction | None, Query(description="What t
 
 
 @dataclass(frozen=True)
-class Desk:
+class SubscriptionCommandContext:
     """What handling a command takes: who asks, the record, the way to the workflows, and the request's name."""
 
     caller: Caller
@@ -82,13 +82,15 @@ class Desk:
         return subscription_document(row, self.caller.organization_id)
 
 
-def _desk(request: Request, caller: CallerDep, database: DatabaseDep, commands: CommandsDep) -> Desk:
+def _desk(
+    request: Request, caller: CallerDep, database: DatabaseDep, commands: CommandsDep
+) -> SubscriptionCommandContext:
     # The client's idempotency key makes a repeated POST find the first one; other methods have no such key.
     key = request.headers.get("idempotency-key") if request.method == "POST" else None
-    return Desk(caller, database, commands, key or uuid.uuid4().hex)
+    return SubscriptionCommandContext(caller, database, commands, key or uuid.uuid4().hex)
 
 
-DeskDep = Annotated[Desk, Depends(_desk)]
+DeskDep = Annotated[SubscriptionCommandContext, Depends(_desk)]
 
 
 class Migration(BaseModel):
@@ -103,7 +105,7 @@ class Migration(BaseModel):
     )
 
 
-class Withholding(BaseModel):
+class SuspensionBody(BaseModel):
     """Why the service is withheld."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"reason": "Chargeback under review"}]})
@@ -152,7 +154,9 @@ def check(command: Command, row: View) -> None:
         raise conflict("illegal_transition", "The subscription is canceled already.", subscription_status=status)
 
 
-async def carry_out(command: Command, row: View, desk: Desk, *, on_termination: str, reason: str | None = None) -> None:
+async def carry_out(
+    command: Command, row: View, desk: SubscriptionCommandContext, *, on_termination: str, reason: str | None = None
+) -> None:
     """Send one command and wait until the record has it. Raises `Problem` 409 or 503 `commands_unavailable`."""
     check(command, row)
     # A workflow remembers requests by their names alone, so one key may serve two different commands.
@@ -181,7 +185,12 @@ def _billed_as(on_termination: str) -> str:
 
 
 async def act(
-    command: Command, ref: str, desk: Desk, *, on_termination: str | None = None, reason: str | None = None
+    command: Command,
+    ref: str,
+    desk: SubscriptionCommandContext,
+    *,
+    on_termination: str | None = None,
+    reason: str | None = None,
 ) -> dict[str, Any]:
     """Find a subscription, send it a command, and show what it is then. Raises `Problem` 404, 409, 503."""
     row = await desk.find(ref)
@@ -228,7 +237,7 @@ async def resume(subscription_id: str, desk: DeskDep) -> Response:
     operation_id="suspend_subscription",
     summary="Suspend an active subscription",
 )
-async def suspend(subscription_id: str, desk: DeskDep, body: Withholding | None = None) -> Response:
+async def suspend(subscription_id: str, desk: DeskDep, body: SuspensionBody | None = None) -> Response:
     """Withhold the service until it is reinstated: nothing can be reserved; usage is still taken and billed (C23)."""
     return reply(await act("suspend", subscription_id, desk, reason=body.reason or None if body else None))
 
@@ -283,7 +292,12 @@ async def migrate(subscription_id: str, body: Migration, desk: DeskDep) -> Respo
 
 
 async def migrate_to(
-    row: View, desk: Desk, *, plan: str | None, plan_version: int | None, at_period_end: bool = False
+    row: View,
+    desk: SubscriptionCommandContext,
+    *,
+    plan: str | None,
+    plan_version: int | None,
+    at_period_end: bool = False,
 ) -> None:
     """Ask the workflow to move to a version of a plan, the newest by default; to the present one is nothing to do.
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.responses import reply
 from api.http.routing import resource_router
-from api.subscriptions.subscription_actions import Command, Desk, DeskDep, act
+from api.subscriptions.subscription_actions import Command, DeskDep, SubscriptionCommandContext, act
 from api.subscriptions.subscription_shapes import Reference, TerminationAction
 from models.problems import Problem
 
@@ -83,7 +83,9 @@ async def bulk_terminate(body: BulkTerminate, desk: DeskDep) -> Response:
     return reply(await _bulk("terminate", body, desk, on_termination=action))
 
 
-async def _bulk(command: Command, body: Bulk, desk: Desk, *, on_termination: str | None = None) -> BulkAnswer:
+async def _bulk(
+    command: Command, body: Bulk, desk: SubscriptionCommandContext, *, on_termination: str | None = None
+) -> BulkAnswer:
     """Send the command to each subscription, a few at a time."""
     turn = asyncio.Semaphore(_AT_ONCE)
 

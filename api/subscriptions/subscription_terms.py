@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from adapters.postgres.subscriptions.subscription_store import Named
+from adapters.postgres.subscriptions.subscription_store import ResolvedReferences
 from api.subscriptions.subscription_shapes import NewSubscription
 from billing.period import BillingCycle, zone
 from billing.subscriptions import lifecycle
@@ -19,7 +19,7 @@ MOST_BACKDATED_PERIODS: Final = 600
 """How many ended periods `backdate_billing: "automatic"` may close at creation: fifty years of months."""
 
 
-def first_state(wanted: NewSubscription, named: Named, subscription_id: UUID) -> SubscriptionState:
+def first_state(wanted: NewSubscription, named: ResolvedReferences, subscription_id: UUID) -> SubscriptionState:
     """Give the state with which the subscription's workflow starts: begun if its start has come, else pending.
 
     A body without any start begins now; BoxBilling's (it has an `external_id`) waits for its activate command.
@@ -61,13 +61,15 @@ def _begun(pending: SubscriptionState, now: datetime) -> SubscriptionState:
     return state
 
 
-def _clock(named: Named) -> TestClock | None:
+def _clock(named: ResolvedReferences) -> TestClock | None:
     if named.test_clock_id is None:
         return None
-    return TestClock(frozen_time=named.now, lived_until=named.now, reported=named.now)
+    return TestClock(frozen_time=named.now, advanced_to=named.now, reported=named.now)
 
 
-def _trial_end(wanted: NewSubscription, named: Named, starts_at: datetime, timezone: str) -> datetime | None:
+def _trial_end(
+    wanted: NewSubscription, named: ResolvedReferences, starts_at: datetime, timezone: str
+) -> datetime | None:
     """Give the exclusive end of the trial: as named, or the trial days after the start on the local wall clock."""
     ends = wanted.trial_end
     if ends is not None:
@@ -108,7 +110,7 @@ def _bills_from(cycle: BillingCycle, now: datetime, *, automatic: bool) -> datet
     return cycle.anchor
 
 
-def row_of(state: SubscriptionState, wanted: NewSubscription, named: Named) -> dict[str, Any]:
+def row_of(state: SubscriptionState, wanted: NewSubscription, named: ResolvedReferences) -> dict[str, Any]:
     """Give the row to insert: what the state says, and what only the record keeps."""
     has_begun = state.status != "pending"
     supplied = wanted.start

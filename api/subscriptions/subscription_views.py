@@ -22,7 +22,7 @@ from api.catalogue.entitlement_shapes import EntitlementAnswer, shown_entitlemen
 from api.http.moments import InstantField
 from api.http.responses import reply
 from api.http.routing import resource_router
-from api.subscriptions.subscription_actions import Desk, DeskDep
+from api.subscriptions.subscription_actions import DeskDep, SubscriptionCommandContext
 from api.subscriptions.subscription_shapes import Reference
 from billing.money import to_minor
 from billing.numbers import exact, plain
@@ -136,7 +136,7 @@ class PricedPlan:
         )
 
 
-async def _priced(desk: Desk, version: View) -> PricedPlan:
+async def _priced(desk: SubscriptionCommandContext, version: View) -> PricedPlan:
     async with desk.database.transaction(desk.caller.scope) as connection:
         charges = await plan_store.charges_of_version(connection, version.version_id)
     with exact():
@@ -144,7 +144,7 @@ async def _priced(desk: Desk, version: View) -> PricedPlan:
     return PricedPlan(version, fee)
 
 
-async def _now(desk: Desk, row: View) -> datetime:
+async def _now(desk: SubscriptionCommandContext, row: View) -> datetime:
     async with desk.database.transaction(desk.caller.scope) as connection:
         return await clock_store.now(connection, row.test_clock_id)
 

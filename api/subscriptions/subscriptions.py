@@ -13,7 +13,13 @@ from adapters.postgres.subscriptions.subscription_store import SubscriptionFilte
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, reply
 from api.http.routing import resource_router
-from api.subscriptions.subscription_actions import Desk, DeskDep, carry_out, command_of, migrate_to
+from api.subscriptions.subscription_actions import (
+    DeskDep,
+    SubscriptionCommandContext,
+    carry_out,
+    command_of,
+    migrate_to,
+)
 from api.subscriptions.subscription_shapes import (
     RESERVED_IDS,
     CollectionChange,
@@ -24,7 +30,7 @@ from api.subscriptions.subscription_shapes import (
     refuse_fixed_terms,
 )
 from api.subscriptions.subscription_terms import first_state, row_of
-from billing.subscriptions import watching
+from billing.subscriptions import alert_state
 from models.identifiers import new_id
 from models.problems import invalid
 from models.tables.customers import SUBSCRIPTION_STATUSES
@@ -68,7 +74,7 @@ async def create_subscription(body: NewSubscription, desk: DeskDep) -> Response:
     return created(await subscribe(body, desk))
 
 
-async def subscribe(body: NewSubscription, desk: Desk) -> dict[str, Any]:
+async def subscribe(body: NewSubscription, desk: SubscriptionCommandContext) -> dict[str, Any]:
     """Create a subscription and answer with its document; the workflow starts now, or when Temporal is back.
 
     Raises `Problem` 404 for an unknown customer or plan, 409 `subscription_exists`, `plan_archived`,
@@ -77,7 +83,7 @@ async def subscribe(body: NewSubscription, desk: Desk) -> dict[str, Any]:
     if body.external_id in RESERVED_IDS:
         raise invalid("external_id", "is a word of the API; choose another id", "reserved_id")
     async with desk.caller.begin(desk.database) as begun:
-        found = await subscription_store.named(
+        found = await subscription_store.resolve_references(
             begun.connection, begun.scope, customer=body.customer_id, plan=body.plan_id
         )
         state = first_state(body, found, new_id())
@@ -91,7 +97,11 @@ async def subscribe(body: NewSubscription, desk: Desk) -> dict[str, Any]:
             data={"status": state.status, "plan": state.plan_code, "plan_version": state.plan_version},
         )
         await lifecycle_store.announce_started(tx, state, at=found.now)
-        state = watching.asked(state) if await alert_store.is_watched(tx.connection, state.plan_id) else state
+        state = (
+            alert_state.evaluation_requested(state)
+            if await alert_store.is_watched(tx.connection, state.plan_id)
+            else state
+        )
         await tx.enqueue_subscription_start(state)
         row = await subscription_store.view_by_id(tx.connection, state.subscription_id)
     await desk.commands.start_subscription(desk.subscription(row.id))
@@ -183,7 +193,7 @@ async def put_subscription(subscription_id: str, body: SubscriptionChange, desk:
     return reply(await _change(subscription_id, body, desk))
 
 
-async def _change(ref: str, body: SubscriptionChange, desk: Desk) -> dict[str, Any]:
+async def _change(ref: str, body: SubscriptionChange, desk: SubscriptionCommandContext) -> dict[str, Any]:
     """Carry out the commands that a change means, then edit the terms; historical usage is never touched (B85)."""
     row = await desk.find(ref)
     command = command_of(body, row)
@@ -196,7 +206,7 @@ async def _change(ref: str, body: SubscriptionChange, desk: Desk) -> dict[str, A
     return desk.show(await desk.find(row.id))
 
 
-async def _edit(row: View, body: SubscriptionChange, desk: Desk) -> None:
+async def _edit(row: View, body: SubscriptionChange, desk: SubscriptionCommandContext) -> None:
     """Write the terms that changed, with their audit entry."""
     before = {name: row._mapping[name] for name in _EDITABLE}
     after: dict[str, Any] = {name: getattr(body, name) for name in _EDITABLE if name in body.model_fields_set}

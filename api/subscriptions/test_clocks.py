@@ -14,7 +14,7 @@ from api.http.moments import InstantField
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
-from api.subscriptions.subscription_actions import Desk, DeskDep
+from api.subscriptions.subscription_actions import DeskDep, SubscriptionCommandContext
 from models.identifiers import shown_id, subscription_workflow_id
 
 router = resource_router("test clocks")
@@ -172,13 +172,13 @@ async def advance_test_clock(clock_id: str, body: Advance, desk: DeskDep) -> Res
     return reply(await _held(clock_id, desk, body.wait))
 
 
-async def _deliver(desk: Desk, called: list[UUID]) -> None:
+async def _deliver(desk: SubscriptionCommandContext, called: list[UUID]) -> None:
     """Signal the first subscriptions now; what this does not deliver, the relay does."""
     workflows = [subscription_workflow_id(desk.caller.project_id, found) for found in called[:_DELIVERED_AT_ONCE]]
     await asyncio.gather(*(desk.commands.deliver(workflow_id) for workflow_id in workflows))
 
 
-async def _held(clock_id: str, desk: Desk, wait_seconds: int) -> dict[str, Any]:
+async def _held(clock_id: str, desk: SubscriptionCommandContext, wait_seconds: int) -> dict[str, Any]:
     """Read the clock again and again, at growing pauses, until it stopped advancing or the wait is over."""
     deadline = time.monotonic() + wait_seconds
     pause = _FIRST_PAUSE_SECONDS
@@ -191,7 +191,7 @@ async def _held(clock_id: str, desk: Desk, wait_seconds: int) -> dict[str, Any]:
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
 
-async def _read(clock_id: str, desk: Desk) -> dict[str, Any]:
+async def _read(clock_id: str, desk: SubscriptionCommandContext) -> dict[str, Any]:
     async with desk.database.transaction(desk.caller.scope) as connection:
         row = await clock_store.find(connection, desk.caller.project_id, clock_id)
         progress = await clock_store.progress(connection, [row.id])

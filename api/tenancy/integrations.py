@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
 
-from adapters.integrations.reach import Reached, reach
+from adapters.integrations.reach import ReachResult, reach
 from adapters.postgres.resolver import CUSTOMER, required
 from adapters.postgres.tenancy import integration_store
 from adapters.postgres.tenancy.integration_store import SyncFilter
@@ -152,7 +152,7 @@ async def test_integration(request: Request, integration_id: _Id, caller: Caller
     outcome = await reach(url, guard) if _usable(url) else _NO_ADDRESS
     details = {"http_status": outcome.http_status, "duration_ms": outcome.duration_ms}
     async with database.transaction(caller.scope) as connection:
-        await integration_store.note_sync(
+        await integration_store.record_sync(
             connection,
             caller.scope,
             {
@@ -168,7 +168,7 @@ async def test_integration(request: Request, integration_id: _Id, caller: Caller
     return reply({"success": outcome.success, "error": outcome.error, "details": details})
 
 
-_NO_ADDRESS = Reached(False, None, "settings.base_url is missing: there is no address to ask", 0)
+_NO_ADDRESS = ReachResult(False, None, "settings.base_url is missing: there is no address to ask", 0)
 
 
 def _usable(url: Any) -> bool:

@@ -15,7 +15,7 @@ from api.tenancy.tenancy_shapes import ApiKeyCreate, key_document
 from models.problems import Problem, invalid, not_found
 
 
-async def note_key(connection: AsyncConnection, actor: Actor, row: Row[Any], action: str) -> None:
+async def audit_key_change(connection: AsyncConnection, actor: Actor, row: Row[Any], action: str) -> None:
     """Write what happened to a key into the audit log; never the secret."""
     await record_for_organization(
         connection,
@@ -53,7 +53,7 @@ async def make_key(database: Database, caller: Caller, body: ApiKeyCreate, *, ki
             expires_at=body.expires_at,
         )
         row, secret = await key_store.issue(connection, key)
-        await note_key(connection, caller.actor, row, "created")
+        await audit_key_change(connection, caller.actor, row, "created")
     return key_document(row, secret)
 
 
@@ -108,8 +108,8 @@ async def rotate_key(database: Database, caller: Caller, reference: str, *, over
         )
         row, secret = await key_store.issue(connection, key)
         await key_store.revoke(connection, old.id, after_seconds=overlap_seconds)
-        await note_key(connection, caller.actor, old, "rotated")
-        await note_key(connection, caller.actor, row, "created")
+        await audit_key_change(connection, caller.actor, old, "rotated")
+        await audit_key_change(connection, caller.actor, row, "created")
     return key_document(row, secret)
 
 
@@ -118,7 +118,7 @@ async def revoke_key(database: Database, caller: Caller, reference: str) -> None
     async with database.transaction(caller.scope) as connection:
         row = await _managed(connection, caller, reference)
         await key_store.revoke(connection, row.id)
-        await note_key(connection, caller.actor, row, "revoked")
+        await audit_key_change(connection, caller.actor, row, "revoked")
 
 
 async def _managed(connection: AsyncConnection, caller: Caller, reference: str) -> Row[Any]:

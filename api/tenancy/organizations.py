@@ -14,7 +14,7 @@ from api.http.deps import AnyCallerDep, Caller, CallerDep, DatabaseDep, Operator
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
-from api.tenancy.keys import note_key
+from api.tenancy.keys import audit_key_change
 from api.tenancy.tenancy_shapes import (
     OrganizationChange,
     OrganizationCreate,
@@ -33,7 +33,7 @@ _OPERATOR = "Needs the bootstrap key."
 async def new_organization(database: Database, actor: Actor, body: OrganizationCreate) -> dict[str, Any]:
     """Create an organization with its projects, its self-customer and its first key; give what is shown of it."""
     async with database.transaction(SYSTEM) as connection:
-        made = await organization_store.found(connection, actor, body.columns())
+        made = await organization_store.create_organization(connection, actor, body.columns())
         key, secret = await _first_key(connection, actor, made)
     return {
         **organization_document(made.organization),
@@ -43,7 +43,9 @@ async def new_organization(database: Database, actor: Actor, body: OrganizationC
     }
 
 
-async def _first_key(connection: AsyncConnection, actor: Actor, made: organization_store.Founded) -> tuple[Any, str]:
+async def _first_key(
+    connection: AsyncConnection, actor: Actor, made: organization_store.CreatedOrganization
+) -> tuple[Any, str]:
     key = NewKey(
         organization_id=made.organization.id,
         active_project_id=made.live.id,
@@ -51,7 +53,7 @@ async def _first_key(connection: AsyncConnection, actor: Actor, made: organizati
         role="OWNER",
     )
     row, secret = await key_store.issue(connection, key)
-    await note_key(connection, actor, row, "created")
+    await audit_key_change(connection, actor, row, "created")
     return row, secret
 
 

@@ -11,7 +11,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstrain
 from adapters.postgres import resolver
 from adapters.postgres.reports import estimate_store, usage_report_store
 from adapters.postgres.reports.trend_store import Days, trend
-from adapters.postgres.reports.usage_report_store import PeriodUsage, Subscribed
+from adapters.postgres.reports.usage_report_store import PeriodUsage, SubscriptionUsageContext
 from api.catalogue.boxbilling_charge_shapes import charge_model_of
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.responses import reply
@@ -273,7 +273,7 @@ async def get_subscription_usage_trend(
     )
 
 
-def _span(of: Subscribed, start: date | None, end: date | None) -> tuple[date, date]:
+def _span(of: SubscriptionUsageContext, start: date | None, end: date | None) -> tuple[date, date]:
     last = end or (of.now.astimezone(UTC).date() if start is None else max(start, of.now.astimezone(UTC).date()))
     if last <= date.min + _DEFAULT_TREND:
         raise invalid("end_date", "lies too far back")

@@ -227,7 +227,7 @@ def stats_document(row: Any) -> dict[str, Any]:
     }
 
 
-def hook_document(row: Any, *, max_retries: int) -> dict[str, Any]:
+def delivery_document(row: Any, *, max_retries: int) -> dict[str, Any]:
     """Show a delivery with its message."""
     object_type = row.webhook_type.partition(".")[0]
     return {

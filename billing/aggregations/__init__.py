@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import Field, TypeAdapter
 
-from billing.aggregating import Aggregation, Carrying, EventValue
+from billing.aggregating import Aggregation, CarryOverAggregation, EventValue
 from billing.aggregations.average import Average
 from billing.aggregations.count import Count
 from billing.aggregations.expression import Expression
@@ -30,11 +30,13 @@ AGGREGATIONS: Final[Mapping[str, type[Aggregation]]] = MappingProxyType(
 )
 """The classes of the union by their kind."""
 
-CARRYING: Final[tuple[str, ...]] = tuple(kind for kind, model in AGGREGATIONS.items() if issubclass(model, Carrying))
+CARRY_OVER_AGGREGATIONS: Final[tuple[str, ...]] = tuple(
+    kind for kind, model in AGGREGATIONS.items() if issubclass(model, CarryOverAggregation)
+)
 """The kinds that may carry what came before a period into it."""
 
 RECURRING: Final[tuple[str, ...]] = tuple(
-    kind for kind, model in AGGREGATIONS.items() if issubclass(model, Carrying) and model.recurs
+    kind for kind, model in AGGREGATIONS.items() if issubclass(model, CarryOverAggregation) and model.recurs
 )
 """The kinds that BoxBilling's `recurring` is for."""
 
@@ -77,7 +79,7 @@ def kinds_with(setting: str) -> tuple[str, ...]:
 __all__ = [
     "ADDITIVE",
     "AGGREGATIONS",
-    "CARRYING",
+    "CARRY_OVER_AGGREGATIONS",
     "COUNTING",
     "DEFAULT_AGGREGATION",
     "RECURRING",

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import ClassVar, Literal
 
-from billing.aggregating import Carrying, EventValue, Reading
+from billing.aggregating import CarryOverAggregation, EventValue, Reading
 from billing.period import Period
 
 
-class Count(Carrying):
+class Count(CarryOverAggregation):
     """Count the events, whatever their values are: 5, 2, 5, 1 -> 4 (B48). With `carry_over` all there ever were."""
 
     is_additive: ClassVar[bool] = True

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar, Literal
 
-from billing.aggregating import Carrying, EventValue, values
+from billing.aggregating import CarryOverAggregation, EventValue, values
 from billing.period import Period
 
 
-class Latest(Carrying):
+class Latest(CarryOverAggregation):
     """Take the value of the event that occurred last; of several at that instant, the one that was received last.
 
     5, 2, 5, 1 -> 1 (B48). Events without a value are passed over. With `carry_over` the last value from

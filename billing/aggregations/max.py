@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar, Literal
 
-from billing.aggregating import Carrying, EventValue, values
+from billing.aggregating import CarryOverAggregation, EventValue, values
 from billing.period import Period
 
 
-class Max(Carrying):
+class Max(CarryOverAggregation):
     """Take the largest value: 5, 2, 5, 1 -> 5 (B48); negative values only give a negative maximum.
 
     With `carry_over` the largest there ever was.

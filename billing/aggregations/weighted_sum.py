@@ -6,14 +6,14 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import ClassVar, Final, Literal
 
-from billing.aggregating import Carrying, EventValue
+from billing.aggregating import CarryOverAggregation, EventValue
 from billing.numbers import rounded_ratio
 from billing.period import Period
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-class WeightedSum(Carrying):
+class WeightedSum(CarryOverAggregation):
     """Add up the values, each weighted by the time from its event to the end of the period, over the whole period.
 
     An event changes a level by its value: +10 at the start and -10 after half of the period is 10 for one half, that is

@@ -268,18 +268,18 @@ def clock_advanced(state: SubscriptionState, frozen_time: datetime) -> Subscript
     return _changed(state, clock=clock.model_copy(update={"frozen_time": frozen_time}))
 
 
-def lived_until(state: SubscriptionState, at: datetime) -> SubscriptionState:
+def advanced_to(state: SubscriptionState, at: datetime) -> SubscriptionState:
     """Give the state that has lived until `at` in its test clock; without a test clock nothing changes."""
     clock = state.clock
-    if clock is None or at <= clock.lived_until:
+    if clock is None or at <= clock.advanced_to:
         return state
-    return _changed(state, clock=clock.model_copy(update={"lived_until": at}))
+    return _changed(state, clock=clock.model_copy(update={"advanced_to": at}))
 
 
 def clock_reported(state: SubscriptionState, reached: datetime) -> SubscriptionState:
     """Give the state after the clock was told that everything up to `reached` has happened."""
     assert state.clock is not None, "only a subscription in a test clock reports"
-    clock = TestClock(frozen_time=state.clock.frozen_time, lived_until=reached, reported=reached)
+    clock = TestClock(frozen_time=state.clock.frozen_time, advanced_to=reached, reported=reached)
     return _changed(state, clock=clock)
 
 

@@ -14,7 +14,7 @@ from billing.subscriptions.subscription import DueClose, SubscriptionState, Usag
 #: What a subscription's workflow waits for, in the words of its timers.
 WAITS_FOR: Final[Mapping[WakeKind, str]] = MappingProxyType(
     {
-        "look": "a look at the alerts",
+        "evaluate_alerts": "an evaluation of the alerts",
         "activate": "the subscription's start",
         "trial_end": "the end of the trial",
         "period_end": "the end of the period",
@@ -30,7 +30,7 @@ WAITS_FOR: Final[Mapping[WakeKind, str]] = MappingProxyType(
 )
 
 
-def story(state: SubscriptionState) -> str:
+def describe_state(state: SubscriptionState) -> str:
     """Tell a subscription's state: status, plan, period, usage so far, what waits, open invoices."""
     return "\n".join(line for section in _sections(state) for line in section)
 
@@ -92,14 +92,14 @@ def _usage(state: SubscriptionState) -> Iterator[str]:
 
 def _alerts(state: SubscriptionState) -> Iterator[str]:
     """Tell the last things that fired, and where the next line of each metric is."""
-    watching = state.watching
-    if watching is None or not (watching.told or watching.lines):
+    alert_state = state.alert_state
+    if alert_state is None or not (alert_state.notified or alert_state.thresholds):
         return
     yield ""
     yield "Alerts and thresholds:"
-    yield from (f"- {told}" for told in watching.told)
+    yield from (f"- {told}" for told in alert_state.notified)
     keys = {used.metric_id: used.metric_key for used in state.usage}
-    known = [line for line in watching.lines if line.metric_id in keys]
+    known = [line for line in alert_state.thresholds if line.metric_id in keys]
     yield from (f"- next line of `{keys[line.metric_id]}`: {grouped(line.quantity)}" for line in known)
 
 

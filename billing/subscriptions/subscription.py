@@ -16,7 +16,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from billing.alerts import Watching
+from billing.alerts import AlertState
 from billing.collection import OpenInvoice
 from billing.numbers import ExactDecimal
 from billing.period import BillingCycle, Instant, Period
@@ -24,7 +24,7 @@ from billing.period import BillingCycle, Instant, Period
 Status = Literal["pending", "trialing", "active", "paused", "suspended", "canceled", "terminated"]
 Command = Literal["activate", "end_trial", "pause", "resume", "suspend", "reinstate", "cancel", "end", "terminate"]
 WakeKind = Literal[
-    "look",
+    "evaluate_alerts",
     "activate",
     "trial_end",
     "period_end",
@@ -88,7 +88,7 @@ class TestClock(BaseModel):
     __test__ = False
 
     frozen_time: Instant
-    lived_until: Instant
+    advanced_to: Instant
     reported: Instant | None = None
 
 
@@ -160,7 +160,7 @@ class SubscriptionState(BaseModel):
     recent_requests: tuple[str, ...] = ()
     periods_closed: int = 0
     # None while there is no alert and no threshold to look at.
-    watching: Watching | None = None
+    alert_state: AlertState | None = None
     deleted: bool = False
     suspension: Suspension | None = None
     # Invoices that failed every scheduled payment attempt; those that are settled since may still be named.
@@ -182,11 +182,11 @@ class SubscriptionState(BaseModel):
         errors = [close.error for close in self.due_closes] + [
             invoice.error for invoice in self.invoices if invoice.status == "needs_attention"
         ]
-        errors.append(self.watching.error if self.watching else None)
+        errors.append(self.alert_state.error if self.alert_state else None)
         return next((error for error in errors if error), None)
 
     @property
-    def billing_begins_at(self) -> datetime:
+    def billing_starts_at(self) -> datetime:
         """The first instant that can be billed: the start, or the end of the trial."""
         return self.trial_ends_at or self.starts_at
 
@@ -210,7 +210,7 @@ class Wake(NamedTuple):
 NOTHING: Final = Wake(kind="nothing")
 #: At one instant things happen in this order: a subscription's last period is closed and paid before it ends.
 _ORDER: Final[tuple[WakeKind, ...]] = (
-    "look",
+    "evaluate_alerts",
     "activate",
     "trial_end",
     "period_end",
@@ -310,8 +310,8 @@ def _scheduled(state: SubscriptionState) -> Iterator[Wake]:
         yield Wake(kind="period_end", at=state.period.end)
     if state.cancel_at is not None and not state.is_over:
         yield Wake(kind="cancel", at=state.cancel_at)
-    if state.watching is not None and state.watching.look_at is not None and state.period is not None:
-        yield Wake(kind="look", at=state.watching.look_at)
+    if state.alert_state is not None and state.alert_state.evaluate_at is not None and state.period is not None:
+        yield Wake(kind="evaluate_alerts", at=state.alert_state.evaluate_at)
     for close in state.due_closes:
         if close.close_at is not None:
             yield Wake(kind="close", at=close.close_at, period_start=close.period.start)
@@ -328,4 +328,4 @@ def _resolving(state: SubscriptionState) -> Iterator[Wake]:
 
 def subscription_now(state: SubscriptionState, *, wall: datetime) -> datetime:
     """Give the subscription's now: how far it has lived in its test clock, or the wall clock's time."""
-    return state.clock.lived_until if state.clock else wall
+    return state.clock.advanced_to if state.clock else wall

@@ -68,21 +68,21 @@ CREATE POLICY tenant ON usage_unique_days TO durabill_app
     USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
     WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
 
-CREATE TABLE usage_marks (
+CREATE TABLE usage_watermarks (
     subscription_id uuid NOT NULL,
     project_id uuid NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
     signalled_version bigint DEFAULT 0 NOT NULL,
     marked_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     signalled_at timestamptz,
-    CONSTRAINT pk_usage_marks PRIMARY KEY (subscription_id)
+    CONSTRAINT pk_usage_watermarks PRIMARY KEY (subscription_id)
 );
-CREATE INDEX ix_usage_marks_dirty ON usage_marks (marked_at) WHERE version > signalled_version;
-ALTER TABLE usage_marks ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_marks TO durabill_system;
-CREATE POLICY system_all ON usage_marks TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_marks TO durabill_app;
-CREATE POLICY tenant ON usage_marks TO durabill_app
+CREATE INDEX ix_usage_watermarks_dirty ON usage_watermarks (marked_at) WHERE version > signalled_version;
+ALTER TABLE usage_watermarks ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_watermarks TO durabill_system;
+CREATE POLICY system_all ON usage_watermarks TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_watermarks TO durabill_app;
+CREATE POLICY tenant ON usage_watermarks TO durabill_app
     USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
     WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
 
@@ -113,7 +113,7 @@ DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
 DROP TABLE usage_checks;
-DROP TABLE usage_marks;
+DROP TABLE usage_watermarks;
 DROP TABLE usage_unique_days;
 DROP TABLE usage_uniques;
 DROP TABLE usage_rollups;

@@ -35,7 +35,7 @@ CREATE TABLE metrics (
     percentile numeric(38,18),
     values_kept boolean DEFAULT true NOT NULL,
     filters_version integer DEFAULT 0 NOT NULL,
-    told_apart jsonb DEFAULT '{}'::jsonb NOT NULL,
+    rollup_dimensions jsonb DEFAULT '{}'::jsonb NOT NULL,
     CONSTRAINT pk_metrics PRIMARY KEY (id),
     CONSTRAINT ck_metrics_percentile CHECK (percentile > 0 AND percentile <= 100)
 );

@@ -134,21 +134,21 @@ CREATE POLICY tenant ON usage_threshold_crossings TO durabill_app
     USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
     WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
 
-CREATE TABLE usage_lines (
+CREATE TABLE evaluation_thresholds (
     subscription_id uuid NOT NULL,
     metric_id uuid NOT NULL,
     project_id uuid NOT NULL,
     quantity numeric NOT NULL,
     period_start timestamptz NOT NULL,
     period_end timestamptz NOT NULL,
-    rests_until timestamptz,
-    CONSTRAINT pk_usage_lines PRIMARY KEY (subscription_id, metric_id)
+    suppressed_until timestamptz,
+    CONSTRAINT pk_evaluation_thresholds PRIMARY KEY (subscription_id, metric_id)
 );
-ALTER TABLE usage_lines ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_lines TO durabill_system;
-CREATE POLICY system_all ON usage_lines TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_lines TO durabill_app;
-CREATE POLICY tenant ON usage_lines TO durabill_app
+ALTER TABLE evaluation_thresholds ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON evaluation_thresholds TO durabill_system;
+CREATE POLICY system_all ON evaluation_thresholds TO durabill_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON evaluation_thresholds TO durabill_app;
+CREATE POLICY tenant ON evaluation_thresholds TO durabill_app
     USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
     WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
 """
@@ -156,7 +156,7 @@ CREATE POLICY tenant ON usage_lines TO durabill_app
 DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
-DROP TABLE usage_lines;
+DROP TABLE evaluation_thresholds;
 DROP TABLE usage_threshold_crossings;
 DROP TABLE usage_thresholds;
 DROP TABLE usage_alert_triggers;

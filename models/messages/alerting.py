@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from billing.alerts import UsageLine
+from billing.alerts import EvaluationThreshold
 from models.messages.base import Message, SubscriptionRef
 
 
@@ -38,19 +38,19 @@ class EvaluateAlerts(Message):
 
 
 class AlertsEvaluated(Message):
-    """What a look found. ``told`` tells for people what fired.
+    """What an evaluation found. ``notified`` says in words what fired.
 
     ``crossed`` are thresholds to be invoiced now, ``spend_minor`` the spend of the period in minor units of
-    ``currency``. ``lines``, ``each_signal`` and ``look_at`` say when to look again, ``nothing`` that there is nothing
-    to watch. ``error`` says why the spend could not be told; what does not need it has fired.
+    ``currency``. ``thresholds``, ``on_every_signal`` and ``evaluate_at`` say when to evaluate again, ``nothing`` that
+    nothing is watched. ``error`` says why the spend is not known; what does not need it has fired.
     """
 
-    told: tuple[str, ...] = ()
+    notified: tuple[str, ...] = ()
     crossed: tuple[UUID, ...] = ()
     spend_minor: int = 0
     currency: str = ""
-    lines: tuple[UsageLine, ...] = ()
-    each_signal: bool = False
-    look_at: datetime | None = None
+    thresholds: tuple[EvaluationThreshold, ...] = ()
+    on_every_signal: bool = False
+    evaluate_at: datetime | None = None
     nothing: bool = False
     error: str | None = None

@@ -20,7 +20,7 @@ class CollectInvoice(Message):
     final_attempt: bool = False
 
 
-class FollowInvoice(Message):
+class CollectInvoiceUntilSettled(Message):
     """The argument of an InvoiceWorkflow: care for an issued invoice that has no subscription until it is settled.
 
     ``frozen_at`` is the time at which the customer's test clock stood; None means that the customer lives in wall time.

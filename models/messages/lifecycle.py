@@ -78,7 +78,7 @@ class FindInvoice(Message):
     invoice_id: UUID
 
 
-class InvoiceStanding(Message):
+class InvoiceStatusFound(Message):
     """``status`` is None when the subscription has no such invoice. ``attempts`` counts the payment attempts made;
     ``outcome_unknown`` says that the newest one must be asked about before another is made."""
 

@@ -7,14 +7,14 @@ from uuid import UUID
 
 from billing.collection import OpenInvoice, Outcome, is_final_attempt
 from billing.period import Period
-from billing.subscriptions import lifecycle, suspending, watching
+from billing.subscriptions import alert_state, lifecycle, suspension_rules
 from billing.subscriptions.subscription import DueClose, PlanChange, SubscriptionState, UsageSoFar
 from models.identifiers import period_billing_key, request_billing_key
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 from models.messages.base import SubscriptionRef
 from models.messages.closing import ClosePeriods, InvoiceClosed
 from models.messages.collecting import CollectInvoice, InvoiceCollected
-from models.messages.lifecycle import InvoiceStanding, LifecycleAction, RecordLifecycle
+from models.messages.lifecycle import InvoiceStatusFound, LifecycleAction, RecordLifecycle
 from models.messages.subscription import (
     Activate,
     Cancel,
@@ -67,7 +67,7 @@ def close_of(state: SubscriptionState, due: DueClose, *, following: Period | Non
 
 def close_on_demand(state: SubscriptionState, command: InvoiceNow, *, at: datetime) -> ClosePeriods:
     """Ask to bill everything unbilled up to a cutoff, from the start of billing or from a later instant."""
-    begins = state.billing_begins_at
+    begins = state.billing_starts_at
     return ClosePeriods(
         subscription=ref_of(state),
         kind="on_demand",
@@ -79,10 +79,10 @@ def close_on_demand(state: SubscriptionState, command: InvoiceNow, *, at: dateti
     )
 
 
-def look_of(state: SubscriptionState, *, at: datetime, closing: bool) -> EvaluateAlerts:
+def evaluation_of(state: SubscriptionState, *, at: datetime, closing: bool) -> EvaluateAlerts:
     """Ask what of the alerts and thresholds the usage of the current period has reached."""
     assert state.period is not None, "outside of periods nothing fires"
-    assert state.watching is not None, "without alerts there is nothing to look at"
+    assert state.alert_state is not None, "without alerts there is nothing to look at"
     return EvaluateAlerts(
         subscription=ref_of(state),
         period_start=state.period.start,
@@ -91,7 +91,9 @@ def look_of(state: SubscriptionState, *, at: datetime, closing: bool) -> Evaluat
         plan_version_id=state.plan_version_id,
         billable=lifecycle.is_billed_at_its_end(state),
         closing=closing or at >= state.period.end,
-        billing_key=watching.progressive_key(state.subscription_id, state.period.start, state.watching.looks),
+        billing_key=alert_state.progressive_key(
+            state.subscription_id, state.period.start, state.alert_state.evaluations
+        ),
     )
 
 
@@ -147,7 +149,7 @@ def record_of(state: SubscriptionState, action: LifecycleAction, *, at: datetime
     )
 
 
-def decided(  # noqa: PLR0911 - one match, one answer for each command
+def transition_of(  # noqa: PLR0911 - one match, one answer for each command
     state: SubscriptionState, command: LifecycleCommand, *, at: datetime
 ) -> tuple[LifecycleAction, Change]:
     """Give what a command does to a subscription, and the word for it; the change raises `IllegalTransition`.
@@ -160,9 +162,9 @@ def decided(  # noqa: PLR0911 - one match, one answer for each command
         case Resume():
             return "resumed", lambda now: lifecycle.resumed(now, at=at)
         case Suspend(reason=why):
-            return "suspended", lambda now: suspending.suspended(now, reason=why)
+            return "suspended", lambda now: suspension_rules.suspended(now, reason=why)
         case Reinstate():
-            return "reinstated", suspending.reinstated
+            return "reinstated", suspension_rules.reinstated
         case Activate():
             return "activated", lambda now: lifecycle.begun(now, starts_at=at)
         case Cancel(immediately=True):
@@ -175,9 +177,9 @@ def decided(  # noqa: PLR0911 - one match, one answer for each command
             action: LifecycleAction = "plan_change_requested" if later else "plan_changed"
             return action, lambda now: lifecycle.plan_change_requested(now, change, at_period_end=at_period_end)
         case RetryParked():
-            return "unparked", lambda now: watching.asked_again(lifecycle.unparked(now, at=at))
+            return "unparked", lambda now: alert_state.evaluation_requested_again(lifecycle.unparked(now, at=at))
         case SkipParked():
-            return "unparked", lambda now: watching.error_skipped(lifecycle.parked_skipped(now))
+            return "unparked", lambda now: alert_state.error_skipped(lifecycle.parked_skipped(now))
         case _:
             assert_never(command)
 
@@ -196,7 +198,7 @@ def opened(closed: InvoiceClosed, *, at: datetime) -> OpenInvoice | None:
     )
 
 
-def found(invoice_id: UUID, standing: InvoiceStanding) -> OpenInvoice:
+def invoice_to_collect(invoice_id: UUID, standing: InvoiceStatusFound) -> OpenInvoice:
     """Give an invoice that the record knows as one to follow."""
     return OpenInvoice(
         invoice_id=invoice_id,
@@ -209,7 +211,7 @@ def found(invoice_id: UUID, standing: InvoiceStanding) -> OpenInvoice:
     )
 
 
-def refusal(invoice_id: UUID, standing: InvoiceStanding) -> InvoiceCollected:
+def refusal(invoice_id: UUID, standing: InvoiceStatusFound) -> InvoiceCollected:
     """Answer the charge of an invoice that is paid, voided or a draft."""
     return InvoiceCollected(
         invoice_id=invoice_id,

@@ -9,7 +9,7 @@ from models.messages.base import Message
 DeliveryStatus = Literal["pending", "succeeded", "failed"]
 
 
-class WebhookStanding(Message):
+class WebhookDeliveryState(Message):
     """Where a delivery stands, as the record says.
 
     ``attempts`` counts every attempt and only grows, so of two standings the one with more is the newer;
@@ -35,7 +35,7 @@ class RetryWebhook(Message):
     url: str
     message_id: str
     message_type: str
-    standing: WebhookStanding
+    standing: WebhookDeliveryState
 
 
 class AttemptWebhook(Message):

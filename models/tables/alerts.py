@@ -115,8 +115,8 @@ usage_threshold_crossings = Table(
 )
 
 # The nearest line of each metric of a subscription: the relay tells its workflow at once when usage gets there.
-usage_lines = Table(
-    "usage_lines",
+evaluation_thresholds = Table(
+    "evaluation_thresholds",
     metadata,
     Column("subscription_id", Uuid, primary_key=True),
     Column("metric_id", Uuid, primary_key=True),
@@ -126,5 +126,5 @@ usage_lines = Table(
     Column("period_start", INSTANT, nullable=False),
     Column("period_end", INSTANT, nullable=False),
     # A line that was told is not told again before: the subscription looks, and draws the next one.
-    Column("rests_until", INSTANT),
+    Column("suppressed_until", INSTANT),
 )

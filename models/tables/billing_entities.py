@@ -26,7 +26,7 @@ billing_entities = Table(
     Column("document_locale", Text, nullable=False, server_default="en"),
     # NULL: the code stands before the number.
     Column("invoice_prefix", Text),
-    # Drawn in the transaction that issues an invoice; only ever grows by that.
+    # WalletDraw in the transaction that issues an invoice; only ever grows by that.
     Column("next_invoice_number", BigInteger, nullable=False, server_default=text("1")),
     # What new customers of the entity start with.
     Column("invoice_grace_period", Integer, nullable=False, server_default=text("0")),

@@ -41,7 +41,7 @@ metrics = Table(
     Column("values_kept", Boolean, nullable=False, server_default=text("true")),
     # By which texts of which properties rollups tell events apart: what the metric's filters list. The version grows
     # with every change of them; rollups say theirs.
-    Column("told_apart", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("rollup_dimensions", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("filters_version", Integer, nullable=False, server_default=text("0")),
     Column("status", Text, nullable=False, server_default="active"),
     Column("deleted_at", INSTANT),

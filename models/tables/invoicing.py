@@ -25,7 +25,7 @@ invoices = Table(
     metadata,
     identity(),
     project(),
-    # Drawn when the invoice is finalized, in the same transaction (C8).
+    # WalletDraw when the invoice is finalized, in the same transaction (C8).
     Column("number", Text),
     Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
     Column("subscription_id", Uuid, ForeignKey("subscriptions.id")),

@@ -100,7 +100,7 @@ usage_rollups = Table(
 )
 
 # The different values of a metric that counts them: one row for each UTC day on which a value occurred. Written only by
-# transactions that hold the subscription's row of usage_marks (unique_value_store.py).
+# transactions that hold the subscription's row of usage_watermarks (unique_value_store.py).
 usage_uniques = Table(
     "usage_uniques",
     metadata,
@@ -125,8 +125,8 @@ usage_unique_days = Table(
     Column("value_count", BigInteger, nullable=False),
 )
 
-usage_marks = Table(
-    "usage_marks",
+usage_watermarks = Table(
+    "usage_watermarks",
     metadata,
     Column("subscription_id", Uuid, primary_key=True),
     project(),
@@ -135,5 +135,5 @@ usage_marks = Table(
     Column("signalled_version", BigInteger, nullable=False, server_default=text("0")),
     Column("marked_at", INSTANT, nullable=False, server_default=text("clock_timestamp()")),
     Column("signalled_at", INSTANT),
-    Index("ix_usage_marks_dirty", "marked_at", postgresql_where=text("version > signalled_version")),
+    Index("ix_usage_watermarks_dirty", "marked_at", postgresql_where=text("version > signalled_version")),
 )

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, text
 
-from billing.aggregations import AGGREGATIONS, CARRYING, Aggregation, EventValue, aggregation
+from billing.aggregations import AGGREGATIONS, CARRY_OVER_AGGREGATIONS, Aggregation, EventValue, aggregation
 from billing.numbers import plain
 from billing.period import Period
 from devstack.embedded_postgres import EmbeddedPostgres
@@ -24,7 +24,7 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
     "custom": [{"expression": "value * 2"}],
     "unique_count": [{"field": "user"}, {}],
     "percentile": [{"percentile": percentile} for percentile in (7, 50, 95, 100)],
-    **{kind: [{}, {"carry_over": True}] for kind in CARRYING},
+    **{kind: [{}, {"carry_over": True}] for kind in CARRY_OVER_AGGREGATIONS},
 }
 SETS = 300
 CONFIGURED = [

@@ -105,8 +105,8 @@ def test_nothing_beside_the_tables_is_open_to_the_application(migrated: Connecti
         "SELECT relname, grantee::regrole::text, privilege_type FROM pg_class, aclexplode(relacl)"
         " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm') AND grantee <> relowner"
     ).fetchall()
-    beside = [row for row in tables if row[0] not in metadata.tables]
-    assert beside == [("alembic_version", SYSTEM_ROLE, "SELECT")]
+    priced_together = [row for row in tables if row[0] not in metadata.tables]
+    assert priced_together == [("alembic_version", SYSTEM_ROLE, "SELECT")]
     schemas = migrated.execute(
         "SELECT nspname, has_schema_privilege(role, oid, 'USAGE'), has_schema_privilege(role, oid, 'CREATE')"
         " FROM pg_namespace, unnest(CAST(%s AS text[])) AS role"
@@ -161,7 +161,7 @@ def test_every_revision_goes_back_and_forth(fresh_database: FreshDatabase) -> No
 def test_a_migration_does_not_queue_behind_a_table_that_is_in_use(fresh_database: FreshDatabase) -> None:
     url = fresh_database.admin_url
     with psycopg.connect(url) as reader:
-        reader.execute("SELECT FROM usage_lines")
+        reader.execute("SELECT FROM evaluation_thresholds")
         with pytest.raises(Exception, match="lock timeout"):
             command.downgrade(_config(url), "-1")
         (revision,) = reader.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)

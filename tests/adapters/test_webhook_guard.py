@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from adapters.postgres.webhooks.webhook_delivery_store import DueDelivery
-from adapters.webhooks.guard import Guard, Refused
+from adapters.webhooks.guard import AddressRefused, Guard
 from adapters.webhooks.send import Sender
 from adapters.webhooks.sign import new_secret
 from models.identifiers import new_id
@@ -124,7 +124,7 @@ async def test_a_name_without_an_address_is_left_to_the_delivery() -> None:
 
 
 async def test_every_address_of_a_name_must_be_allowed() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(AddressRefused):
         await Guard().resolve(httpx.URL("http://localhost/"))
 
 

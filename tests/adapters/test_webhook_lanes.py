@@ -16,10 +16,10 @@ from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.webhooks import webhook_delivery_store, webhook_fanout_store, webhook_replay_store, webhook_store
-from adapters.postgres.webhooks.webhook_delivery_store import Attempt, Ended
+from adapters.postgres.webhooks.webhook_delivery_store import Attempt, FinishedAttempt
 from adapters.postgres.webhooks.webhook_replay_store import Replay
 from adapters.webhooks import deliver
-from adapters.webhooks.retries import asked_pause, pause_after
+from adapters.webhooks.retries import pause_after, retry_after_of
 from adapters.webhooks.slots import Slots
 from models.identifiers import new_id
 from models.problems import Problem
@@ -190,12 +190,12 @@ async def test_a_pause_that_a_receiver_asks_for_is_kept(database: Database, tena
 
 
 def test_retry_after_is_seconds_or_a_date_and_at_most_six_hours() -> None:
-    assert asked_pause("120", now=NOW) == timedelta(seconds=120)
-    assert asked_pause("Fri, 01 May 2026 00:05:00 GMT", now=NOW) == timedelta(minutes=5)
+    assert retry_after_of("120", now=NOW) == timedelta(seconds=120)
+    assert retry_after_of("Fri, 01 May 2026 00:05:00 GMT", now=NOW) == timedelta(minutes=5)
     for long in ("9" * 400, "Fri, 01 May 2099 00:05:00 GMT"):
-        assert asked_pause(long, now=NOW) == timedelta(hours=6)
+        assert retry_after_of(long, now=NOW) == timedelta(hours=6)
     for nothing in (None, "", "0", "-5", "1.5", "\u0664", "soon", "Fri, 01 May 2020 00:05:00 GMT"):
-        assert asked_pause(nothing, now=NOW) is None
+        assert retry_after_of(nothing, now=NOW) is None
     assert pause_after(1, (5,), timedelta(seconds=60)) == timedelta(seconds=60)
     assert pause_after(1, (500,), timedelta(seconds=60)) > timedelta(seconds=60)  # type: ignore[operator]
     assert pause_after(2, (5,), timedelta(seconds=60)) is None
@@ -224,8 +224,8 @@ async def test_what_is_to_be_sent_again_stays_so_when_somebody_s_own_attempt_fai
             assert (await _replay(connection, tenant, identity)).deliveries == 1
         refused = Attempt(False, 500, None, "answered 500", NOW, 3)
         async with database.transaction(tenant) as connection:
-            ended = Ended(found.delivery, refused, asked=True)
-            await webhook_delivery_store.record_asked(connection, ended, disable_after=timedelta(days=5))
+            ended = FinishedAttempt(found.delivery, refused, asked=True)
+            await webhook_delivery_store.record_requested(connection, ended, disable_after=timedelta(days=5))
         assert await _standing(database) == {"pending": 1}
         async with delivering(database, **LATER):
             await settled(database)

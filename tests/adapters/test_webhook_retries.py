@@ -13,7 +13,7 @@ from adapters.postgres.journal.transaction import begin
 from adapters.postgres.webhooks import webhook_delivery_store, webhook_replay_store, webhook_store
 from adapters.postgres.webhooks.webhook_replay_store import Replay
 from adapters.webhooks.retries import pauses
-from models.messages.webhooks import AttemptWebhook, WebhookStanding
+from models.messages.webhooks import AttemptWebhook, WebhookDeliveryState
 from models.tables import (
     audit_log,
     notifications,
@@ -51,7 +51,7 @@ class Retrying:
         self.activities = WebhookActivities(database, settings_with(**{**LATER, **changes}))
         self.scope, self.delivery = scope, delivery
 
-    async def attempt(self, number: int) -> WebhookStanding:
+    async def attempt(self, number: int) -> WebhookDeliveryState:
         """Ask for one attempt of the schedule."""
         return await self.activities.attempt_webhook(
             AttemptWebhook(
@@ -241,12 +241,12 @@ async def test_somebody_s_own_attempt_that_fails_leaves_the_schedule_as_it_was(
                 found = await webhook_delivery_store.find(connection, before.id)
             assert found is not None
             attempt = await retrying.activities.sender.attempt(found.delivery)
-            ended = webhook_delivery_store.Ended(found.delivery, attempt, asked=True)
+            ended = webhook_delivery_store.FinishedAttempt(found.delivery, attempt, asked=True)
             async with database.transaction(tenant) as connection:
-                await webhook_delivery_store.record_asked(connection, ended, disable_after=timedelta(days=5))
+                await webhook_delivery_store.record_requested(connection, ended, disable_after=timedelta(days=5))
             (after,) = await rows(database, webhook_deliveries)
             assert after.status == expected
             assert after.next_attempt_at == (before.next_attempt_at if expected == "failed" else None)
     assert (after.attempts, after.scheduled_attempts) == (3, 1)
     signals = [row for row in await rows(database, outbox) if row.topic == "workflow.signal"]
-    assert [row.payload["signal"] for row in signals] == ["standing_changed"]
+    assert [row.payload["signal"] for row in signals] == ["delivery_state_changed"]

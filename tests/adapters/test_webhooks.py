@@ -159,10 +159,10 @@ async def test_b165_what_failed_is_handed_to_a_workflow_in_the_same_transaction(
     # The relay leaves it to the workflow, and looks after it when the workflow is lost.
     async with database.transaction(SYSTEM) as connection:
         assert await webhook_delivery_store.due(connection, busy=[], endpoints=9, failing=9, each=9) == []
-        assert await webhook_delivery_store.rescue(connection) == 0
+        assert await webhook_delivery_store.requeue_lost(connection) == 0
         overdue = func.clock_timestamp() - timedelta(hours=2)
         await connection.execute(update(webhook_deliveries).values(next_attempt_at=overdue))
-        assert await webhook_delivery_store.rescue(connection) == 1
+        assert await webhook_delivery_store.requeue_lost(connection) == 1
         assert len(await webhook_delivery_store.due(connection, busy=[], endpoints=9, failing=9, each=9)) == 1
 
 
@@ -251,12 +251,12 @@ async def test_a_row_that_is_no_message_is_set_aside_and_the_others_go_on(
             )
     await say(database, tenant)
     async with database.transaction(SYSTEM) as connection:
-        assert await webhook_fanout_store.fan_out(connection, limit=10) == webhook_fanout_store.FannedOut(4, 1)
-        assert await webhook_fanout_store.fan_out(connection, limit=10) == webhook_fanout_store.FannedOut(0, 0)
+        assert await webhook_fanout_store.fan_out(connection, limit=10) == webhook_fanout_store.FanOutResult(4, 1)
+        assert await webhook_fanout_store.fan_out(connection, limit=10) == webhook_fanout_store.FanOutResult(0, 0)
         parked = await parking_store.parked(connection)
         assert [row.last_error.partition(":")[0] for row in parked] == ["KeyError", "KeyError", "TypeError"]
-        assert await parking_store.let_go(connection, parked[0].id)
-        assert not await parking_store.let_go(connection, parked[0].id + 1000)
+        assert await parking_store.release_parked(connection, parked[0].id)
+        assert not await parking_store.release_parked(connection, parked[0].id + 1000)
         # Still no message: set aside again.
         await webhook_fanout_store.fan_out(connection, limit=10)
         assert len(await parking_store.parked(connection)) == 3

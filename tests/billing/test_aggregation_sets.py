@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from billing.aggregations import AGGREGATIONS, CARRYING, EventValue, aggregation
+from billing.aggregations import AGGREGATIONS, CARRY_OVER_AGGREGATIONS, EventValue, aggregation
 from billing.period import Period
 
 SETS = 1000
@@ -104,7 +104,7 @@ def configuration(chance: random.Random, kind: str) -> dict[str, Any]:
         given["field"] = "user"
     if kind == "custom":
         given["expression"] = "value * 2"
-    if kind in CARRYING and chance.random() < 0.4:
+    if kind in CARRY_OVER_AGGREGATIONS and chance.random() < 0.4:
         given["carry_over"] = True
     return given
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from billing.alerts import (
     Alert,
+    AlertState,
+    EvaluationThreshold,
     Threshold,
-    UsageLine,
-    Watching,
     crossed,
-    line_at,
+    level_threshold,
     nearest,
     occasion,
     percentage,
@@ -44,9 +44,9 @@ def test_one_jump_reaches_several_levels_and_none_twice() -> None:
     alert = Alert(threshold=D(10_000), levels=(80, 50, 100))
     assert alert.reached(D(8_200)) == (50, 80)
     assert Alert(threshold=D(10_000), levels=(80, 50, 100), fired=frozenset({50, 80})).reached(D(8_300)) == ()
-    assert alert.next_line(D(0)) == 5_000
-    assert alert.next_line(D(8_200)) == 10_000
-    assert alert.next_line(D(10_000)) is None
+    assert alert.next_threshold(D(0)) == 5_000
+    assert alert.next_threshold(D(8_200)) == 10_000
+    assert alert.next_threshold(D(10_000)) is None
 
 
 def test_a_wallet_falls_to_its_line() -> None:
@@ -57,8 +57,8 @@ def test_a_wallet_falls_to_its_line() -> None:
 
 
 def test_levels_are_exact() -> None:
-    assert line_at(D("0.000000000000000001"), 33) == D("0.00000000000000000033")
-    assert line_at(D(10_000), 80) == 8_000
+    assert level_threshold(D("0.000000000000000001"), 33) == D("0.00000000000000000033")
+    assert level_threshold(D(10_000), 80) == 8_000
 
 
 @pytest.mark.parametrize(
@@ -92,12 +92,22 @@ def test_thresholds_that_one_jump_crosses_come_together() -> None:
 
 
 def test_the_nearest_line_of_each_metric() -> None:
-    lines = [UsageLine(metric_id=TWO, quantity=D(5)), UsageLine(metric_id=ONE, quantity=D(9))]
-    more = [*lines, UsageLine(metric_id=TWO, quantity=D(3))]
-    assert nearest(more) == (UsageLine(metric_id=ONE, quantity=D(9)), UsageLine(metric_id=TWO, quantity=D(3)))
-    watching = Watching(lines=nearest(more))
-    assert watching.reached([UsageLine(metric_id=TWO, quantity=D(3))]) == (UsageLine(metric_id=TWO, quantity=D(3)),)
-    assert watching.reached([UsageLine(metric_id=ONE, quantity=D(8)), UsageLine(metric_id=THREE, quantity=D(8))]) == ()
+    lines = [EvaluationThreshold(metric_id=TWO, quantity=D(5)), EvaluationThreshold(metric_id=ONE, quantity=D(9))]
+    more = [*lines, EvaluationThreshold(metric_id=TWO, quantity=D(3))]
+    assert nearest(more) == (
+        EvaluationThreshold(metric_id=ONE, quantity=D(9)),
+        EvaluationThreshold(metric_id=TWO, quantity=D(3)),
+    )
+    alert_state = AlertState(thresholds=nearest(more))
+    assert alert_state.reached([EvaluationThreshold(metric_id=TWO, quantity=D(3))]) == (
+        EvaluationThreshold(metric_id=TWO, quantity=D(3)),
+    )
+    assert (
+        alert_state.reached(
+            [EvaluationThreshold(metric_id=ONE, quantity=D(8)), EvaluationThreshold(metric_id=THREE, quantity=D(8))]
+        )
+        == ()
+    )
 
 
 QUANTITIES = st.decimals(min_value=-50, max_value=500, places=2, allow_nan=False, allow_infinity=False)
@@ -112,7 +122,7 @@ def test_however_usage_moves_a_level_fires_once_and_exactly_if_its_line_was_reac
     for quantity in path:
         fired += Alert(threshold=threshold, levels=levels, fired=frozenset(fired)).reached(quantity)
     assert len(fired) == len(set(fired))
-    assert set(fired) == {level for level in levels if any(at >= line_at(threshold, level) for at in path)}
+    assert set(fired) == {level for level in levels if any(at >= level_threshold(threshold, level) for at in path)}
 
 
 @given(st.decimals(min_value="0.01", max_value=300, places=2), LEVELS, st.lists(QUANTITIES, max_size=20))
@@ -125,7 +135,7 @@ def test_looking_only_at_the_nearest_line_misses_nothing(
         alert = Alert(threshold=threshold, levels=levels, fired=frozenset(fired))
         if line is not None and quantity >= line:
             fired |= set(alert.reached(quantity))
-            line = alert.next_line(quantity)
+            line = alert.next_threshold(quantity)
         assert not set(levels) & set(
             Alert(threshold=threshold, levels=levels, fired=frozenset(fired)).reached(quantity)
         )

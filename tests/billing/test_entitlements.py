@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.entitlements import FeatureType, UnfitValue, entitlement_text, feature_type_of, typed_value
+from billing.entitlements import FeatureType, InvalidFeatureValue, entitlement_text, feature_type_of, typed_value
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_value_is_kept_in_one_form(kind: FeatureType, value: bool | int | Deci
     ],
 )
 def test_a_value_of_another_type_is_unfit(kind: FeatureType, value: bool | int | Decimal | str) -> None:
-    with pytest.raises(UnfitValue):
+    with pytest.raises(InvalidFeatureValue):
         entitlement_text(kind, value)
 
 

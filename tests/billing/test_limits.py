@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 
 from billing.charges import Charge, Dynamic, Graduated, Tier
-from billing.limits import Held, Standing, spend
+from billing.limits import LimitStatus, ReservedQuantity, spend
 from billing.period import Period
 from billing.usage import Usage
 from tests.billing.strategies import hundredths
@@ -19,29 +19,32 @@ GRADUATED = Charge(id=UUID(int=9), metric_id=METRIC, metric_key="calls", model=G
 
 
 def test_a_cap_is_inclusive_and_never_leaves_less_than_nothing() -> None:
-    full = Standing(cap=Decimal(50), used=Decimal(30), reserved=Decimal(20))
+    full = LimitStatus(cap=Decimal(50), used=Decimal(30), reserved=Decimal(20))
     assert (full.is_kept, full.left) == (True, Decimal(0))
-    over = Standing(cap=Decimal(50), used=Decimal(57), reserved=Decimal("0.5"))
+    over = LimitStatus(cap=Decimal(50), used=Decimal(57), reserved=Decimal("0.5"))
     assert (over.is_kept, over.left) == (False, Decimal(0))
 
 
 def test_spend_prices_reservations_in_the_tier_that_they_would_fall_into() -> None:
     """8 used and 4 reserved: 10 at 1.00 and 2 at 0.50 are 11.00; another metric's reservation costs nothing here."""
     used = {GRADUATED.id: Usage(quantity=Decimal(8), events=1)}
-    held = [Held(metric_id=METRIC, quantity=Decimal(4)), Held(metric_id=OTHER, quantity=Decimal(100))]
+    held = [
+        ReservedQuantity(metric_id=METRIC, quantity=Decimal(4)),
+        ReservedQuantity(metric_id=OTHER, quantity=Decimal(100)),
+    ]
     assert spend([GRADUATED], used, held, period=MONTH, currency="USD") == 1100
     assert spend([GRADUATED], used, [], period=MONTH, currency="USD") == 800
 
 
 def test_a_reservation_with_its_own_price_costs_that() -> None:
     dynamic = Charge(id=UUID(int=9), metric_id=METRIC, metric_key="calls", model=Dynamic(price_field="price"))
-    held = [Held(metric_id=METRIC, quantity=Decimal(3), properties={"price": Decimal("0.25")})]
+    held = [ReservedQuantity(metric_id=METRIC, quantity=Decimal(3), properties={"price": Decimal("0.25")})]
     assert spend([dynamic], {}, held, period=MONTH, currency="USD") == 75
 
 
 @given(used=hundredths(0, 4000), reserved=hundredths(0, 4000))
 def test_what_is_committed_as_it_was_reserved_costs_what_was_foreseen(used: Decimal, reserved: Decimal) -> None:
-    held = [Held(metric_id=METRIC, quantity=reserved)]
+    held = [ReservedQuantity(metric_id=METRIC, quantity=reserved)]
     foreseen = spend([GRADUATED], {GRADUATED.id: Usage(quantity=used)}, held, period=MONTH, currency="USD")
     after = {GRADUATED.id: Usage(quantity=used + reserved)}
     assert spend([GRADUATED], after, [], period=MONTH, currency="USD") == foreseen
@@ -52,8 +55,8 @@ def test_a_reservation_falls_into_the_group_of_its_properties() -> None:
     by_region = GRADUATED.model_copy(update={"group_by": ("region",)})
     eu, us = ({"region": name} for name in ("eu", "us"))
     held = [
-        Held(metric_id=METRIC, quantity=Decimal(8), properties=eu),
-        Held(metric_id=METRIC, quantity=Decimal(7), properties=us),
-        Held(metric_id=METRIC, quantity=Decimal(5), properties=us),
+        ReservedQuantity(metric_id=METRIC, quantity=Decimal(8), properties=eu),
+        ReservedQuantity(metric_id=METRIC, quantity=Decimal(7), properties=us),
+        ReservedQuantity(metric_id=METRIC, quantity=Decimal(5), properties=us),
     ]
     assert spend([by_region], {}, held, period=MONTH, currency="USD") == 1900

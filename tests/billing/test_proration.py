@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from billing.money import allocate, to_minor
 from billing.period import BillingCycle, Period
-from billing.proration import NotWithin, fraction, fraction_by_day, prorated
+from billing.proration import PeriodOutsideCycle, fraction, fraction_by_day, prorated
 from tests.billing.strategies import cycles, prices
 
 APRIL = Period(start=datetime(2026, 4, 1, tzinfo=UTC), end=datetime(2026, 5, 1, tzinfo=UTC))
@@ -55,18 +55,18 @@ def test_a_true_half_cent_stays_one() -> None:
 
 @pytest.mark.parametrize("active", [april(1, 32), Period(start=datetime(2026, 3, 1, tzinfo=UTC), end=APRIL.end)])
 def test_a_part_outside_the_whole_is_refused(active: Period) -> None:
-    with pytest.raises(NotWithin):
+    with pytest.raises(PeriodOutsideCycle):
         fraction(active, APRIL)
-    with pytest.raises(NotWithin):
+    with pytest.raises(PeriodOutsideCycle):
         fraction_by_day(active, APRIL, "UTC")
 
 
 def test_an_empty_whole_is_refused() -> None:
     empty = april(3, 3)
-    with pytest.raises(NotWithin):
+    with pytest.raises(PeriodOutsideCycle):
         fraction(empty, empty)
     minute = Period(start=APRIL.start, end=APRIL.start + timedelta(minutes=1))
-    with pytest.raises(NotWithin):
+    with pytest.raises(PeriodOutsideCycle):
         fraction_by_day(minute, minute, "UTC")
 
 

@@ -14,7 +14,7 @@ from billing.charges import Charge, ChargeModel, Usage
 from billing.invoice import total
 from billing.money import UnknownCurrency, to_minor
 from billing.period import Period
-from billing.proration import NotWithin
+from billing.proration import PeriodOutsideCycle
 from billing.rating import ProposedLine, rate
 from tests.billing.strategies import CURRENCIES, charge_models, growing_usages
 
@@ -143,7 +143,7 @@ def test_the_share_is_written_in_the_largest_whole_unit(cut: timedelta, share: s
 def test_impossible_ratings_are_refused() -> None:
     with pytest.raises(UnknownCurrency):
         lines(GROWTH, 1, currency="XYZ")
-    with pytest.raises(NotWithin):
+    with pytest.raises(PeriodOutsideCycle):
         lines(GROWTH, 1, period=Period(start=APRIL.start, end=APRIL.end + timedelta(days=1)))
 
 

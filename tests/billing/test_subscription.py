@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from billing.collection import OpenInvoice
 from billing.period import BillingCycle, Period
 from billing.subscriptions import lifecycle
-from billing.subscriptions.story import story
+from billing.subscriptions.story import describe_state
 from billing.subscriptions.subscription import (
     Command,
     IllegalTransition,
@@ -120,7 +120,7 @@ def test_b109_a_backdated_subscription_is_billed_by_itself_from_the_period_of_it
     created_at = datetime(2026, 5, 10, tzinfo=UTC)
     state = lifecycle.created(pending(bills_automatically_from=created_at), at=created_at)
     assert state.period == Period(start=datetime(2026, 4, 30, tzinfo=UTC), end=datetime(2026, 5, 31, tzinfo=UTC))
-    assert state.billing_begins_at == START
+    assert state.billing_starts_at == START
 
 
 def test_b92_a_trial_comes_before_the_first_billing_period() -> None:
@@ -130,7 +130,7 @@ def test_b92_a_trial_comes_before_the_first_billing_period() -> None:
     assert due(state) == Wake(kind="trial_end", at=ends)
     after = lifecycle.after_trial(state)
     assert (after.status, after.period) == ("active", Period(start=ends, end=datetime(2026, 3, 14, tzinfo=UTC)))
-    assert after.billing_begins_at == ends
+    assert after.billing_starts_at == ends
 
 
 def test_a_trial_that_is_over_at_the_creation_is_not_waited_for() -> None:
@@ -246,20 +246,20 @@ def test_ties_are_resolved_in_a_fixed_order() -> None:
 
 
 def test_in_a_test_clock_nothing_is_due_after_the_frozen_time() -> None:
-    clock = TestClock(frozen_time=START, lived_until=START)
+    clock = TestClock(frozen_time=START, advanced_to=START)
     state = active(clock=clock)
     assert due(state, START, wall=MARCH) == Wake(kind="clock_reached", at=START)
     told = lifecycle.clock_reported(state, START)
     assert due(told, START, wall=MARCH).kind == "nothing"
     ahead = lifecycle.clock_advanced(told, MARCH)
     assert due(ahead, START, wall=START).kind == "period_end"
-    assert subscription_now(lifecycle.lived_until(ahead, FEBRUARY), wall=MARCH) == FEBRUARY
+    assert subscription_now(lifecycle.advanced_to(ahead, FEBRUARY), wall=MARCH) == FEBRUARY
     assert lifecycle.clock_advanced(ahead, FEBRUARY) == ahead
 
 
 def test_in_a_test_clock_unknown_outcomes_are_asked_about_in_wall_time() -> None:
     resolve_at = datetime(2026, 11, 21, tzinfo=UTC)
-    clock = TestClock(frozen_time=START, lived_until=START, reported=START)
+    clock = TestClock(frozen_time=START, advanced_to=START, reported=START)
     state = active(clock=clock, invoices=(invoice(status="pending", attempts=1, resolve_at=resolve_at),))
     wake = Wake(kind="payment_resolve", at=resolve_at, invoice_id=UUID(int=9))
     assert due(state, START, wall=resolve_at - timedelta(hours=1)) == wake
@@ -278,8 +278,8 @@ def test_usage_signals_may_come_twice_late_and_early() -> None:
     assert lifecycle.usage_recorded(state, one, watermark=1, period_start=START) == state
     assert lifecycle.usage_recorded(state, two, watermark=2, period_start=START) == state
     ahead = lifecycle.usage_recorded(state, one, watermark=3, period_start=FEBRUARY)
-    assert "calls" not in story(ahead)
-    assert "`calls`: 1" in story(lifecycle.after_period(ahead))
+    assert "calls" not in describe_state(ahead)
+    assert "`calls`: 1" in describe_state(lifecycle.after_period(ahead))
 
 
 def test_a_notice_about_an_unknown_outcome_makes_us_ask_at_once() -> None:
@@ -308,7 +308,7 @@ def test_an_invoice_with_something_scheduled_is_never_dropped() -> None:
 
 
 def test_the_story_says_what_matters() -> None:
-    told = story(active(invoices=(invoice(next_attempt_at=FEBRUARY),), cancel_at=FEBRUARY))
+    told = describe_state(active(invoices=(invoice(next_attempt_at=FEBRUARY),), cancel_at=FEBRUARY))
     assert "**active**, plan `growth` version 1" in told
     assert "period 2026-01-31 00:00:00 UTC to 2026-02-28 00:00:00 UTC" in told
     assert "49.00 USD, issued, payment attempt 1 2026-02-28" in told
@@ -320,7 +320,7 @@ STEPS = st.lists(st.sampled_from(["live", "pause", "resume", "cancel", "decline"
 @given(STEPS)
 def test_a_life_never_goes_backwards_and_bills_no_instant_twice(steps: list[str]) -> None:
     """Whatever commands come when, what is due is never before what happened, and billed periods do not overlap."""
-    clock = TestClock(frozen_time=START, lived_until=START)
+    clock = TestClock(frozen_time=START, advanced_to=START)
     state = active(clock=clock)
     billed: list[Period] = []
     for step in steps:
@@ -336,20 +336,20 @@ def _stepped(state: SubscriptionState, step: str, billed: list[Period]) -> Subsc
             case "pause":
                 return lifecycle.paused(state)
             case "resume":
-                return lifecycle.resumed(state, at=state.clock.lived_until)
+                return lifecycle.resumed(state, at=state.clock.advanced_to)
             case "cancel":
                 return lifecycle.cancel_requested(state)
             case "advance":
                 return lifecycle.clock_advanced(state, state.clock.frozen_time + timedelta(days=20))
     except IllegalTransition:
         return state
-    wake = next_wake(state, at=state.clock.lived_until, wall=START)
+    wake = next_wake(state, at=state.clock.advanced_to, wall=START)
     if wake.at is None:
         return state
     assert wake.at <= state.clock.frozen_time
-    before, state = state.clock.lived_until, lifecycle.lived_until(state, wake.at)
+    before, state = state.clock.advanced_to, lifecycle.advanced_to(state, wake.at)
     assert state.clock is not None
-    assert state.clock.lived_until >= before
+    assert state.clock.advanced_to >= before
     return _done(state, wake, step, billed)
 
 

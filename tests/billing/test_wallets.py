@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.numbers import exact
-from billing.wallets import Wallet, credits_for, draws, forecast, value_of
+from billing.wallets import Wallet, forecast, split_across_wallets, to_credits, value_of
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -21,7 +21,7 @@ def wallet(number: int, *, holds: str, rate: str = "1", priority: int = 1, **mor
 
 
 def taken(*wallets: Wallet, due: int, currency: str = "usd") -> list[tuple[int, int]]:
-    found = draws(wallets, due_minor=due, currency=currency, at=NOW)
+    found = split_across_wallets(wallets, due_minor=due, currency=currency, at=NOW)
     return [(draw.wallet_id.int, draw.amount_minor) for draw in found]
 
 
@@ -47,7 +47,7 @@ def test_b133_a_wallet_pays_whole_minor_units_only() -> None:
 
 
 def test_credits_are_cut_in_the_customers_favour() -> None:
-    assert credits_for(100, Decimal(3)) == Decimal("33.333333333333333333")
+    assert to_credits(100, Decimal(3)) == Decimal("33.333333333333333333")
 
 
 @given(
@@ -56,7 +56,7 @@ def test_credits_are_cut_in_the_customers_favour() -> None:
     due=st.integers(0, 10**9),
 )
 def test_a_draw_takes_at_most_what_is_there_and_what_is_due(holds: Decimal, rate: Decimal, due: int) -> None:
-    found = draws([wallet(1, holds=str(holds), rate=str(rate))], due_minor=due, currency="USD", at=NOW)
+    found = split_across_wallets([wallet(1, holds=str(holds), rate=str(rate))], due_minor=due, currency="USD", at=NOW)
     for draw in found:
         assert 0 < draw.amount_minor <= due
         assert draw.credits <= holds

@@ -145,7 +145,7 @@ async def test_nothing_may_happen_in_the_middle_of_time_travel(database: Databas
     await advance(database, tenant, clock_id, FEBRUARY)
     for forbidden in (
         lambda connection: clock_store.advance(connection, tenant.project_id, str(clock_id), FEBRUARY),
-        lambda connection: clock_store.now_held(connection, clock_id),
+        lambda connection: clock_store.locked_now(connection, clock_id),
         lambda connection: clock_store.delete(connection, tenant.project_id, str(clock_id)),
     ):
         with pytest.raises(Problem, match="test_clock_advancing"):
@@ -161,7 +161,7 @@ async def test_one_that_ended_does_not_hold_the_clock_back(database: Database, t
         await connection.execute(
             subscriptions.update().where(subscriptions.c.id == only).values(status="terminated", ended_at=JANUARY)
         )
-        assert await clock_store.settle(connection, clock_id)
+        assert await clock_store.mark_ready_if_idle(connection, clock_id)
 
 
 async def test_clocks_move_independently(database: Database, tenant: ProjectScope) -> None:

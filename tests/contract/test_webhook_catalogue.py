@@ -35,7 +35,7 @@ def test_every_type_of_the_catalogue_is_sent() -> None:
     sent |= {"invoice.created", "invoice.issued"}  # of `invoice_write_store._actions`
     moves = source[ROOT / "adapters" / "postgres" / "wallets" / "wallet_move_store.py"]
     sent |= {f"wallet.{action}" for action in ("credited", "debited") if f'"{action}"' in moves}
-    payments = source[ROOT / "adapters" / "postgres" / "payments" / "manual_payment_store.py"]
+    payments = source[ROOT / "adapters" / "postgres" / "payments" / "offline_payment_store.py"]
     sent |= {f"payment.{action}" for action in _PAYMENT_NOTE.findall(payments)}
     assert sorted(NAMES - sent) == []
 

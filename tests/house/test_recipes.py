@@ -129,7 +129,7 @@ from adapters.postgres.metric_aggregation import configured
 from api.catalogue.boxbilling_charge_shapes import charge_model_of
 from api.catalogue.charge_shapes import ChargeBody, priced
 from api.catalogue.metric_shapes import MetricBody, new_columns
-from api.catalogue.plan_answers import abaxus_fields
+from api.catalogue.plan_responses import abaxus_fields
 from api.catalogue.plan_shapes import PlanBody
 from api.customers.customer_shapes import CustomerBody
 from app import create_app

@@ -28,7 +28,7 @@ async def by_region(world: World) -> World:
     return await regrouped(world, group_by=["region"])
 
 
-async def usage_lines(world: World, invoice_id: Any) -> list[tuple[str, int]]:
+async def usage_lines_of(world: World, invoice_id: Any) -> list[tuple[str, int]]:
     return [line for line in await world.lines(invoice_id) if "fee" not in line[0]]
 
 
@@ -37,7 +37,7 @@ async def test_each_group_has_a_line_of_its_own(by_region: World, closing: Closi
         await by_region.use(quantity, region=region)
     await by_region.use(5)
     closed = await closing.close_periods(by_region.close("period"))
-    assert await usage_lines(by_region, closed.invoice_id) == [
+    assert await usage_lines_of(by_region, closed.invoice_id) == [
         ("API Calls (region: eu) — usage (500 calls)", 500),
         ("API Calls (region: us) — usage (100 calls)", 100),
         ("API Calls (region: none) — usage (5 calls)", 5),
@@ -53,11 +53,11 @@ async def test_a_mid_period_invoice_and_late_usage_stay_differences_of_each_grou
 ) -> None:
     await by_region.use(100, APRIL + timedelta(days=1), region="eu")
     first = await closing.close_periods(by_region.close(end=APRIL + timedelta(days=10)))
-    assert await usage_lines(by_region, first.invoice_id) == [("API Calls (region: eu) — usage (100 calls)", 100)]
+    assert await usage_lines_of(by_region, first.invoice_id) == [("API Calls (region: eu) — usage (100 calls)", 100)]
     await by_region.use(50, region="eu")
     await by_region.use(10, region="us")
     second = await closing.close_periods(by_region.close("period"))
-    assert await usage_lines(by_region, second.invoice_id) == [
+    assert await usage_lines_of(by_region, second.invoice_id) == [
         ("API Calls (region: eu) — usage (150 calls), less what was invoiced before", 50),
         ("API Calls (region: us) — usage (10 calls)", 10),
     ]
@@ -65,7 +65,7 @@ async def test_a_mid_period_invoice_and_late_usage_stay_differences_of_each_grou
     await by_region.use(3, region="apac")
     await by_region.use(1, MAY_2, region="eu")
     third = await closing.close_periods(by_region.close("period", start=MAY, end=JUNE))
-    assert await usage_lines(by_region, third.invoice_id) == [
+    assert await usage_lines_of(by_region, third.invoice_id) == [
         ("API Calls (region: apac) — usage (3 calls)", 3),
         ("API Calls (region: us) — usage (17 calls), adjustment", 7),
         ("API Calls (region: eu) — usage (1 calls)", 1),
@@ -82,7 +82,7 @@ async def test_a_group_that_lost_its_events_gets_its_money_back(by_region: World
         await connection.execute(delete(events).where(events.c.properties["region"].astext == "us"))
     await by_region.use(900, region="eu")
     second = await closing.close_periods(by_region.close("period"))
-    assert await usage_lines(by_region, second.invoice_id) == [
+    assert await usage_lines_of(by_region, second.invoice_id) == [
         ("API Calls (region: eu) — usage (1,000 calls), less what was invoiced before", 900),
         ("API Calls (region: us) — no usage left, less what was invoiced before", -500),
     ]
@@ -101,7 +101,7 @@ async def test_a_filtered_charges_closed_periods_are_left_alone_until_something_
     await world.use(100, region="eu")
     await world.use(10, region="us")
     april = await closing.close_periods(world.close("period"))
-    assert await usage_lines(world, april.invoice_id) == [
+    assert await usage_lines_of(world, april.invoice_id) == [
         ("API Calls — usage (10 calls)", 10),
         ("API Calls (region: eu) — usage (100 calls)", 200),
     ]
@@ -109,7 +109,7 @@ async def test_a_filtered_charges_closed_periods_are_left_alone_until_something_
     assert may.total_minor == 4900
     await world.use(1, region="eu")
     july = await closing.close_periods(world.close("period", start=JUNE, end=JUNE + timedelta(days=30)))
-    assert await usage_lines(world, july.invoice_id) == [
+    assert await usage_lines_of(world, july.invoice_id) == [
         ("API Calls (region: eu) — usage (101 calls), adjustment", 2),
         ("API Calls — usage (0 calls)", 0),
         ("API Calls (region: eu) — usage (0 calls)", 0),
@@ -124,12 +124,12 @@ async def test_a_level_is_carried_into_the_next_period_and_late_changes_reach_al
     await world.use(3000, APRIL)
     april = await closing.close_periods(world.close("period"))
     may = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
-    assert await usage_lines(world, april.invoice_id) == [("API Calls — usage (3,000 calls)", 3000)]
-    assert await usage_lines(world, may.invoice_id) == [("API Calls — usage (3,000 calls)", 3000)]
+    assert await usage_lines_of(world, april.invoice_id) == [("API Calls — usage (3,000 calls)", 3000)]
+    assert await usage_lines_of(world, may.invoice_id) == [("API Calls — usage (3,000 calls)", 3000)]
     # A change from the middle of April is late for April by half, and for May as a whole.
     await world.use(600, APRIL + timedelta(days=15))
     june = await closing.close_periods(world.close("period", start=JUNE, end=JUNE + timedelta(days=30)))
-    assert await usage_lines(world, june.invoice_id) == [
+    assert await usage_lines_of(world, june.invoice_id) == [
         ("API Calls — usage (3,300 calls), adjustment", 300),
         ("API Calls — usage (3,600 calls), adjustment", 600),
         ("API Calls — usage (3,600 calls)", 3600),
@@ -142,4 +142,4 @@ async def test_a_renamed_metric_is_on_the_next_invoice_by_its_new_name(
     await closing.close_periods(world.close("period"))
     await world.change(metrics, world.metric_id, name="Requests", unit="requests")
     may = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
-    assert (await usage_lines(world, may.invoice_id))[0][0] == "Requests — tiered usage (0 requests)"
+    assert (await usage_lines_of(world, may.invoice_id))[0][0] == "Requests — tiered usage (0 requests)"

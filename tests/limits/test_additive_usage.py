@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adapters.postgres.database import Database
 from adapters.postgres.resolver import METRIC, required
-from adapters.postgres.usage.additive_usage import Wanted, usages_of_many
+from adapters.postgres.usage.additive_usage import UsageWindow, usages_of_many
 from adapters.postgres.usage.usage_store import metric_usages
 from api.http.auth import caller_with_key
 from billing.period import Period
@@ -48,7 +48,7 @@ async def test_it_agrees_for_every_aggregation_and_every_cut_of_days(shop: Shop,
     async with database.transaction(scope) as connection:
         metrics = [(await required(connection, scope.project_id, METRIC, name)).id for name in kinds]
         for period in _PERIODS:
-            wanted = [Wanted(owner, metric, period) for owner in subscriptions for metric in metrics]
+            wanted = [UsageWindow(owner, metric, period) for owner in subscriptions for metric in metrics]
             found = await usages_of_many(connection, wanted)
             for owner in subscriptions:
                 one = await metric_usages(connection, owner, metrics, period)

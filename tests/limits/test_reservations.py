@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.postgres.database import SYSTEM, Database
-from adapters.postgres.limits import reservation_settle_store, reservation_store, reserved_store
-from adapters.postgres.limits.reservation_settle_store import Settle, Settled
-from adapters.postgres.limits.reservation_store import Ask, Reserved
+from adapters.postgres.limits import reservation_commit_store, reservation_expiry_store, reservation_store
+from adapters.postgres.limits.reservation_commit_store import FinishedReservation, ReservationCommit
+from adapters.postgres.limits.reservation_store import ReservationRequest, Reserved
 from api.http.auth import caller_with_key
 from tests.api.conftest import Service
 from tests.usage.conftest import Shop
@@ -44,7 +44,7 @@ async def _expire(service: Service) -> None:
 
 
 async def _sweep(service: Service) -> None:
-    await reserved_store.sweep(service.app.state.database)
+    await reservation_expiry_store.sweep(service.app.state.database)
 
 
 async def _figures_agree(database: Database) -> None:
@@ -79,19 +79,21 @@ async def test_transactions_of_several_processes_cannot_take_the_same_room(
     key = str(shop.http.headers["authorization"]).removeprefix("Bearer ")
     scope = (await caller_with_key(database, key)).scope
     others = [Database(str(database.engine.url.render_as_string(hide_password=False)), pool_size=2) for _ in range(3)]
-    ask = Ask(subscription, "api_calls", Decimal(2), 60)
+    ask = ReservationRequest(subscription, "api_calls", Decimal(2), 60)
 
     async def churn(own: Database) -> int:
         """Reserve, and commit, release or let expire some of it, in transactions that nothing gathers."""
         kept = 0
         for number in range(12):
-            await reserved_store.sweep(own)
+            await reservation_expiry_store.sweep(own)
             (made,) = await reservation_store.reserve(own, scope, [ask])
             if isinstance(made, Reserved):
                 kept += 1
                 if number % 3 == 0:
-                    (done,) = await reservation_settle_store.settle(own, scope, [Settle(str(made.id), number % 2 == 0)])
-                    assert isinstance(done, Settled)
+                    (done,) = await reservation_commit_store.commit_or_release(
+                        own, scope, [ReservationCommit(str(made.id), number % 2 == 0)]
+                    )
+                    assert isinstance(done, FinishedReservation)
             limit = await _limit(shop, subscription)
             assert limit["used"] + limit["reserved"] <= 30
         return kept
@@ -178,7 +180,7 @@ async def test_a_sweep_takes_more_than_one_batch_and_what_is_open_stays(shop: Sh
     database: Database = service.app.state.database
     key = str(shop.http.headers["authorization"]).removeprefix("Bearer ")
     scope = (await caller_with_key(database, key)).scope
-    asks = [Ask(subscription, "api_calls", Decimal(2), 60)] * 600
+    asks = [ReservationRequest(subscription, "api_calls", Decimal(2), 60)] * 600
     assert all(isinstance(made, Reserved) for made in await reservation_store.reserve(database, scope, asks))
     await _expire(service)
     assert (await _reserve(shop, subscription, 3)).status_code == 201

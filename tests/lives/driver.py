@@ -12,7 +12,7 @@ from uuid import UUID
 
 from billing.collection import OpenInvoice
 from billing.period import BillingCycle
-from billing.subscriptions import lifecycle, suspending
+from billing.subscriptions import lifecycle, suspension_rules
 from billing.subscriptions.subscription import (
     DueClose,
     PlanChange,
@@ -74,14 +74,14 @@ class Driver:
 
     def _next(self) -> Wake:
         due = next_wake(self.state, at=self._now(), wall=self.at)
-        return suspending.change_due(self.state) or due
+        return suspension_rules.due_transition(self.state) or due
 
     def _now(self) -> datetime:
         return subscription_now(self.state, wall=self.at)
 
     def _do(self, wake: Wake) -> None:
         assert wake.at is not None, "what is due has a time"
-        self.state = lifecycle.lived_until(self.state, wake.at)
+        self.state = lifecycle.advanced_to(self.state, wake.at)
         match wake.kind:
             case "activate":
                 self.state = lifecycle.begun(self.state, starts_at=self.state.starts_at)
@@ -219,10 +219,10 @@ class Driver:
             self.state = lifecycle.followed(self.state, opened) if opened else self.state
 
     def _by_hand(self, *, draft: bool) -> None:
-        if self.at <= self.state.billing_begins_at:
+        if self.at <= self.state.billing_starts_at:
             return
         version = self.state.plan_version_id.int - 1
-        made = self._bill("on_demand", self.state.billing_begins_at, self.at, self.at, version, draft=draft)
+        made = self._bill("on_demand", self.state.billing_starts_at, self.at, self.at, version, draft=draft)
         opened = self._opened(made, self.at)
         self.state = lifecycle.followed(self.state, opened) if opened else self.state
 
@@ -254,9 +254,9 @@ class Driver:
             case "resume":
                 self.state = lifecycle.resumed(self.state, at=at)
             case "suspend":
-                self.state = suspending.suspended(self.state, reason=None)
+                self.state = suspension_rules.suspended(self.state, reason=None)
             case "reinstate":
-                self.state = suspending.reinstated(self.state)
+                self.state = suspension_rules.reinstated(self.state)
             case "cancel":
                 self.state = lifecycle.cancel_requested(self.state)
             case "terminate":
@@ -287,5 +287,5 @@ def _state(life: Life) -> SubscriptionState:
         trial_ends_at=anchor if life.trial_days else None,
         bills_automatically_from=anchor,
         grace_days=life.grace_days,
-        clock=TestClock(frozen_time=ORIGIN, lived_until=ORIGIN) if life.in_clock else None,
+        clock=TestClock(frozen_time=ORIGIN, advanced_to=ORIGIN) if life.in_clock else None,
     )

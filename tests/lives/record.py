@@ -22,7 +22,7 @@ from billing.pricing import Tier
 from billing.progressive import unbilled_usage
 from billing.rating import ProposedLine, rate
 from billing.usage import Usage
-from billing.wallets import Wallet, draws
+from billing.wallets import Wallet, split_across_wallets
 from tests.lives.lives import ORIGIN, Coupon, Life, Prices, instant, minute_of
 
 CURRENCY: Final = "USD"
@@ -117,7 +117,7 @@ class Record:
         return made
 
     def unbilled(self, kind: Kind, *, start: datetime, end: datetime, version: int) -> tuple[InvoiceLine, ...]:
-        """Give the lines of a window that are not billed yet, as `billing_store.bill` and `spend_store` do."""
+        """Return the lines of a window that are not billed yet, as the close and `progressive_billing_store` do."""
         if kind == "progressive":
             running = Period(start=start, end=end)
             return unbilled_usage(self._billed(start), self._proposed(running, running, end, version))
@@ -204,7 +204,7 @@ class Record:
         return sorted(found)
 
     def _held(self, end: datetime) -> list[AppliedCoupon]:
-        """Give the coupons as an invoice whose time ends there finds them, as `extra_store.waiting` does."""
+        """Return the coupons that an invoice ending there finds, as `pending_adjustments` does."""
         period = self.cycle.period_containing(end - timedelta.resolution)
         taken: dict[UUID, int] = {}
         for one in self.invoices:
@@ -237,7 +237,7 @@ class Record:
             priority=1,
             created_at=ORIGIN,
         )
-        drawn = draws([wallet], due_minor=due, currency=CURRENCY, at=at)
+        drawn = split_across_wallets([wallet], due_minor=due, currency=CURRENCY, at=at)
         invoice.prepaid_minor = sum(draw.amount_minor for draw in drawn)
         self.wallet_minor -= invoice.prepaid_minor
         invoice.state = "issued" if due > invoice.prepaid_minor else "paid"

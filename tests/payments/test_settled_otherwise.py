@@ -12,15 +12,15 @@ from adapters.postgres.database import SYSTEM
 from adapters.postgres.invoices import invoice_change_store, invoice_store
 from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.transaction import begin
-from adapters.postgres.payments import manual_payment_store, payment_view_store
-from api.invoices.abandon_attempt import give_up_waiting_attempt
+from adapters.postgres.payments import offline_payment_store, payment_view_store
+from api.invoices.abandon_attempt import abandon_waiting_attempt
 from models.problems import Problem
 from models.tables import customers, notifications, payment_attempts, projects
 from tests.support.billing_world import MAY
 from tests.support.collection import Collection
 
 ACTOR = Actor("api_key", "test")
-_CHANGES = {"pay": manual_payment_store.mark_paid, "void": invoice_change_store.void}
+_CHANGES = {"pay": offline_payment_store.mark_paid, "void": invoice_change_store.void}
 
 
 def _providers(collection: Collection, **more: Any) -> Providers:
@@ -32,7 +32,7 @@ def _providers(collection: Collection, **more: Any) -> Providers:
 async def _give_up(collection: Collection, providers: Providers | None = None) -> str | None:
     world = collection.world
     wanted = providers or _providers(collection)
-    return await give_up_waiting_attempt(world.database, world.scope, ACTOR, wanted, str(collection.invoice_id))
+    return await abandon_waiting_attempt(world.database, world.scope, ACTOR, wanted, str(collection.invoice_id))
 
 
 async def _change(collection: Collection, name: str) -> None:
@@ -142,7 +142,7 @@ async def _refund(collection: Collection, attempt: Any, amount: int) -> None:
     async with begin(world.database, world.scope, ACTOR) as tx:
         row = await invoice_store.view(tx.connection, project, str(collection.invoice_id), lock=True)
         payment = await payment_view_store.view(tx.connection, project, str(attempt.id))
-        await manual_payment_store.refund(tx, row, payment=payment, amount_minor=amount, reason=None)
+        await offline_payment_store.refund(tx, row, payment=payment, amount_minor=amount, reason=None)
 
 
 async def test_in_production_no_live_project_is_paid_by_a_simulation(collection: Collection) -> None:

@@ -16,8 +16,8 @@ from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import invoice_change_store, invoice_store
 from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.transaction import begin
-from adapters.postgres.payments import manual_payment_store, payment_view_store
-from adapters.postgres.payments.manual_payment_store import Money
+from adapters.postgres.payments import offline_payment_store, payment_view_store
+from adapters.postgres.payments.offline_payment_store import ReceivedPayment
 from adapters.postgres.wallets import wallet_move_store, wallet_store
 from models.problems import Problem
 from models.tables import invoices, payment_methods, settlements, wallet_transactions, wallets
@@ -58,7 +58,7 @@ async def _settled(world: World, invoice_id: UUID) -> list[tuple[str, int]]:
 async def _record(world: World, invoice_id: UUID, amount: int | None) -> UUID:
     async with begin(world.database, world.scope, ACTOR) as tx:
         row = await invoice_store.view(tx.connection, world.scope.project_id, str(invoice_id), lock=True)
-        made, _ = await manual_payment_store.record(tx, row, Money(amount_minor=amount))
+        made, _ = await offline_payment_store.record(tx, row, ReceivedPayment(amount_minor=amount))
     return made
 
 
@@ -68,7 +68,7 @@ async def _refund(world: World, payment_id: UUID, amount: int | None) -> None:
         payment = await payment_view_store.view(tx.connection, project, str(payment_id))
         row = await invoice_store.view(tx.connection, project, str(payment.invoice_id), lock=True)
         payment = await payment_view_store.view(tx.connection, project, str(payment_id))
-        await manual_payment_store.refund(tx, row, payment=payment, amount_minor=amount, reason=None)
+        await offline_payment_store.refund(tx, row, payment=payment, amount_minor=amount, reason=None)
 
 
 async def test_b133_a_close_draws_on_the_wallet_and_the_card_pays_the_rest(collection: Collection) -> None:

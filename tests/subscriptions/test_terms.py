@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from adapters.postgres.subscriptions.subscription_store import Named
+from adapters.postgres.subscriptions.subscription_store import ResolvedReferences
 from api.subscriptions.subscription_shapes import NewSubscription
 from api.subscriptions.subscription_terms import first_state, row_of
 from billing.subscriptions.subscription import SubscriptionState, next_wake
@@ -16,7 +16,7 @@ from models.problems import Problem
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-def named(**more: Any) -> Named:
+def named(**more: Any) -> ResolvedReferences:
     values: dict[str, Any] = {
         "organization_id": new_id(),
         "project_id": new_id(),
@@ -32,7 +32,7 @@ def named(**more: Any) -> Named:
         "trial_period_days": 0,
         "now": NOW,
     }
-    return Named(**{**values, **more})
+    return ResolvedReferences(**{**values, **more})
 
 
 def body(**more: Any) -> NewSubscription:
@@ -156,7 +156,7 @@ def test_a_test_clock_freezes_the_now_of_everything() -> None:
     made = state(body(start_date="2025-02-01"), test_clock_id=new_id(), now=frozen)
     assert made.status == "pending"
     assert made.clock is not None
-    assert made.clock.frozen_time == made.clock.lived_until == frozen
+    assert made.clock.frozen_time == made.clock.advanced_to == frozen
 
 
 @pytest.mark.parametrize(

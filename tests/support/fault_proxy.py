@@ -75,7 +75,7 @@ class FaultProxy:
         if fault == "refuse":
             seen.status = 500
             return _error(500, "api_error", "Something went wrong on Stripe's end.")
-        status, content = await self._answered(request, seen.key, body)
+        status, content = await self._await_response(request, seen.key, body)
         seen.status = status
         if fault == "slow":
             with contextlib.suppress(TimeoutError):
@@ -85,7 +85,7 @@ class FaultProxy:
             request.transport.abort()
         return web.Response(status=status, body=content, content_type="application/json")
 
-    async def _answered(self, request: web.Request, key: str | None, body: bytes) -> tuple[int, bytes]:
+    async def _await_response(self, request: web.Request, key: str | None, body: bytes) -> tuple[int, bytes]:
         """Answer a key that was seen before from memory, everything else from upstream."""
         if request.method != "POST" or key is None:
             return await self._forward(request, body)

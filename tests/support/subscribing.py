@@ -16,7 +16,7 @@ from billing.subscriptions import lifecycle
 from billing.subscriptions.subscription import SubscriptionState, TestClock
 from models.identifiers import new_id, subscription_workflow_id
 from models.messages.base import SubscriptionRef
-from models.tables import customers, metrics, plan_charges, plan_versions, plans, subscriptions, usage_marks
+from models.tables import customers, metrics, plan_charges, plan_versions, plans, subscriptions, usage_watermarks
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Catalogue:
             status="pending",
             starts_at=starts_at,
             bills_automatically_from=max(starts_at, at),
-            clock=TestClock(frozen_time=frozen, lived_until=frozen) if frozen else None,
+            clock=TestClock(frozen_time=frozen, advanced_to=frozen) if frozen else None,
             **more,
         )
         return lifecycle.created(bare, at=at)
@@ -116,7 +116,7 @@ class Catalogue:
     async def marks(self) -> list[Any]:
         """Read the usage marks."""
         async with self.database.transaction(self.scope) as connection:
-            return list((await connection.execute(select(usage_marks))).all())
+            return list((await connection.execute(select(usage_watermarks))).all())
 
     async def row(self, table: Any, identity: UUID) -> Any:
         """Read one row."""

@@ -15,7 +15,7 @@ from sqlalchemy import insert
 from adapters.postgres.database import Connection, Database, ProjectScope
 from adapters.postgres.events import event_months
 from adapters.postgres.usage.usage_store import usages
-from billing.aggregations import AGGREGATIONS, CARRYING, Aggregation, EventValue, aggregation
+from billing.aggregations import AGGREGATIONS, CARRY_OVER_AGGREGATIONS, Aggregation, EventValue, aggregation
 from billing.charges import Charge
 from billing.invoice import TooManyGroups
 from billing.period import Period
@@ -129,7 +129,7 @@ async def test_300_random_sets_of_events_filters_and_groups(database: Database, 
         known = {
             (kind, carries): await metric(connection, tenant, kind, carries=carries)
             for kind in AGGREGATIONS
-            for carries in ((False, True) if kind in CARRYING else (False,))
+            for carries in ((False, True) if kind in CARRY_OVER_AGGREGATIONS else (False,))
         }
         sets = [(new_id(), chance.choice(sorted(known)), some_events(chance)) for _ in range(SETS)]
         rows = [

@@ -66,8 +66,8 @@ async def test_concurrent_requests_make_a_month_once(
 
 
 async def test_the_months_to_come_are_made_ahead(database: Database, fresh_database: FreshDatabase) -> None:
-    await event_months.make_ahead(database, datetime(2026, 10, 31, 23, tzinfo=UTC))
-    await event_months.make_ahead(database, datetime(2026, 10, 31, 23, tzinfo=UTC))
+    await event_months.create_partitions_ahead(database, datetime(2026, 10, 31, 23, tzinfo=UTC))
+    await event_months.create_partitions_ahead(database, datetime(2026, 10, 31, 23, tzinfo=UTC))
     assert months_of(fresh_database) == ["y2026m10", "y2026m11", "y2026m12", "y2027m01"]
 
 

@@ -16,7 +16,7 @@ from adapters.postgres.catalogue import metric_store
 from adapters.postgres.database import SYSTEM, Connection, Database
 from adapters.postgres.events import backfill_store, correction_store, event_store
 from adapters.postgres.events.correction_store import Replacement
-from adapters.postgres.events.event_scope import filter_bucket, filters_of, told_apart
+from adapters.postgres.events.event_scope import filter_bucket, filters_of, rollup_dimensions
 from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import begin
@@ -397,7 +397,7 @@ async def test_filters_that_change_while_events_come_in_lose_and_double_nothing(
     ],
 )
 def test_filters_tell_apart_what_they_list(filters: dict[str, list[Any]], told: dict[str, list[str]]) -> None:
-    assert told_apart(filters) == told
+    assert rollup_dimensions(filters) == told
 
 
 async def test_values_that_no_index_could_hold_are_not_told_apart(meters: Meters) -> None:

@@ -30,8 +30,8 @@ from models.tables import (
     plan_versions,
     plans,
     subscriptions,
-    usage_marks,
     usage_rollups,
+    usage_watermarks,
 )
 
 SETS = 100
@@ -206,7 +206,7 @@ async def test_overlapping_batches_in_any_order_do_not_wait_for_each_other_for_e
         found = await usage_store.metric_usages(connection, subscription, [meters.metric_ids["sum"]], period)
         counted = await connection.scalar(select(func.sum(usage_rollups.c.event_count)))
         stored = await connection.scalar(select(func.count()).select_from(events))
-        mark = (await connection.execute(select(usage_marks))).one()
+        mark = (await connection.execute(select(usage_watermarks))).one()
     assert found[meters.metric_ids["sum"]].quantity == 200
     assert (counted, stored) == (200, 200)
     assert mark.version > mark.signalled_version

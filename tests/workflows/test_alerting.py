@@ -6,19 +6,19 @@ from typing import Any
 
 from activities.alerting import AlertActivities
 from activities.closing import ClosingActivities
-from adapters.postgres.alerts import alert_store, reached_store, threshold_store
-from adapters.postgres.alerts.reached_store import Reached
+from adapters.postgres.alerts import alert_store, threshold_hit_store, threshold_store
+from adapters.postgres.alerts.threshold_hit_store import ThresholdHit
 from adapters.postgres.database import SYSTEM
 from adapters.postgres.journal import relay_store
 from adapters.postgres.journal.audit_store import Actor
-from adapters.postgres.journal.relay_store import DueMark
+from adapters.postgres.journal.relay_store import DueWatermark
 from adapters.postgres.journal.transaction import begin
+from billing.subscriptions.alert_state import evaluation_requested
 from billing.subscriptions.subscription import SubscriptionState
-from billing.subscriptions.watching import asked
 from models.identifiers import new_id
 from models.messages.alerting import EvaluateAlerts
 from models.messages.subscription import RetryParked, UsageRecorded
-from models.messages.subscription_steps import look_of, progressive_close
+from models.messages.subscription_steps import evaluation_of, progressive_close
 from models.tables import (
     audit_log,
     invoices,
@@ -61,7 +61,9 @@ async def watched_and_billed(office: Office) -> str:
     """Half of the line, then all of it together with a threshold, whose invoice is paid; then the period ends."""
     clock_id, state = await in_clock(office)
     await watch(office, state, cents=100)
-    await eventually(lambda: office.live(state), until=lambda live: live.watching is not None and live.watching.lines)
+    await eventually(
+        lambda: office.live(state), until=lambda live: live.alert_state is not None and live.alert_state.thresholds
+    )
     await use(office, state, 60, START + timedelta(days=1), number=1)
     await eventually(lambda: levels(office), until=lambda found: found == [(50, 60)])
     await use(office, state, 60, START + timedelta(days=2), number=2)
@@ -70,8 +72,8 @@ async def watched_and_billed(office: Office) -> str:
     assert await bills(office, state) == [("progressive", "paid", 120), ("period", "paid", 4900)]
     assert await levels(office) == [(50, 60), (100, 120)]
     live = await office.live(state)
-    assert live.watching is not None
-    assert "threshold reached at 1.20 USD, invoice" in live.watching.told[-1]
+    assert live.alert_state is not None
+    assert "threshold reached at 1.20 USD, invoice" in live.alert_state.notified[-1]
     return office.handle(state).id
 
 
@@ -100,12 +102,12 @@ async def test_a_look_that_ran_before_its_worker_died_finds_what_it_did(office: 
     _, state = await in_clock(office)
     await watch(office, state, cents=100)
     await use(office, state, 120, START + timedelta(days=1), number=1)
-    message, alerts, closing = _look(state), AlertActivities(office.database), ClosingActivities(office.database)
+    message, alerts, closing = _evaluation(state), AlertActivities(office.database), ClosingActivities(office.database)
     first = await alerts.evaluate_alerts(message)
-    assert (len(first.told), len(first.crossed), first.spend_minor) == (2, 1, 120)
+    assert (len(first.notified), len(first.crossed), first.spend_minor) == (2, 1, 120)
     made = await closing.close_periods(progressive_close(state, message, first))
     second = await alerts.evaluate_alerts(message)
-    assert (second.told, second.crossed) == ((), first.crossed)
+    assert (second.notified, second.crossed) == ((), first.crossed)
     # More usage came in between, and still the first run's invoice is the answer.
     await use(office, state, 50, START + timedelta(days=1), number=2)
     again = await closing.close_periods(progressive_close(state, message, second))
@@ -113,14 +115,14 @@ async def test_a_look_that_ran_before_its_worker_died_finds_what_it_did(office: 
     assert await levels(office) == [(50, 120), (100, 120)]
     assert len(await office.catalogue.rows(invoices)) == 1
     later = await alerts.evaluate_alerts(message.model_copy(update={"billing_key": "the next look"}))
-    assert (later.told, later.crossed, later.each_signal) == ((), (), False)
+    assert (later.notified, later.crossed, later.on_every_signal) == ((), (), False)
 
 
-async def reached(office: Office, *, interval_seconds: float = 3600) -> list[Reached]:
+async def reached(office: Office, *, interval_seconds: float = 3600) -> list[ThresholdHit]:
     """Give the lines that the relay would tell at once, and note their subscriptions as told."""
     async with office.database.transaction(SYSTEM) as connection:
-        lines = await reached_store.reached_lines(
-            connection, rest_seconds=0, interval_seconds=interval_seconds, limit=10
+        lines = await threshold_hit_store.hit_thresholds(
+            connection, suppression_seconds=0, interval_seconds=interval_seconds, limit=10
         )
         await relay_store.mark_signalled(connection, [(line.mark.subscription_id, line.mark.version) for line in lines])
     return lines
@@ -130,18 +132,18 @@ async def test_the_relay_sees_usage_at_the_nearest_line_and_no_other(office: Off
     _, state = await in_clock(office)
     await watch(office, state, cents=10_000)
     looks = AlertActivities(office.database)
-    await looks.evaluate_alerts(_look(state).model_copy(update={"billable": False}))
+    await looks.evaluate_alerts(_evaluation(state).model_copy(update={"billable": False}))
     await use(office, state, 49, START + timedelta(days=1), number=1)
     assert await reached(office) == []
     await use(office, state, 1, START + timedelta(days=2), number=2)
     (line,) = await reached(office)
     assert (line.mark.subscription_id, line.quantity) == (state.subscription_id, Decimal(50))
     assert await reached(office) == []
-    await looks.evaluate_alerts(_look(state).model_copy(update={"billable": False}))
+    await looks.evaluate_alerts(_evaluation(state).model_copy(update={"billable": False}))
     await use(office, state, 49, START + timedelta(days=2), number=3)
     assert await reached(office) == []
     # With a threshold open, money is watched: any usage is told, after its interval.
-    await looks.evaluate_alerts(_look(state))
+    await looks.evaluate_alerts(_evaluation(state))
     assert await reached(office) == []
     assert [line.mark.subscription_id for line in await reached(office, interval_seconds=0)] == [state.subscription_id]
 
@@ -150,29 +152,29 @@ async def test_a_line_that_was_told_rests_until_its_subscription_has_looked(offi
     """Else each further event would be told again, and a busy worker would not come to look for all the signals."""
     _, state = await in_clock(office)
     await watch(office, state, cents=10_000)
-    looks, look = AlertActivities(office.database), _look(state).model_copy(update={"billable": False})
+    looks, look = AlertActivities(office.database), _evaluation(state).model_copy(update={"billable": False})
     await looks.evaluate_alerts(look)
 
-    async def told(number: int, units: int, *, rest_seconds: float) -> list[int]:
+    async def told(number: int, units: int, *, suppression_seconds: float) -> list[int]:
         await use(office, state, units, START + timedelta(days=1), number=number)
         lines = await reached(office)
         async with office.database.transaction(SYSTEM) as connection:
-            await reached_store.rest(connection, [(line, rest_seconds) for line in lines])
+            await threshold_hit_store.suppress(connection, [(line, suppression_seconds) for line in lines])
         return [int(line.quantity) for line in lines]
 
-    assert await told(1, 60, rest_seconds=0) == [50]
-    assert await told(2, 1, rest_seconds=3600) == [50]
-    assert await told(3, 1, rest_seconds=3600) == []
+    assert await told(1, 60, suppression_seconds=0) == [50]
+    assert await told(2, 1, suppression_seconds=3600) == [50]
+    assert await told(3, 1, suppression_seconds=3600) == []
     await looks.evaluate_alerts(look)
-    assert await told(4, 37, rest_seconds=3600) == []
-    assert await told(5, 1, rest_seconds=3600) == [100]
+    assert await told(4, 37, suppression_seconds=3600) == []
+    assert await told(5, 1, suppression_seconds=3600) == [100]
 
 
 def test_a_line_that_whole_days_have_and_the_period_has_not_rests_shortly() -> None:
-    mark = DueMark(project_id=new_id(), subscription_id=new_id(), version=1)
-    line = Reached(mark, metric_id=new_id(), quantity=Decimal(100))
-    assert line.rest_seconds(Decimal(99), 1) == 1
-    assert line.rest_seconds(Decimal(100), 1) > 1
+    mark = DueWatermark(project_id=new_id(), subscription_id=new_id(), version=1)
+    line = ThresholdHit(mark, metric_id=new_id(), quantity=Decimal(100))
+    assert line.suppression_seconds(Decimal(99), 1) == 1
+    assert line.suppression_seconds(Decimal(100), 1) > 1
 
 
 async def test_a_threshold_that_cannot_be_invoiced_waits_for_an_operator(office: Office) -> None:
@@ -234,14 +236,16 @@ async def looked_again(office: Office) -> str:
     """A look cannot be made, is tried after longer and longer pauses, and is made when its cause is mended."""
     clock_id, state = await in_clock(office)
     await watch(office, state, cents=100_000)
-    await eventually(lambda: office.live(state), until=lambda live: live.watching is not None and live.watching.lines)
+    await eventually(
+        lambda: office.live(state), until=lambda live: live.alert_state is not None and live.alert_state.thresholds
+    )
     await unreadable(office, filter={"matches": "none"})
     await use(office, state, 60, START + timedelta(days=1), number=1)
     await eventually(lambda: _attention(office, state), until=lambda error: error and "ValidationError" in error)
     await office.advance(clock_id, START + timedelta(hours=1))
     live = await office.live(state)
-    assert live.watching is not None
-    assert 8 < live.watching.failures < 13
+    assert live.alert_state is not None
+    assert 8 < live.alert_state.failures < 13
     await unreadable(office, filter=None)
     await office.advance(clock_id, START + timedelta(hours=2))
     assert await _attention(office, state) is None
@@ -260,5 +264,5 @@ async def _attention(office: Office, state: SubscriptionState) -> str | None:
     return error
 
 
-def _look(state: SubscriptionState) -> EvaluateAlerts:
-    return look_of(asked(state), at=START + timedelta(days=3), closing=False)
+def _evaluation(state: SubscriptionState) -> EvaluateAlerts:
+    return evaluation_of(evaluation_requested(state), at=START + timedelta(days=3), closing=False)

@@ -15,7 +15,7 @@ from adapters.temporal.relay import Relay
 from billing.subscriptions.subscription import SubscriptionState
 from models.identifiers import NEEDS_ATTENTION, PERIOD_END, PLAN, PROJECT, STATE
 from models.messages.subscription import Pause, Resume, RetryParked
-from models.tables import events, outbox, plan_charges, subscriptions, usage_marks, usage_rollups
+from models.tables import events, outbox, plan_charges, subscriptions, usage_rollups, usage_watermarks
 from tests.support.subscribing import ref_of, workflow_id_of
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
@@ -94,9 +94,11 @@ async def use(office: Office, state: SubscriptionState, quantity: int, at: datet
                 },
             )
         )
-        mark = upsert(usage_marks).values(subscription_id=state.subscription_id, **project)
+        mark = upsert(usage_watermarks).values(subscription_id=state.subscription_id, **project)
         await connection.execute(
-            mark.on_conflict_do_update(index_elements=["subscription_id"], set_={"version": usage_marks.c.version + 1})
+            mark.on_conflict_do_update(
+                index_elements=["subscription_id"], set_={"version": usage_watermarks.c.version + 1}
+            )
         )
 
 

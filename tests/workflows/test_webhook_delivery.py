@@ -14,7 +14,7 @@ from tests.adapters.test_webhooks import endpoint, rows, say
 from tests.support.receiver import Receiver, receiving
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
-from workflows.webhook_delivery import stand_back
+from workflows.webhook_delivery import backoff_delay
 
 
 async def first_fails(office: Office, receiver: Receiver) -> Any:
@@ -46,9 +46,9 @@ async def send_by_hand(office: Office, delivery: Any) -> None:
         found = await store.find(connection, delivery.id)
     assert found is not None
     async with Sender(office.configuration) as sender:
-        ended = store.Ended(found.delivery, await sender.attempt(found.delivery), asked=True)
+        ended = store.FinishedAttempt(found.delivery, await sender.attempt(found.delivery), asked=True)
     async with office.database.transaction(office.catalogue.scope) as connection:
-        await store.record_asked(connection, ended, disable_after=timedelta(days=5))
+        await store.record_requested(connection, ended, disable_after=timedelta(days=5))
 
 
 async def webhook_retried(office: Office) -> str:
@@ -88,6 +88,6 @@ async def test_b165_retries_survive_the_worker_and_tell_their_story(office: Offi
 
 
 def test_who_finds_others_on_their_way_again_and_again_stands_back_longer() -> None:
-    assert [stand_back(times, 0.0).total_seconds() for times in (1, 2, 3, 4, 5, 400)] == [3, 6, 12, 24, 24, 24]
-    assert stand_back(1, 0.5).total_seconds() == 7.5
-    assert stand_back(9, 0.5).total_seconds() == 60
+    assert [backoff_delay(times, 0.0).total_seconds() for times in (1, 2, 3, 4, 5, 400)] == [3, 6, 12, 24, 24, 24]
+    assert backoff_delay(1, 0.5).total_seconds() == 7.5
+    assert backoff_delay(9, 0.5).total_seconds() == 60

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, func, or_, select, text
 
 from adapters.postgres.database import driver
-from adapters.postgres.invoices.spend_store import spend_of
+from adapters.postgres.invoices.progressive_billing_store import period_spend
 from adapters.postgres.prepared import Prepared
 from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.usage.usage_store import metric_usages, usages
@@ -62,7 +62,7 @@ async def measure(
     # In a trial and in a pause nothing is spent, and a threshold that was crossed asks for nothing.
     if message.billable and ("spend" in kinds or any(each.id not in before for each in thresholds)):
         try:
-            spend = await spend_of(connection, subscription_id, period, plan_version_id=message.plan_version_id)
+            spend = await period_spend(connection, subscription_id, period, plan_version_id=message.plan_version_id)
             currency, spend_minor = spend.currency, spend.amount_minor
         except (ValueError, ArithmeticError) as error:
             if not without_spend:

@@ -48,14 +48,14 @@ _ENDED: Final = ("canceled", "terminated")
 
 
 @dataclass(frozen=True)
-class Watched:
+class LockedSubscription:
     """A subscription that lives, locked against its own changes, and its plan's currency."""
 
     row: Row[Any]
     currency: str
 
 
-async def watched(connection: AsyncConnection, project_id: UUID, ref: str) -> Watched:
+async def watched(connection: AsyncConnection, project_id: UUID, ref: str) -> LockedSubscription:
     """Find and lock a subscription for a new alert or threshold.
 
     Raises `Problem` 404 `subscription_not_found`, 409 `subscription_ended`.
@@ -70,10 +70,10 @@ async def watched(connection: AsyncConnection, project_id: UUID, ref: str) -> Wa
     row = (await connection.execute(statement)).one()
     if row.status in _ENDED:
         raise conflict("subscription_ended", f"The subscription is {row.status}; nothing of it is watched any more.")
-    return Watched(row, row.currency)
+    return LockedSubscription(row, row.currency)
 
 
-async def must_charge(connection: AsyncConnection, subscription: Watched, metric: Row[Any]) -> None:
+async def must_charge(connection: AsyncConnection, subscription: LockedSubscription, metric: Row[Any]) -> None:
     """Raise `Problem` 409 `metric_not_in_plan` unless the subscription's plan version charges on a metric."""
     of_plan = [plan_charges.c.plan_version_id == subscription.row.plan_version_id]
     statement = select(select(plan_charges.c.id).where(*of_plan, plan_charges.c.metric_id == metric.id).exists())
@@ -85,7 +85,7 @@ async def must_charge(connection: AsyncConnection, subscription: Watched, metric
         )
 
 
-async def create(tx: Transaction, subscription: Watched, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, subscription: LockedSubscription, values: Mapping[str, Any]) -> Row[Any]:
     """Add an alert; `values` are columns of `usage_alerts`. Raises `Problem` 409 `too_many_alerts` for the 101st."""
     of_subscription = [usage_alerts.c.subscription_id == subscription.row.id, usage_alerts.c.deleted_at.is_(None)]
     known = await tx.connection.scalar(select(func.count()).select_from(usage_alerts).where(*of_subscription))
@@ -103,7 +103,7 @@ async def create(tx: Transaction, subscription: Watched, values: Mapping[str, An
     )
     row = await get(tx.connection, tx.scope.project_id, str(identity))
     await _note(tx, row, "created")
-    await alert_signal_store.tell(tx.connection, tx.scope.project_id, subscription.row.id)
+    await alert_signal_store.request_evaluation(tx.connection, tx.scope.project_id, subscription.row.id)
     return row
 
 
@@ -145,7 +145,7 @@ async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> R
     statement = update(usage_alerts).where(usage_alerts.c.id == row.id)
     await tx.connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
     await _note(tx, row, "updated", changes=changes)
-    await alert_signal_store.tell(tx.connection, tx.scope.project_id, row.subscription_id)
+    await alert_signal_store.request_evaluation(tx.connection, tx.scope.project_id, row.subscription_id)
     return await get(tx.connection, tx.scope.project_id, str(row.id))
 
 
@@ -155,7 +155,7 @@ async def remove(tx: Transaction, row: Row[Any]) -> None:
     statement = update(usage_alerts).where(usage_alerts.c.id == row.id)
     await tx.connection.execute(statement.values(deleted_at=now, updated_at=now))
     await _note(tx, row, "deleted")
-    await alert_signal_store.tell(tx.connection, tx.scope.project_id, row.subscription_id)
+    await alert_signal_store.request_evaluation(tx.connection, tx.scope.project_id, row.subscription_id)
 
 
 async def triggers(connection: AsyncConnection, alert_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
@@ -165,7 +165,7 @@ async def triggers(connection: AsyncConnection, alert_id: UUID, page: Page) -> t
 
 
 @dataclass(frozen=True)
-class Status:
+class AlertProgress:
     """How far an alert is in a half-open period; the quantity is in the alert's own unit."""
 
     quantity: Decimal
@@ -173,7 +173,7 @@ class Status:
     fired: frozenset[int]
 
 
-async def status(connection: AsyncConnection, scope: ProjectScope, alert: Row[Any]) -> Status:
+async def status(connection: AsyncConnection, scope: ProjectScope, alert: Row[Any]) -> AlertProgress:
     """Measure an alert now, in the way in which it fires, and change nothing (B146, B148)."""
     of = await usage_report_store.subscribed(connection, scope.project_id, str(alert.subscription_id))
     period, at = _current(of), await clock_store.now(connection, of.row.test_clock_id)
@@ -196,10 +196,10 @@ async def status(connection: AsyncConnection, scope: ProjectScope, alert: Row[An
             (usage_alert_triggers.c.period_start == period.start) | literal(not alert.recurring),
         )
     )
-    return Status(measured.quantities.get(alert.id, Decimal(0)), period, frozenset(fired))
+    return AlertProgress(measured.quantities.get(alert.id, Decimal(0)), period, frozenset(fired))
 
 
-def _current(of: usage_report_store.Subscribed) -> Period:
+def _current(of: usage_report_store.SubscriptionUsageContext) -> Period:
     """Give the period in which a subscription's alerts are; its trial is one, too."""
     start, end = of.row.current_period_start, of.row.current_period_end
     return of.current if start is None or end is None else Period(start=start, end=end)

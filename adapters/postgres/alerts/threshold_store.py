@@ -44,7 +44,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     statement = insert(usage_thresholds).values(id=new_id(), project_id=tx.scope.project_id, **values)
     row: Row[Any] = (await tx.connection.execute(statement.returning(usage_thresholds))).one()
     await _note(tx, row, "created")
-    await _tell(tx.connection, row)
+    await _notify(tx.connection, row)
     return row
 
 
@@ -76,14 +76,14 @@ async def remove(tx: Transaction, ref: str) -> None:
     await _note(tx, row, "deleted")
 
 
-async def _tell(connection: AsyncConnection, row: Row[Any]) -> None:
+async def _notify(connection: AsyncConnection, row: Row[Any]) -> None:
     if row.plan_id is not None:
-        await alert_signal_store.tell_plan(connection, row.plan_id)
+        await alert_signal_store.request_evaluation_for_plan(connection, row.plan_id)
     else:
-        await alert_signal_store.tell(connection, row.project_id, row.subscription_id, next_usage=True)
+        await alert_signal_store.request_evaluation(connection, row.project_id, row.subscription_id, next_usage=True)
 
 
-async def note_crossings(tx: Transaction, message: ClosePeriods, *, currency: str, invoice_id: UUID | None) -> None:
+async def record_crossings(tx: Transaction, message: ClosePeriods, *, currency: str, invoice_id: UUID | None) -> None:
     """Write down the thresholds that a progressive close is for, once on each occasion, and tell of them (C26).
 
     In the transaction of their invoice, before it: `usage_threshold.reached` comes first, then `invoice.created`.

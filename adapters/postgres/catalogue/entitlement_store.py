@@ -17,7 +17,7 @@ from adapters.postgres.catalogue import feature_store
 from adapters.postgres.journal.audit_store import changes_between
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged
-from billing.entitlements import EntitlementValue, UnfitValue, entitlement_text, feature_type_of, typed_value
+from billing.entitlements import EntitlementValue, InvalidFeatureValue, entitlement_text, feature_type_of, typed_value
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, invalid, not_found
 from models.tables import entitlements, features, plans
@@ -97,7 +97,7 @@ async def create(
     type does not allow, 404 for a plan or feature deleted meanwhile.
     """
     await _hold_plan(tx.connection, plan)
-    await feature_store.hold(tx.connection, feature)
+    await feature_store.lock_feature(tx.connection, feature)
     made = await _insert(tx, plan.id, feature.id, _text("value", feature, value))
     if made is None:
         raise conflict("entitlement_exists", f"The plan {plan.code!r} grants {feature.code!r} already.")
@@ -116,7 +116,7 @@ async def _hold_plan(connection: AsyncConnection, plan: Row[Any]) -> None:
 def _text(field: str, feature: Row[Any], value: bool | int | Decimal | str) -> str:
     try:
         return entitlement_text(feature.feature_type, value)
-    except UnfitValue as error:
+    except InvalidFeatureValue as error:
         raise invalid(field, str(error), "unfit_value") from None
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.journal.changing import Resource, note
+from adapters.postgres.journal.changing import Resource, audit_change
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from billing.entitlements import FeatureType
@@ -32,7 +32,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     row = await _insert(tx, values)
     if row is None:
         raise conflict("feature_exists", f"This project has a feature with the code {values['code']!r} already.")
-    await note(tx, RESOURCE, row=row, action="created")
+    await audit_change(tx, RESOURCE, row=row, action="created")
     return row
 
 
@@ -58,7 +58,7 @@ async def ensured(tx: Transaction, wanted: Mapping[str, FeatureType]) -> dict[st
     for code in missing:
         row = await _insert(tx, {"code": code, "name": code, "feature_type": wanted[code]})
         if row is not None:
-            await note(tx, RESOURCE, row=row, action="created", data={"created_by": "plan"})
+            await audit_change(tx, RESOURCE, row=row, action="created", data={"created_by": "plan"})
     if missing:
         found = await _held(tx.connection, tx.scope.project_id, wanted)
     for code in wanted.keys() - found.keys():
@@ -72,7 +72,7 @@ async def _held(connection: AsyncConnection, project_id: UUID, codes: Collection
     return {row.code: row for row in rows}
 
 
-async def hold(connection: AsyncConnection, row: Row[Any]) -> None:
+async def lock_feature(connection: AsyncConnection, row: Row[Any]) -> None:
     """Keep a feature from being deleted until the transaction ends. Raises `Problem` 404 if it was already."""
     statement = select(features.c.id).where(features.c.id == row.id, _LIVING)
     if (await connection.execute(statement.with_for_update(read=True, key_share=True))).first() is None:
@@ -115,4 +115,4 @@ async def delete(tx: Transaction, row: Row[Any]) -> None:
         raise conflict("feature_in_use", "A plan grants this feature; delete the entitlements first.")
     hidden = update(features).where(features.c.id == row.id).values(deleted_at=func.clock_timestamp())
     await tx.connection.execute(hidden)
-    await note(tx, RESOURCE, row=row, action="deleted")
+    await audit_change(tx, RESOURCE, row=row, action="deleted")

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.events.event_scope import told_apart
+from adapters.postgres.events.event_scope import rollup_dimensions
 from adapters.postgres.journal.audit_store import changes_between
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
@@ -163,15 +163,15 @@ async def create_filter(tx: Transaction, metric: Row[Any], *, key: str, values: 
     row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("metric_filter_exists", f"This metric has a filter on the property {key!r} already.")
-    await _tell_apart_anew(tx.connection, metric.id)
+    await _rebuild_rollup_dimensions(tx.connection, metric.id)
     await _note(tx, metric, "filter_created", data={"key": key, "values": values})
     return row
 
 
-async def _tell_apart_anew(connection: AsyncConnection, metric_id: UUID) -> None:
+async def _rebuild_rollup_dimensions(connection: AsyncConnection, metric_id: UUID) -> None:
     """Have events rolled up by the present filters from now on; rollups of before keep their version."""
     filters = {row.key: row.values for row in await filters_of(connection, metric_id)}
-    changed = {"told_apart": told_apart(filters), "filters_version": metrics.c.filters_version + 1}
+    changed = {"rollup_dimensions": rollup_dimensions(filters), "filters_version": metrics.c.filters_version + 1}
     await connection.execute(update(metrics).where(metrics.c.id == metric_id).values(changed))
 
 
@@ -211,7 +211,7 @@ async def change_filter(
     statement = update(metric_filters).where(metric_filters.c.id == row.id)
     statement = statement.values(values=values, updated_at=func.clock_timestamp())
     changed: Row[Any] = (await tx.connection.execute(statement.returning(metric_filters))).one()
-    await _tell_apart_anew(tx.connection, metric.id)
+    await _rebuild_rollup_dimensions(tx.connection, metric.id)
     await _note(tx, metric, "filter_updated", changes=changes, data={"key": row.key})
     return changed
 
@@ -244,7 +244,7 @@ async def delete_filter(tx: Transaction, metric: Row[Any], row: Row[Any]) -> Non
     if (await tx.connection.execute(_pricing_by(metric.id, row.id).limit(1))).first() is not None:
         raise conflict("metric_filter_in_use", "A plan prices by this filter; remove it from the plans first.")
     await tx.connection.execute(metric_filters.delete().where(metric_filters.c.id == row.id))
-    await _tell_apart_anew(tx.connection, metric.id)
+    await _rebuild_rollup_dimensions(tx.connection, metric.id)
     await _note(tx, metric, "filter_deleted", data={"key": row.key})
 
 

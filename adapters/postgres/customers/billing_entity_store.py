@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.failures import violated_constraint
 from adapters.postgres.journal.audit_store import changes_between
-from adapters.postgres.journal.changing import Resource, note
+from adapters.postgres.journal.changing import Resource, audit_change
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import BILLING_ENTITY, required
@@ -49,7 +49,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     if row is None:
         raise conflict("billing_entity_exists", f"This project has a billing entity {values['code']!r} already.")
     await _refuse_taken_numbers(tx.connection, row)
-    await note(tx, RESOURCE, row=row, action="created")
+    await audit_change(tx, RESOURCE, row=row, action="created")
     return row
 
 
@@ -97,7 +97,7 @@ async def customer_counts(connection: AsyncConnection, project_id: UUID) -> dict
     return {shown_id("billing_entity", entity): int(number) for entity, number in rows}
 
 
-async def named(connection: AsyncConnection, project_id: UUID, refs: Mapping[str, str | None]) -> UUID | None:
+async def resolve_locked(connection: AsyncConnection, project_id: UUID, refs: Mapping[str, str | None]) -> UUID | None:
     """Find the one billing entity that synonymous fields name, and keep it from being deleted until the commit.
 
     `refs` are references by field; None without any. Raises `Problem` 404, or 422 if they name different ones.
@@ -154,7 +154,7 @@ async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> R
         raise _taken(error) from error
     if changes.keys() & {"invoice_prefix", "next_invoice_number"}:
         await _refuse_taken_numbers(tx.connection, changed)
-    await note(tx, RESOURCE, row=row, action="updated", changes=changes)
+    await audit_change(tx, RESOURCE, row=row, action="updated", changes=changes)
     return changed
 
 
@@ -173,4 +173,4 @@ async def delete(tx: Transaction, row: Row[Any]) -> None:
         )
     hidden = update(billing_entities).where(billing_entities.c.id == row.id).values(deleted_at=func.clock_timestamp())
     await tx.connection.execute(hidden)
-    await note(tx, RESOURCE, row=row, action="deleted")
+    await audit_change(tx, RESOURCE, row=row, action="deleted")

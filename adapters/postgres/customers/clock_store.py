@@ -86,7 +86,7 @@ async def now(connection: AsyncConnection, test_clock_id: UUID | None) -> dateti
     return datetime.now(UTC)
 
 
-async def now_held(connection: AsyncConnection, test_clock_id: UUID | None) -> datetime:
+async def locked_now(connection: AsyncConnection, test_clock_id: UUID | None) -> datetime:
     """Give the time as `now` does, and keep the clock from advancing until the transaction ends.
 
     Raises `Problem` 409 `test_clock_advancing`, or `test_clock_deleted` if the clock is gone.
@@ -129,7 +129,7 @@ async def advance(
             signal=CLOCK_ADVANCED,
             message=ClockAdvanced(frozen_time=target),
         )
-    await settle(connection, clock.id)
+    await mark_ready_if_idle(connection, clock.id)
     return await find(connection, project_id, ref), called
 
 
@@ -147,10 +147,10 @@ async def reached(connection: AsyncConnection, subscription_id: UUID, frozen_tim
         .returning(columns.test_clock_id)
     )
     clock_id = noted.scalar_one_or_none()
-    return False if clock_id is None else await settle(connection, clock_id)
+    return False if clock_id is None else await mark_ready_if_idle(connection, clock_id)
 
 
-async def settle(connection: AsyncConnection, clock_id: UUID) -> bool:
+async def mark_ready_if_idle(connection: AsyncConnection, clock_id: UUID) -> bool:
     """Make a clock ready if nothing holds it back any more; answers whether it is ready.
 
     To be called, too, when a subscription of the clock ends while others are still on their way.
@@ -214,7 +214,7 @@ async def failed(connection: AsyncConnection, subscription_id: UUID, reason: str
 
 
 @dataclass(frozen=True)
-class Lagging:
+class LaggingSubscription:
     """A subscription that has not reached where its clock goes, long after the clock last moved."""
 
     clock_id: UUID
@@ -223,7 +223,7 @@ class Lagging:
     target_time: datetime
 
 
-async def lagging(connection: AsyncConnection, *, quiet: timedelta, most: int) -> list[Lagging]:
+async def lagging(connection: AsyncConnection, *, quiet: timedelta, most: int) -> list[LaggingSubscription]:
     """List subscriptions that hold back a clock which did nothing for so long (system scope), the oldest first."""
     columns = (test_clocks.c.id, test_clocks.c.project_id, subscriptions.c.id, test_clocks.c.target_time)
     behind = and_(subscriptions.c.ended_at.is_(None), _is_behind(test_clocks.c.target_time))
@@ -239,10 +239,10 @@ async def lagging(connection: AsyncConnection, *, quiet: timedelta, most: int) -
         .order_by(subscriptions.c.id)
         .limit(most)
     )
-    return [Lagging(*row) for row in await connection.execute(statement)]
+    return [LaggingSubscription(*row) for row in await connection.execute(statement)]
 
 
-async def call_again(connection: AsyncConnection, late: Lagging) -> None:
+async def resend_clock(connection: AsyncConnection, late: LaggingSubscription) -> None:
     """Tell a subscription once more where its clock goes; one that knows it does nothing."""
     await enqueue_subscription_signal(
         connection,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.customers import billing_entity_store
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
-from adapters.postgres.journal.changing import Resource, note
+from adapters.postgres.journal.changing import Resource, audit_change
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from billing.money import to_major
@@ -63,7 +63,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     row = await _insert(tx.connection, tx.scope.project_id, customer_id, given)
     if row is None:
         raise conflict("customer_exists", f"This project has a customer {given['code']!r} already.")
-    await note(tx, RESOURCE, row=row, action="created")
+    await audit_change(tx, RESOURCE, row=row, action="created")
     return row
 
 
@@ -79,7 +79,7 @@ async def lazily_created(connection: AsyncConnection, project_id: UUID, code: st
     organization = await connection.scalar(text("SELECT current_setting('durabill.organization_id', true)"))
     if organization:
         scope = ProjectScope(organization_id=UUID(organization), project_id=project_id)
-        await note(
+        await audit_change(
             Transaction(connection, scope, SYSTEM_ACTOR),
             RESOURCE,
             row=row,
@@ -101,7 +101,7 @@ async def organization_customer(tx: Transaction, name: str) -> Row[Any]:
     made = await _insert(tx.connection, tx.scope.project_id, new_id(), values)
     if made is None:
         return (await tx.connection.execute(statement)).one()
-    await note(tx.by(SYSTEM_ACTOR), RESOURCE, row=made, action="created")
+    await audit_change(tx.by(SYSTEM_ACTOR), RESOURCE, row=made, action="created")
     return made
 
 
@@ -150,7 +150,7 @@ async def delete(tx: Transaction, row: Row[Any]) -> None:
         raise conflict("customer_has_subscriptions", "This customer has subscriptions; end them first.")
     hidden = update(customers).where(customers.c.id == row.id).values(deleted_at=func.clock_timestamp())
     await tx.connection.execute(hidden)
-    await note(tx, RESOURCE, row=row, action="deleted")
+    await audit_change(tx, RESOURCE, row=row, action="deleted")
 
 
 async def usable_clock(connection: AsyncConnection, project_id: UUID, ref: str) -> UUID:
@@ -184,27 +184,27 @@ async def default_timezone(connection: AsyncConnection, project_id: UUID) -> str
 
 
 @dataclass(frozen=True)
-class BilledBy:
+class BillingEntityTerms:
     """What applies to a customer that has not set it: its billing entity's code, and the billing time zone."""
 
     code: str | None
     timezone: str
 
 
-async def billed_by(
+async def billing_entity_terms_of(
     connection: AsyncConnection, project_id: UUID, rows: Sequence[Row[Any]]
-) -> Mapping[UUID | None, BilledBy]:
+) -> Mapping[UUID | None, BillingEntityTerms]:
     """Give what applies to customers by their billing entities, and under None what applies without one.
 
     A time zone is the billing entity's, else the project's, else the organization's, else UTC.
     """
     default = await default_timezone(connection, project_id)
-    found: dict[UUID | None, BilledBy] = {None: BilledBy(None, default)}
+    found: dict[UUID | None, BillingEntityTerms] = {None: BillingEntityTerms(None, default)}
     ids = {row.billing_entity_id for row in rows} - {None}
     if ids:
         statement = select(billing_entities).where(billing_entities.c.id.in_(ids))
         for row in (await connection.execute(statement)).all():
-            found[row.id] = BilledBy(row.code, row.timezone or default)
+            found[row.id] = BillingEntityTerms(row.code, row.timezone or default)
     return found
 
 

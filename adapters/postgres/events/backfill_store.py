@@ -20,7 +20,7 @@ from adapters.postgres.database import ProjectScope, driver
 from adapters.postgres.events import correction_store, rollup_store, unique_value_store
 from adapters.postgres.events.correction_store import Correction, Replacement
 from adapters.postgres.events.ingest_events import IngestEvent, Outcome, Submission
-from adapters.postgres.events.ingest_lookup import Metric, wall_now
+from adapters.postgres.events.ingest_lookup import Metric, wall_clock_now
 from adapters.postgres.events.ingest_store import ingest_within
 from adapters.postgres.events.rollup_store import Days
 from adapters.postgres.journal.audit_store import Actor
@@ -302,7 +302,9 @@ class _Note:
 
 
 async def _write(connection: AsyncConnection, changes: Sequence[Correction]) -> None:
-    rows = [change.row(settled_at=None if change.event["status"] == "counted" else wall_now()) for change in changes]
+    rows = [
+        change.row(settled_at=None if change.event["status"] == "counted" else wall_clock_now()) for change in changes
+    ]
     for start in range(0, len(rows), _INSERTED_AT_ONCE):
         await connection.execute(insert(usage_corrections), rows[start : start + _INSERTED_AT_ONCE])
 

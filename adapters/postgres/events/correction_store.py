@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events import event_store, rollup_store, unique_value_store
 from adapters.postgres.events.ingest_events import IngestEvent, Submission
-from adapters.postgres.events.ingest_lookup import Metric, look_up, wall_now
+from adapters.postgres.events.ingest_lookup import Metric, look_up, wall_clock_now
 from adapters.postgres.events.ingest_targets import value_of
-from adapters.postgres.events.rollup_store import Content, Place
+from adapters.postgres.events.rollup_store import EventContent, RollupKey
 from adapters.postgres.journal.audit_store import Actor, changes_between
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged
@@ -99,7 +99,7 @@ async def amend(
     if changes:
         await _set(tx.connection, stored, value=value, properties=properties)
         change = Correction("amended", stored._mapping, value, properties, reason, tx.actor)
-        await _note(tx, stored, change, new=Content(value, properties))
+        await _note(tx, stored, change, new=EventContent(value, properties))
         await _audit(tx, stored, action="amended", changes=changes, reason=reason)
     return await event_store.find(tx.connection, tx.scope.project_id, str(stored.id))
 
@@ -172,19 +172,19 @@ async def _note(
     stored: Row[Any],
     change: Correction,
     *,
-    new: Content | None,
+    new: EventContent | None,
 ) -> None:
     """Write the correction, and bring rollups, mark and values up to date if the event counted; None if it is gone."""
     counted = stored.status == event_store.COUNTED
     if counted:
-        place = Place(tx.scope.project_id, stored.subscription_id, stored.metric_id, stored.occurred_at)
-        await rollup_store.shift(tx.connection, place, old=Content(stored.value, stored.properties), new=new)
+        place = RollupKey(tx.scope.project_id, stored.subscription_id, stored.metric_id, stored.occurred_at)
+        await rollup_store.shift(tx.connection, place, old=EventContent(stored.value, stored.properties), new=new)
         await rollup_store.mark(tx.connection, tx.scope.project_id, [stored.subscription_id])
         content = {"value": change.new_value, "properties": change.new_properties}
         versions = [stored._mapping, {**stored._mapping, **content}]
         await unique_value_store.refresh(tx.connection, tx.scope.project_id, stored.metric_id, versions)
     await tx.connection.execute(
-        insert(usage_corrections).values(change.row(settled_at=None if counted else wall_now()))
+        insert(usage_corrections).values(change.row(settled_at=None if counted else wall_clock_now()))
     )
 
 
@@ -218,14 +218,14 @@ async def pending(connection: AsyncConnection, subscription_id: UUID) -> list[UU
     return list((await connection.execute(statement)).scalars())
 
 
-async def settle(connection: AsyncConnection, ids: Sequence[UUID], invoice_id: UUID | None) -> None:
+async def mark_billed(connection: AsyncConnection, ids: Sequence[UUID], invoice_id: UUID | None) -> None:
     """Note that a close has looked at corrections, and which invoice it wrote."""
     if ids:
         statement = update(usage_corrections).where(usage_corrections.c.id.in_(ids))
         await connection.execute(statement.values(settled_at=func.clock_timestamp(), settled_by=invoice_id))
 
 
-async def unsettle(connection: AsyncConnection, invoice_id: UUID) -> None:
+async def reopen(connection: AsyncConnection, invoice_id: UUID) -> None:
     """Let the corrections of an invoice that bills nothing any more be looked at again."""
     statement = update(usage_corrections).where(usage_corrections.c.settled_by == invoice_id)
     await connection.execute(statement.values(settled_at=None, settled_by=None))

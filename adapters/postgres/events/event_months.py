@@ -1,8 +1,8 @@
 """The months that events are kept in: one partition of `events` for each month of event time, made when needed.
 
 There is no default partition: what lay in it would have to be moved out, under a lock that stops ingestion, before its
-month could get a partition of its own. Instead the months to come are made ahead (`make_ahead`), and a transaction that
-meets another legal month, years back or on a test clock years ahead, makes it first.
+month could get a partition of its own. Instead the months to come are made ahead (`create_partitions_ahead`), and a
+transaction that meets another legal month, years back or on a test clock years ahead, makes it first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ async def ensure(connection: AsyncConnection, times: Sequence[datetime]) -> None
         known.update(month for month, (made,) in zip(missing, rows, strict=True) if not made)
 
 
-async def make_ahead(database: Database, now: datetime) -> None:
+async def create_partitions_ahead(database: Database, now: datetime) -> None:
     """Make the partitions of this month and of those to come, so that ingestion finds them."""
     instants = list(_ahead(now))
     async with database.transaction(SYSTEM) as connection:

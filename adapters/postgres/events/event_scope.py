@@ -20,7 +20,7 @@ _MOST_BYTES: Final = 2000
 _AROUND: Final = 4
 
 
-def told_apart(filters: Mapping[str, Sequence[object]]) -> dict[str, list[str]]:
+def rollup_dimensions(filters: Mapping[str, Sequence[object]]) -> dict[str, list[str]]:
     """Give what rollups tell the events of a metric apart by, from the values that its filters list: texts of them.
 
     Filters with values too long for an index, taken in the order of their properties, tell nothing apart.
@@ -46,7 +46,7 @@ def filters_of(condition: str) -> str:
 
     `condition` chooses the metrics (`m`).
     """
-    told = f"metrics m, jsonb_each(m.told_apart) f WHERE {condition}"
+    told = f"metrics m, jsonb_each(m.rollup_dimensions) f WHERE {condition}"
     return f"SELECT m.id AS metric_id, f.key, f.value AS allowed FROM {told}"  # noqa: S608 - put together from constants
 
 

@@ -13,7 +13,7 @@ from adapters.postgres.database import driver
 from adapters.postgres.events import unique_value_store
 from adapters.postgres.events.event_count_store import EventKinds, event_counts
 from adapters.postgres.events.ingest_events import IngestEvent, Submission
-from adapters.postgres.events.ingest_lookup import look_up, wall_now
+from adapters.postgres.events.ingest_lookup import look_up, wall_clock_now
 from adapters.postgres.events.ingest_store import FOLD
 from adapters.postgres.events.ingest_targets import customer_of, target_of, value_of
 from adapters.postgres.journal.transaction import Transaction
@@ -191,7 +191,7 @@ async def reprocess(tx: Transaction, ref: str) -> Reprocessed:
         stored.occurred_at,
     )
     looked_up = await look_up(tx.connection, tx.scope.project_id, [Submission([event], stored.source)])
-    target = target_of(event, stored.source, looked_up, wall_now())
+    target = target_of(event, stored.source, looked_up, wall_clock_now())
     held, reason = target.choose(stored.occurred_at)
     value: str | None = event.value
     if target.metric is not None:

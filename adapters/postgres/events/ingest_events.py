@@ -32,7 +32,7 @@ class IngestEvent(msgspec.Struct, gc=False):
 
 
 @dataclass(frozen=True)
-class Presented:
+class PresentedKey:
     """A key that was good a moment ago and is checked again in the ingest transaction, so that revoking acts at once.
 
     ``requested_project`` is the project that ``X-Project-Id`` was found to name (its id or its uuid); None asks for the
@@ -49,7 +49,7 @@ class Submission:
 
     events: Sequence[IngestEvent]
     source: str
-    presented: Presented | None = None
+    presented: PresentedKey | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.arrays import texts, uuids
 from adapters.postgres.database import Asked, Database, ProjectScope, driver
-from adapters.postgres.events.ingest_events import FUTURE_SECONDS, TRACK, IngestEvent, Presented, Submission
+from adapters.postgres.events.ingest_events import FUTURE_SECONDS, TRACK, IngestEvent, PresentedKey, Submission
 from adapters.postgres.metric_aggregation import configured
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
 from billing.aggregations import Aggregation
@@ -96,7 +96,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Held:
+class SubscriptionTerms:
     """A subscription: its life ``[starts_at, ends_at)``, its plan version, and what its billing cycle is made of."""
 
     id: UUID
@@ -119,13 +119,13 @@ class Held:
 
 
 @dataclass
-class Named:
+class CustomerSubscriptions:
     """A customer with its subscriptions."""
 
     id: UUID
     code: str
     frozen_time: datetime | None
-    subscriptions: list[Held] = field(default_factory=list)
+    subscriptions: list[SubscriptionTerms] = field(default_factory=list)
 
 
 @dataclass
@@ -133,9 +133,9 @@ class Lookup:
     """Everything that the events of one flush refer to."""
 
     metrics: dict[str, Metric] = field(default_factory=dict)
-    customers: dict[str, Named] = field(default_factory=dict)
-    subscriptions: dict[str, Held] = field(default_factory=dict)
-    organization: Named | None = None
+    customers: dict[str, CustomerSubscriptions] = field(default_factory=dict)
+    subscriptions: dict[str, SubscriptionTerms] = field(default_factory=dict)
+    organization: CustomerSubscriptions | None = None
     keys: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     future: timedelta = timedelta(seconds=FUTURE_SECONDS)
     past: timedelta | None = None
@@ -144,11 +144,11 @@ class Lookup:
     #: What is older was archived, together with the periods that it lay in.
     closed_until: datetime | None = None
 
-    def charges(self, held: Held, metric: Metric) -> bool:
+    def charges(self, held: SubscriptionTerms, metric: Metric) -> bool:
         """Tell whether the subscription's plan version charges the metric."""
         return metric.id in _charged_metrics.get(held.plan_version_id, frozenset())
 
-    def accepts(self, presented: Presented | None, scope: ProjectScope) -> bool:
+    def accepts(self, presented: PresentedKey | None, scope: ProjectScope) -> bool:
         """Check a key as authentication does, on the row that this transaction sees; None was checked a moment ago."""
         if presented is None:
             return True
@@ -180,7 +180,7 @@ class _References:
     @classmethod
     def of(cls, submissions: Sequence[Submission]) -> "_References":
         events: Iterable[IngestEvent] = [event for submission in submissions for event in submission.events]
-        presented: list[Presented] = [each.presented for each in submissions if each.presented is not None]
+        presented: list[PresentedKey] = [each.presented for each in submissions if each.presented is not None]
         return cls(
             metrics={ref: parse_id(ref) for ref in {event.metric_ref for event in events}},
             customers={ref: parse_id(ref) for ref in {event.customer_ref for event in events} if ref is not None},
@@ -244,18 +244,20 @@ def _parameters(project_id: UUID, refs: _References) -> dict[str, Any]:
 async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, rows: Sequence[tuple[Any, ...]]) -> Lookup:
     found = Lookup()
     metrics: dict[UUID, Metric] = {}
-    customers: dict[UUID, Named] = {}
-    held: dict[UUID, Held] = {}
+    customers: dict[UUID, CustomerSubscriptions] = {}
+    held: dict[UUID, SubscriptionTerms] = {}
     for row in rows:
         match row[0]:
             case "metric":
                 found.metrics[row[2]] = metrics[row[1]] = _metric(row)
             case "customer":
-                found.customers[row[2]] = customers[row[1]] = Named(row[1], row[2], row[6])
+                found.customers[row[2]] = customers[row[1]] = CustomerSubscriptions(row[1], row[2], row[6])
                 if row[11]:
                     found.organization = customers[row[1]]
             case "subscription":
-                held[row[1]] = Held(row[1], row[9], row[3], row[6], row[7], row[8], row[10], row[4], row[5], row[12])
+                held[row[1]] = SubscriptionTerms(
+                    row[1], row[9], row[3], row[6], row[7], row[8], row[10], row[4], row[5], row[12]
+                )
                 if row[2] is not None:
                     found.subscriptions[row[2]] = held[row[1]]
             case "key":
@@ -270,7 +272,7 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
     found.metrics |= {ref: metrics[own] for ref, own in refs.metrics.items() if own in metrics}
     found.customers |= {ref: customers[own] for ref, own in refs.customers.items() if own in customers}
     found.subscriptions |= {ref: held[own] for ref, own in refs.subscriptions.items() if own in held}
-    await _learn_charged(raw, {each.plan_version_id for each in held.values()})
+    await _load_charged_metrics(raw, {each.plan_version_id for each in held.values()})
     return found
 
 
@@ -287,7 +289,7 @@ def _set_limits(found: Lookup, future: str | None, past: str | None) -> None:
         found.past = timedelta(seconds=int(past[:10]))
 
 
-async def _learn_charged(raw: "psycopg.AsyncConnection[Any]", versions: set[UUID]) -> None:
+async def _load_charged_metrics(raw: "psycopg.AsyncConnection[Any]", versions: set[UUID]) -> None:
     unknown = versions - _charged_metrics.keys()
     if not unknown:
         return
@@ -316,6 +318,6 @@ async def _resolve_other_names(connection: AsyncConnection, project_id: UUID, re
     return learned
 
 
-def wall_now() -> datetime:
+def wall_clock_now() -> datetime:
     """Give the wall clock's now in UTC."""
     return datetime.now(UTC)

@@ -21,7 +21,7 @@ from adapters.postgres.events import event_months, unique_value_store
 from adapters.postgres.events.event_scope import filter_bucket, filters_of
 from adapters.postgres.events.ingest_events import IngestEvent, Outcome, Stored, Submission
 from adapters.postgres.events.ingest_fingerprint import canonical, fingerprint_of, references_of, written
-from adapters.postgres.events.ingest_lookup import Held, Lookup, look_up, looked_up, wall_now
+from adapters.postgres.events.ingest_lookup import Lookup, SubscriptionTerms, look_up, looked_up, wall_clock_now
 from adapters.postgres.events.ingest_rows import Rows, Shared
 from adapters.postgres.events.ingest_targets import Target, customer_of, target_of, value_of
 from adapters.postgres.events.rollup_store import ADDED
@@ -76,7 +76,7 @@ filters AS ({filters_of("m.id = ANY(%(metric_ids)s::uuid[])")}), rolled AS (
     ) folded JOIN metrics m ON m.id = metric_id
     ORDER BY 1, 2, 3, 4, 5 {ADDED} RETURNING subscription_id
 ), marked AS (
-    INSERT INTO usage_marks AS m (subscription_id, project_id)
+    INSERT INTO usage_watermarks AS m (subscription_id, project_id)
     SELECT DISTINCT subscription_id, %(project)s::uuid FROM rolled ORDER BY 1
     ON CONFLICT (subscription_id) DO UPDATE SET version = m.version + 1, marked_at = clock_timestamp()
 )"""  # noqa: S608 - put together from constants
@@ -166,7 +166,7 @@ class _Flush:
         self.new_customers: set[str] = set()
         #: Of the events outside the accepted time, the keys that are stored: these are retries.
         self.known_keys: frozenset[str] = frozenset()
-        self.wall = wall_now()
+        self.wall = wall_clock_now()
         self._targets: dict[tuple[str, str | None, str | None, str], Target] = {}
         self._numbers: dict[tuple[int, int, str | None, str | None], tuple[int, str]] = {}
         self._first_id = new_id().int & ~_ROOM
@@ -233,7 +233,7 @@ class _Flush:
         return outcome
 
     def _share(
-        self, event: IngestEvent, source: str, target: Target, held: Held | None, reason: str | None
+        self, event: IngestEvent, source: str, target: Target, held: SubscriptionTerms | None, reason: str | None
     ) -> tuple[int, str]:
         """Note what events share: the number of the combination, and its references as fingerprints have them."""
         if target.creates_customer and event.customer_ref is not None:
@@ -254,7 +254,9 @@ class _Resolved:
         return [key for place in self.untimely if (key := self.submission.events[place].key) is not None]
 
 
-def _shared(event: IngestEvent, source: str, target: Target, held: Held | None, reason: str | None) -> Shared:
+def _shared(
+    event: IngestEvent, source: str, target: Target, held: SubscriptionTerms | None, reason: str | None
+) -> Shared:
     return (
         event.metric_ref,
         event.customer_ref,

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from adapters.postgres.events.ingest_events import TRACK, IngestEvent
-from adapters.postgres.events.ingest_lookup import Held, Lookup, Metric, Named
+from adapters.postgres.events.ingest_lookup import CustomerSubscriptions, Lookup, Metric, SubscriptionTerms
 from billing.numbers import plain
 
 UNKNOWN_METRIC: Final = "unknown_metric"
@@ -36,8 +36,8 @@ class Target:
     """
 
     metric: Metric | None
-    customer: Named | None
-    candidates: Sequence[Held]
+    customer: CustomerSubscriptions | None
+    candidates: Sequence[SubscriptionTerms]
     reason: str | None
     now: datetime
     latest: datetime
@@ -46,7 +46,7 @@ class Target:
     counts_until: datetime | None = None
     creates_customer: bool = False
 
-    def choose(self, at: datetime) -> tuple[Held | None, str | None]:
+    def choose(self, at: datetime) -> tuple[SubscriptionTerms | None, str | None]:
         """Give the subscription that takes an event of that time, and the reason if none counts it."""
         if self.reason is not None:
             return None, self.reason
@@ -69,11 +69,11 @@ def target_of(event: IngestEvent, source: str, found: Lookup, wall: datetime) ->
     customer = None if event.customer_ref is None else found.customers.get(event.customer_ref)
     named = None if event.subscription_ref is None else found.subscriptions.get(event.subscription_ref)
     unknown_customer = event.customer_ref is not None and customer is None
-    candidates: Sequence[Held] = ()
+    candidates: Sequence[SubscriptionTerms] = ()
     reason = UNKNOWN_METRIC if metric is None else None
     if event.subscription_ref is not None:
         candidates = () if named is None else (named,)
-        reason = reason or _reason_of_named(named, customer, unknown_customer=unknown_customer)
+        reason = reason or _rejection_of_named_subscription(named, customer, unknown_customer=unknown_customer)
     elif metric is not None:
         candidates = _charging(found, customer, metric)
         if not candidates and source == TRACK:
@@ -98,7 +98,9 @@ def target_of(event: IngestEvent, source: str, found: Lookup, wall: datetime) ->
     )
 
 
-def _reason_of_named(named: Held | None, customer: Named | None, *, unknown_customer: bool) -> str | None:
+def _rejection_of_named_subscription(
+    named: SubscriptionTerms | None, customer: CustomerSubscriptions | None, *, unknown_customer: bool
+) -> str | None:
     if named is None:
         return UNKNOWN_SUBSCRIPTION
     if unknown_customer:
@@ -108,11 +110,11 @@ def _reason_of_named(named: Held | None, customer: Named | None, *, unknown_cust
     return None
 
 
-def _charging(found: Lookup, customer: Named | None, metric: Metric) -> list[Held]:
+def _charging(found: Lookup, customer: CustomerSubscriptions | None, metric: Metric) -> list[SubscriptionTerms]:
     return [] if customer is None else [held for held in customer.subscriptions if found.charges(held, metric)]
 
 
-def _clock(customer: Named | None, candidates: Sequence[Held], wall: datetime) -> datetime:
+def _clock(customer: CustomerSubscriptions | None, candidates: Sequence[SubscriptionTerms], wall: datetime) -> datetime:
     for holder in (*candidates, customer):
         if holder is not None and holder.frozen_time is not None:
             return holder.frozen_time
@@ -147,7 +149,7 @@ def value_of(metric: Metric, event: IngestEvent) -> tuple[str | None, str | None
     return None if found is None else plain(found), reason
 
 
-def customer_of(target: Target, held: Held | None) -> UUID | None:
+def customer_of(target: Target, held: SubscriptionTerms | None) -> UUID | None:
     """Give the customer whom the event belongs to: the one it names, else the subscription's."""
     if target.customer is not None:
         return target.customer.id

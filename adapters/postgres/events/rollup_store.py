@@ -109,14 +109,14 @@ _EXTREMES: Final = f"""
 _FORGET_EMPTY: Final = f"DELETE FROM usage_rollups r WHERE {_OF_DAYS} AND r.event_count = 0"  # noqa: S608
 
 _MARK: Final = """
-    INSERT INTO usage_marks AS m (subscription_id, project_id)
+    INSERT INTO usage_watermarks AS m (subscription_id, project_id)
     SELECT own, %(project)s FROM unnest(%(subscriptions)s::uuid[]) own ORDER BY own
     ON CONFLICT (subscription_id) DO UPDATE SET version = m.version + 1, marked_at = clock_timestamp()
 """
 
 
 @dataclass(frozen=True)
-class Place:
+class RollupKey:
     """Where a counted event is rolled up."""
 
     project_id: UUID
@@ -131,14 +131,14 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Content:
+class EventContent:
     """What a counted event says: the value that it adds, and the properties that tell where."""
 
     value: Decimal | None
     properties: Any
 
 
-async def shift(connection: AsyncConnection, place: Place, *, old: Content, new: Content | None) -> None:
+async def shift(connection: AsyncConnection, place: RollupKey, *, old: EventContent, new: EventContent | None) -> None:
     """Replace one event's content in its rollups, after the event's row was changed; `new` is None if it is gone.
 
     Sum and count move by the difference, from one filter bucket to another where the properties say so. A largest or

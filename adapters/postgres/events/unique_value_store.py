@@ -2,8 +2,8 @@
 
 `usage_uniques` says on which UTC days a value occurred, `usage_unique_days` how many values of a day occurred last on
 which earlier day; the second always equals what the first gives. Both change in the transaction that changes the
-events, and only while it holds the subscription's row of `usage_marks`: so each transaction sees all that those before
-it kept, and no two can wait for each other. Every statement here begins after that row was locked.
+events, and only while it holds the subscription's row of `usage_watermarks`: so each transaction sees all that those
+before it kept, and no two can wait for each other. Every statement here begins after that row was locked.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence

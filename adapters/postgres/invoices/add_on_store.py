@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.journal.changing import Resource, note
+from adapters.postgres.journal.changing import Resource, audit_change
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import Kind
@@ -42,7 +42,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("add_on_exists", f"This project has an add-on with the code {values['code']!r} already.")
-    await note(tx, RESOURCE, row=row, action="created")
+    await audit_change(tx, RESOURCE, row=row, action="created")
     return row
 
 
@@ -56,7 +56,7 @@ async def delete(tx: Transaction, row: Row[Any]) -> None:
     """Hide an add-on that `locked` gave, and free its code; fees that were applied are still invoiced."""
     hidden = update(add_ons).where(add_ons.c.id == row.id).values(deleted_at=func.clock_timestamp())
     await tx.connection.execute(hidden)
-    await note(tx, RESOURCE, row=row, action="deleted")
+    await audit_change(tx, RESOURCE, row=row, action="deleted")
 
 
 @dataclass(frozen=True)

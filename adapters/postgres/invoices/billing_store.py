@@ -17,7 +17,7 @@ from adapters.postgres.customers.payment_method_store import DEFAULT_METHOD, PRO
 from adapters.postgres.database import driver
 from adapters.postgres.events.late_usage_store import LATE_PERIODS
 from adapters.postgres.prepared import Prepared
-from adapters.postgres.subscriptions.served_version_store import ServedVersions, served
+from adapters.postgres.subscriptions.period_version_store import ServedVersions, versions_of
 from adapters.postgres.usage.usage_store import usages
 from billing.charges import Charge
 from billing.invoice import BilledLine, InvoiceLine, assemble, nothing_left
@@ -56,7 +56,7 @@ class Terms:
     billing_entity_id: UUID | None
     plan_version_id: UUID
     cycle: BillingCycle
-    billing_begins_at: datetime
+    billing_starts_at: datetime
     ended_at: datetime | None
 
 
@@ -145,7 +145,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
     row = await (await asked.run(await driver(connection), {"subscription": subscription_id})).fetchone()
     if row is None:
         raise not_found("subscription", subscription_id)
-    begins = _billing_begins(row)
+    begins = _billing_start(row)
     return Terms(
         subscription_id=row.id,
         customer_id=row.customer_id,
@@ -165,12 +165,12 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
             timezone=row.timezone,
             alignment=row.alignment,
         ),
-        billing_begins_at=begins,
+        billing_starts_at=begins,
         ended_at=row.ended_at,
     )
 
 
-def _billing_begins(row: Any) -> datetime:
+def _billing_start(row: Any) -> datetime:
     """Give the first instant that is billed: the start, or the end of the trial (B92)."""
     begins: datetime = row.starts_at if row.trial_ends_at is None else max(row.starts_at, row.trial_ends_at)
     return begins
@@ -195,7 +195,7 @@ async def version_of_period(connection: AsyncConnection, terms: Terms, start: da
         return await version_of(connection, terms.plan_version_id)
     asked = {"subscription": terms.subscription_id, "start": start}
     row = await (await _VERSION_OF_BILLS.run(await driver(connection), asked)).fetchone()
-    earlier = await served(connection, terms.subscription_id)
+    earlier = await versions_of(connection, terms.subscription_id)
     chosen = (None if row is None else row.plan_version_id) or earlier.of(start) or terms.plan_version_id
     return await version_of(connection, chosen)
 
@@ -285,7 +285,7 @@ async def bill(
     current = await version_of(connection, pinned)
     ended_at = end if ends_subscription else terms.ended_at
     until = end if ended_at is None else min(end, ended_at)
-    periods = terms.cycle.periods_between(max(start, terms.billing_begins_at), until)
+    periods = terms.cycle.periods_between(max(start, terms.billing_starts_at), until)
     first = periods[0].start if periods else start
     before = await billed_since(connection, terms.subscription_id, first)
     if periods or terms.ended_at is not None:
@@ -294,7 +294,7 @@ async def bill(
     # A close that was told its version bills the period it was told it for.
     earlier = ServedVersions()
     if terms.changed_plans and plan_version_id is None:
-        earlier = await served(connection, terms.subscription_id)
+        earlier = await versions_of(connection, terms.subscription_id)
     proposed: list[ProposedLine] = []
     for period in periods:
         version = await version_of(connection, before.versions.get(period.start) or earlier.of(period.start) or pinned)
@@ -311,7 +311,7 @@ async def bill(
     return Bill(
         lines=lines,
         currency=current.currency,
-        period=_covered(lines, before, start=max(start, terms.billing_begins_at), end=until),
+        period=_covered(lines, before, start=max(start, terms.billing_starts_at), end=until),
         last_invoice_id=before.last_invoice_id,
     )
 

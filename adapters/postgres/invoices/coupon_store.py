@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, String, case, cast, func, or_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.journal.changing import Resource, note
+from adapters.postgres.journal.changing import Resource, audit_change
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import Kind
@@ -68,7 +68,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("coupon_exists", f"This project has a coupon with the code {values['code']!r} already.")
-    await note(tx, RESOURCE, row=row, action="created")
+    await audit_change(tx, RESOURCE, row=row, action="created")
     return row
 
 

@@ -14,8 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payment_port import collects_automatically
 from adapters.postgres.events import correction_store
-from adapters.postgres.invoices import credit_store, extra_store, invoice_follow_store, payment_attempt_store
-from adapters.postgres.invoices.invoice_write_store import DRAWN, number_prefix, webhook_data, webhook_order
+from adapters.postgres.invoices import (
+    credit_carryover_store,
+    invoice_adjustment_store,
+    invoice_collection_store,
+    payment_attempt_store,
+)
+from adapters.postgres.invoices.invoice_write_store import DRAW_NUMBER, number_prefix, webhook_data, webhook_order
 from adapters.postgres.journal import audit_store
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.wallets import wallet_move_store
@@ -33,7 +38,7 @@ from models.tables import customers, invoice_lines, invoices
 INVOICE_STATUS_CHANGED: Final = "invoice_status_changed"
 
 _FINALIZE: Final = text(
-    DRAWN
+    DRAW_NUMBER
     + """
 UPDATE invoices SET
     number = drawn.number, status = CAST(:status AS text), issued_at = CAST(:at AS timestamptz),
@@ -75,7 +80,7 @@ async def finalize(tx: Transaction, row: Row[Any]) -> str | None:
     """
     at: datetime = row.customer_now
     issued = next_status(row, "issue")
-    drawn = await wallet_move_store.drawable(
+    drawn = await wallet_move_store.wallet_draw_for(
         tx.connection, row.customer_id, due_minor=row.total_minor, currency=row.currency, at=at
     )
     status: InvoiceStatus = issued if row.total_minor > drawn.total_minor else "paid"
@@ -97,11 +102,13 @@ async def finalize(tx: Transaction, row: Row[Any]) -> str | None:
             "id": row.id,
         },
     )
-    await wallet_move_store.settle(tx, row.id, drawn=drawn, at=at)
-    carried = await credit_store.carried_of(tx.connection, row.id)
+    await wallet_move_store.apply_draw(tx, row.id, drawn=drawn, at=at)
+    carried = await credit_carryover_store.carryover_of(tx.connection, row.id)
     if carried:
-        credited = credit_store.Credited(row.customer_id, row.id, row.currency, minor=carried, at=at)
-        await credit_store.grant(tx, credited)
+        credited = credit_carryover_store.CarriedOverInvoice(
+            row.customer_id, row.id, row.currency, minor=carried, at=at
+        )
+        await credit_carryover_store.grant(tx, credited)
     for action in ("issued", "paid") if status == "paid" else ("issued",):
         await log(tx, row, action, number=number)
     if is_followed_by_its_subscription(row):
@@ -125,7 +132,7 @@ async def _follow(tx: Transaction, row: Row[Any], number: str | None, *, collect
         next_attempt_at=at if collect else None,
     )
     frozen_at = at if row.test_clock_id is not None else None
-    return await invoice_follow_store.follow(tx, invoice, frozen_at=frozen_at)
+    return await invoice_collection_store.follow(tx, invoice, frozen_at=frozen_at)
 
 
 async def notify(tx: Transaction, row: Row[Any], status: str) -> str:
@@ -158,10 +165,10 @@ async def void(tx: Transaction, row: Row[Any]) -> str | None:
     await no_open_attempt(tx.connection, row.id)
     if row.settled_minor > row.prepaid_minor:
         raise conflict("invoice_partly_paid", "Refund what was paid of this invoice before it is voided.")
-    await extra_store.give_back(tx.connection, row.id)
-    await correction_store.unsettle(tx.connection, row.id)
+    await invoice_adjustment_store.restore_adjustments(tx.connection, row.id)
+    await correction_store.reopen(tx.connection, row.id)
     if row.prepaid_minor:
-        await wallet_move_store.give_back(tx, row.id, row.customer_now)
+        await wallet_move_store.restore_adjustments(tx, row.id, row.customer_now)
     nothing = {"next_attempt_at": None, "settled_minor": 0, "prepaid_minor": 0}
     await _set(tx.connection, row.id, status=status, voided_at=row.customer_now, **nothing)
     await log(tx, row, "voided")
@@ -177,8 +184,8 @@ async def delete_draft(tx: Transaction, row: Row[Any]) -> None:
         raise conflict(
             "invoice_is_final", "Only drafts can be deleted; void an issued invoice.", invoice_status=row.status
         )
-    await extra_store.give_back(tx.connection, row.id)
-    await correction_store.unsettle(tx.connection, row.id)
+    await invoice_adjustment_store.restore_adjustments(tx.connection, row.id)
+    await correction_store.reopen(tx.connection, row.id)
     await tx.connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
     await tx.connection.execute(delete(invoices).where(invoices.c.id == row.id))
     await log(tx, row, "deleted")

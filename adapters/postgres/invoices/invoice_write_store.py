@@ -97,7 +97,7 @@ class NewInvoice:
 
 
 #: Draws the next number: of the billing entity's series (B119), else of the project's (C8). Gives none for a draft.
-DRAWN: Final = """
+DRAW_NUMBER: Final = """
 WITH drawn_of_project AS (
     INSERT INTO invoice_counters AS counter (project_id, next_number)
     SELECT CAST(:project_id AS uuid), 2
@@ -116,7 +116,7 @@ WITH drawn_of_project AS (
 
 _WRITE: Final = Prepared(
     text(
-        DRAWN  # noqa: S608 - both parts are constants
+        DRAW_NUMBER  # noqa: S608 - both parts are constants
         + """, made AS (
     INSERT INTO invoices (
         id, project_id, number, customer_id, subscription_id, billing_entity_id, kind, status, currency,

@@ -54,11 +54,11 @@ async def change(
     table = resource.table
     statement = update(table).where(table.c.id == row.id).values(**values, updated_at=func.clock_timestamp())
     changed: Row[Any] = (await tx.connection.execute(statement.returning(table))).one()
-    await note(tx, resource, row=row, action="updated", changes=changes)
+    await audit_change(tx, resource, row=row, action="updated", changes=changes)
     return changed
 
 
-async def note(
+async def audit_change(
     tx: Transaction,
     resource: Resource,
     *,

@@ -16,7 +16,7 @@ KEPT: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Asked:
+class IdempotentRequest:
     """One request as idempotency sees it: where, under which key, and the hash of what it says."""
 
     project_id: UUID
@@ -35,7 +35,7 @@ class StoredAnswer:
 
 
 @dataclass(frozen=True)
-class Refused:
+class IdempotencyConflict:
     """Why the request may not run: another body under the same key, or the first one is still running."""
 
     reason: Literal["other_request", "in_progress"]
@@ -45,7 +45,9 @@ _table = idempotency_keys.c
 _now = func.clock_timestamp()
 
 
-async def claim(connection: AsyncConnection, asked: Asked, *, lock_seconds: int) -> StoredAnswer | Refused | None:
+async def claim(
+    connection: AsyncConnection, asked: IdempotentRequest, *, lock_seconds: int
+) -> StoredAnswer | IdempotencyConflict | None:
     """Take the key for this request; None means that it is ours and the work may begin.
 
     A holder that crashed loses the key when its lock expires; answers older than ``KEPT`` count as never given.
@@ -70,13 +72,13 @@ async def claim(connection: AsyncConnection, asked: Asked, *, lock_seconds: int)
         return None
     row = (await connection.execute(select(idempotency_keys).where(*_same(asked)))).first()
     if row is None or (row.response_status is None and row.request_hash == asked.request_hash):
-        return Refused("in_progress")
+        return IdempotencyConflict("in_progress")
     if row.request_hash != asked.request_hash:
-        return Refused("other_request")
+        return IdempotencyConflict("other_request")
     return StoredAnswer(row.response_status, row.response_headers or {}, row.response_body or b"")
 
 
-async def keep(connection: AsyncConnection, asked: Asked, answer: StoredAnswer) -> None:
+async def store_response(connection: AsyncConnection, asked: IdempotentRequest, answer: StoredAnswer) -> None:
     """Store the answer for those who ask again."""
     await connection.execute(
         update(idempotency_keys)
@@ -90,7 +92,7 @@ async def keep(connection: AsyncConnection, asked: Asked, answer: StoredAnswer) 
     )
 
 
-async def release(connection: AsyncConnection, asked: Asked) -> None:
+async def release(connection: AsyncConnection, asked: IdempotentRequest) -> None:
     """Give the key back, so that the request can be made again at once."""
     await connection.execute(delete(idempotency_keys).where(*_same(asked), _table.response_status.is_(None)))
 
@@ -100,5 +102,5 @@ async def forget_old(connection: AsyncConnection) -> None:
     await connection.execute(delete(idempotency_keys).where(_table.created_at < _now - KEPT))
 
 
-def _same(asked: Asked) -> tuple[ColumnElement[bool], ...]:
+def _same(asked: IdempotentRequest) -> tuple[ColumnElement[bool], ...]:
     return (_table.project_id == asked.project_id, _table.route == asked.route, _table.key == asked.key)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import Database, driver
-from models.tables import outbox, usage_marks
+from models.tables import outbox, usage_watermarks
 
 #: Any number that no other program of this database uses for its advisory locks.
 _LEADER: Final = 0x_D0_4A_B1_11
@@ -31,18 +31,18 @@ _SIGNALLED: Final = """
     WITH told AS MATERIALIZED (
         SELECT m.subscription_id, t.version
         FROM unnest(%(subscriptions)s::uuid[], %(versions)s::bigint[]) AS t (subscription_id, version)
-        JOIN usage_marks m ON m.subscription_id = t.subscription_id AND m.signalled_version < t.version
+        JOIN usage_watermarks m ON m.subscription_id = t.subscription_id AND m.signalled_version < t.version
         ORDER BY m.subscription_id FOR UPDATE OF m
     )
-    UPDATE usage_marks m SET signalled_version = told.version, signalled_at = clock_timestamp()
+    UPDATE usage_watermarks m SET signalled_version = told.version, signalled_at = clock_timestamp()
     FROM told WHERE m.subscription_id = told.subscription_id
 """
 _DEFERRED: Final = """
     WITH waiting AS MATERIALIZED (
-        SELECT m.subscription_id FROM usage_marks m WHERE m.subscription_id = ANY(%(subscriptions)s)
+        SELECT m.subscription_id FROM usage_watermarks m WHERE m.subscription_id = ANY(%(subscriptions)s)
         ORDER BY m.subscription_id FOR UPDATE
     )
-    UPDATE usage_marks m SET signalled_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+    UPDATE usage_watermarks m SET signalled_at = clock_timestamp() + make_interval(secs => %(seconds)s)
     FROM waiting WHERE m.subscription_id = waiting.subscription_id
 """
 
@@ -60,7 +60,7 @@ class DueRow:
 
 
 @dataclass(frozen=True)
-class DueMark:
+class DueWatermark:
     """A subscription whose usage has changed since it was last told."""
 
     project_id: UUID
@@ -145,7 +145,7 @@ async def mark_failed(connection: AsyncConnection, row: DueRow, error: str) -> N
     )
 
 
-async def hurry(connection: AsyncConnection) -> None:
+async def retry_all_now(connection: AsyncConnection) -> None:
     """Make every row that waits for a later attempt due now: what kept them from being delivered is over."""
     await connection.execute(
         update(outbox)
@@ -160,20 +160,22 @@ async def prune(connection: AsyncConnection, *, most: int) -> int:
     return (await connection.execute(delete(outbox).where(outbox.c.id.in_(old.limit(most))))).rowcount
 
 
-async def due_marks(connection: AsyncConnection, *, quiet_ms: int, busy_ms: int, limit: int) -> list[DueMark]:
+async def due_watermarks(connection: AsyncConnection, *, quiet_ms: int, busy_ms: int, limit: int) -> list[DueWatermark]:
     """Give subscriptions with usage to tell: once their events pause for `quiet_ms`, at least every `busy_ms`."""
     now = func.clock_timestamp()
     pause, interval = timedelta(milliseconds=quiet_ms), timedelta(milliseconds=busy_ms)
-    paused = usage_marks.c.marked_at <= now - pause
-    overdue = or_(usage_marks.c.signalled_at.is_(None), usage_marks.c.signalled_at <= now - interval)
-    rested = or_(usage_marks.c.signalled_at.is_(None), usage_marks.c.signalled_at <= now - pause)
+    paused = usage_watermarks.c.marked_at <= now - pause
+    overdue = or_(usage_watermarks.c.signalled_at.is_(None), usage_watermarks.c.signalled_at <= now - interval)
+    rested = or_(usage_watermarks.c.signalled_at.is_(None), usage_watermarks.c.signalled_at <= now - pause)
     statement = (
-        select(usage_marks.c.project_id, usage_marks.c.subscription_id, usage_marks.c.version)
-        .where(usage_marks.c.version > usage_marks.c.signalled_version, or_(and_(paused, rested), overdue))
-        .order_by(usage_marks.c.marked_at)
+        select(usage_watermarks.c.project_id, usage_watermarks.c.subscription_id, usage_watermarks.c.version)
+        .where(usage_watermarks.c.version > usage_watermarks.c.signalled_version, or_(and_(paused, rested), overdue))
+        .order_by(usage_watermarks.c.marked_at)
         .limit(limit)
     )
-    return [DueMark(row.project_id, row.subscription_id, row.version) for row in await connection.execute(statement)]
+    return [
+        DueWatermark(row.project_id, row.subscription_id, row.version) for row in await connection.execute(statement)
+    ]
 
 
 async def mark_signalled(connection: AsyncConnection, versions: Sequence[tuple[UUID, int]]) -> None:
@@ -183,7 +185,7 @@ async def mark_signalled(connection: AsyncConnection, versions: Sequence[tuple[U
         await (await driver(connection)).execute(_SIGNALLED, names, prepare=True)
 
 
-async def defer_marks(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> None:
+async def defer_watermarks(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> None:
     """Let marks wait whose workflow is not running, so that they do not crowd out the others."""
     if subscription_ids:
         names = {"subscriptions": list(subscription_ids), "seconds": _LONGEST_PAUSE_SECONDS}

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.journal.audit_store import changes_between
 from adapters.postgres.journal.transaction import Transaction
-from adapters.postgres.limits import limit_standing
-from adapters.postgres.limits.limit_standing import Counter, Limit
+from adapters.postgres.limits import limit_usage
+from adapters.postgres.limits.limit_usage import Limit, LimitUsage
 from adapters.postgres.paging import Page, page_of
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
@@ -69,9 +69,9 @@ async def listed(connection: AsyncConnection, subscription_id: UUID, page: Page)
     return await page_of(connection, usage_limits, page, mine, rows=_viewed(), orderable={"cap": _table.cap})
 
 
-async def standings(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> dict[UUID, tuple[Limit, Counter]]:
+async def limit_statuses(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> dict[UUID, tuple[Limit, LimitUsage]]:
     """Give how limits of subscriptions stand now, keyed by their ids; one that was deleted meanwhile is absent."""
-    counters = await limit_standing.counters(connection, sorted({row.subscription_id for row in rows}))
+    counters = await limit_usage.counters(connection, sorted({row.subscription_id for row in rows}))
     own = {limit.id: (limit, counter) for counter in counters.values() for limit in counter.limits}
     return {row.id: own[row.id] for row in rows if row.id in own}
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.usage.additive_usage import Wanted, usages_of_many
+from adapters.postgres.usage.additive_usage import UsageWindow, usages_of_many
 from billing.numbers import exact
 from billing.period import Period
 from billing.usage import NO_USAGE
@@ -81,8 +81,8 @@ async def quotas(
     return [_quota(row, used.get((row.id, row.metric_id), NO_USAGE).quantity) for row in begun], total
 
 
-def _wanted(row: Any) -> Wanted:
-    return Wanted(row.id, row.metric_id, Period(start=row.current_period_start, end=row.current_period_end))
+def _wanted(row: Any) -> UsageWindow:
+    return UsageWindow(row.id, row.metric_id, Period(start=row.current_period_start, end=row.current_period_end))
 
 
 def _quota(row: Any, used: Decimal) -> Quota:

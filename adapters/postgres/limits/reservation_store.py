@@ -19,14 +19,14 @@ import psycopg
 
 from adapters.postgres.arrays import bare, moments, texts, uuids
 from adapters.postgres.database import Database, ProjectScope, with_commit
-from adapters.postgres.events.ingest_events import IngestEvent, Presented, Submission
-from adapters.postgres.events.ingest_lookup import Held as Subscription
-from adapters.postgres.events.ingest_lookup import Lookup, Metric, looked_up, wall_now
-from adapters.postgres.limits import limit_standing
-from adapters.postgres.limits.limit_standing import Concerned, Counter, Limit
-from adapters.postgres.limits.reserved_store import ADD_CHANGED
+from adapters.postgres.events.ingest_events import IngestEvent, PresentedKey, Submission
+from adapters.postgres.events.ingest_lookup import Lookup, Metric, looked_up, wall_clock_now
+from adapters.postgres.events.ingest_lookup import SubscriptionTerms as Subscription
+from adapters.postgres.limits import limit_usage
+from adapters.postgres.limits.limit_usage import Limit, LimitedSubscription, LimitUsage
+from adapters.postgres.limits.reservation_expiry_store import ADD_CHANGED
 from billing.aggregations import RESERVABLE
-from billing.limits import Held, Standing
+from billing.limits import LimitStatus, ReservedQuantity
 from billing.numbers import plain
 from billing.period import Period
 from models.identifiers import new_id, shown_id
@@ -51,7 +51,7 @@ _STORE: Final = f"""
 
 
 @dataclass(frozen=True)
-class Ask:
+class ReservationRequest:
     """One request for a reservation; ``presented`` is None if its key has just been checked."""
 
     subscription_ref: str
@@ -59,7 +59,7 @@ class Ask:
     quantity: Decimal
     ttl_seconds: int
     properties: dict[str, Any] | None = None
-    presented: Presented | None = None
+    presented: PresentedKey | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Reserved:
     properties: dict[str, Any] | None
     created_at: datetime
     expires_at: datetime
-    standings: Sequence[tuple[Limit, Standing, Counter]]
+    standings: Sequence[tuple[Limit, LimitStatus, LimitUsage]]
 
 
 Answer = Reserved | Problem | KeyChanged
@@ -89,44 +89,47 @@ Answer = Reserved | Problem | KeyChanged
 class _Wanted:
     """An ask whose references are known."""
 
-    ask: Ask
+    ask: ReservationRequest
     subscription: Subscription
     metric: Metric
 
 
-async def reserve(database: Database, scope: ProjectScope, asks: Sequence[Ask]) -> list[Answer]:
+async def reserve(database: Database, scope: ProjectScope, asks: Sequence[ReservationRequest]) -> list[Answer]:
     """Answer each request, in their order, with its reservation or with the problem that refuses it.
 
     409 ``limit_reached`` names the metric's cap, 402 ``limit_reached`` the spend's. Returns after the commit. Raises
     ``Problem`` 503 if Postgres cannot be reached: then nothing was reserved.
     """
-    guessed = _guesses.of(scope, asks)
-    if guessed:
-        with suppress(_WrongGuess):
-            return await _reserve(database, scope, asks, guessed)
+    cached_caller = _guesses.of(scope, asks)
+    if cached_caller:
+        with suppress(_StaleCache):
+            return await _reserve(database, scope, asks, cached_caller)
         _guesses.forget(scope, asks)
     return await _reserve(database, scope, asks)
 
 
 async def _reserve(
-    database: Database, scope: ProjectScope, asks: Sequence[Ask], guessed: Sequence[Concerned] = ()
+    database: Database,
+    scope: ProjectScope,
+    asks: Sequence[ReservationRequest],
+    cached_caller: Sequence[LimitedSubscription] = (),
 ) -> list[Answer]:
     """Reserve; what is guessed to be concerned is locked and read in one round trip with the references.
 
-    Raises ``_WrongGuess``, having done nothing.
+    Raises ``_StaleCache``, having done nothing.
     """
     named = [Submission([_event(ask)], _SOURCE, ask.presented) for ask in asks]
-    also = limit_standing.asked_of(guessed) if guessed else ()
+    also = limit_usage.usage_statements(cached_caller) if cached_caller else ()
     async with looked_up(database, scope, named, *also) as (connection, found, rows):
         wanted = [_known(ask, found, scope) for ask in asks]
-        concerned = _concerned(wanted)
-        if not guessed:
-            counters = await limit_standing.locked_counters(connection, concerned)
-        elif concerned == guessed:
-            counters = await limit_standing.told(connection, concerned, rows)
+        concerned = _limited_subscriptions(wanted)
+        if not cached_caller:
+            counters = await limit_usage.locked_counters(connection, concerned)
+        elif concerned == cached_caller:
+            counters = await limit_usage.read_usage(connection, concerned, rows)
         else:
             # What was locked may not be all that must be: another transaction takes the locks in their order.
-            raise _WrongGuess
+            raise _StaleCache
         _guesses.remember(scope, wanted)
         answers = [_admit(each, counters) if isinstance(each, _Wanted) else each for each in wanted]
         made = [answer for answer in answers if isinstance(answer, Reserved)]
@@ -136,11 +139,11 @@ async def _reserve(
         return answers
 
 
-def _event(ask: Ask) -> IngestEvent:
+def _event(ask: ReservationRequest) -> IngestEvent:
     return IngestEvent(ask.metric_ref, subscription_ref=ask.subscription_ref)
 
 
-def _concerned(wanted: Sequence[_Wanted | Problem | KeyChanged | None]) -> list[Concerned]:
+def _limited_subscriptions(wanted: Sequence[_Wanted | Problem | KeyChanged | None]) -> list[LimitedSubscription]:
     """Give the subscriptions whose limits must be kept, in the order in which those are locked."""
     asked: dict[UUID, set[UUID]] = {}
     subscriptions: dict[UUID, Subscription] = {}
@@ -149,25 +152,25 @@ def _concerned(wanted: Sequence[_Wanted | Problem | KeyChanged | None]) -> list[
             subscriptions[each.subscription.id] = each.subscription
             asked.setdefault(each.subscription.id, set()).add(each.metric.id)
     return [
-        Concerned(id_, own.plan_version_id, _period(own), frozenset(asked[id_]))
+        LimitedSubscription(id_, own.plan_version_id, _period(own), frozenset(asked[id_]))
         for id_, own in sorted(subscriptions.items())
     ]
 
 
-class _WrongGuess(Exception):
+class _StaleCache(Exception):
     """What references stood for lately is not what they stand for now."""
 
 
-class _Guesses:
+class _ReferenceCache:
     """What references stood for lately: only ever a guess, which the transaction verifies."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[UUID, str, str], _Wanted] = OrderedDict()
 
-    def of(self, scope: ProjectScope, asks: Sequence[Ask]) -> list[Concerned]:
+    def of(self, scope: ProjectScope, asks: Sequence[ReservationRequest]) -> list[LimitedSubscription]:
         """Guess what requests concern; nothing if one of their references is new."""
         known = [self._known.get(_name(scope, ask)) for ask in asks]
-        return [] if None in known else _concerned(known)
+        return [] if None in known else _limited_subscriptions(known)
 
     def remember(self, scope: ProjectScope, wanted: Sequence[_Wanted | Problem | KeyChanged]) -> None:
         """Keep what requests were found to concern, in place of what was known."""
@@ -178,25 +181,25 @@ class _Guesses:
         while len(self._known) > _MOST_REMEMBERED:
             self._known.popitem(last=False)
 
-    def forget(self, scope: ProjectScope, asks: Sequence[Ask]) -> None:
+    def forget(self, scope: ProjectScope, asks: Sequence[ReservationRequest]) -> None:
         """Drop what was wrong, or may have been."""
         for ask in asks:
             self._known.pop(_name(scope, ask), None)
 
 
-def _name(scope: ProjectScope, ask: Ask) -> tuple[UUID, str, str]:
+def _name(scope: ProjectScope, ask: ReservationRequest) -> tuple[UUID, str, str]:
     return scope.project_id, ask.subscription_ref, ask.metric_ref
 
 
-_guesses: Final = _Guesses()
+_guesses: Final = _ReferenceCache()
 
 
 def _period(subscription: Subscription) -> Period:
-    at = subscription.frozen_time or wall_now()
-    return limit_standing.period_at(subscription.interval, subscription.aligned, subscription.anchor, at)
+    at = subscription.frozen_time or wall_clock_now()
+    return limit_usage.period_at(subscription.interval, subscription.aligned, subscription.anchor, at)
 
 
-def _known(ask: Ask, found: Lookup, scope: ProjectScope) -> _Wanted | Problem | KeyChanged:
+def _known(ask: ReservationRequest, found: Lookup, scope: ProjectScope) -> _Wanted | Problem | KeyChanged:
     if not found.accepts(ask.presented, scope):
         return KeyChanged()
     subscription = found.subscriptions.get(ask.subscription_ref)
@@ -210,7 +213,7 @@ def _known(ask: Ask, found: Lookup, scope: ProjectScope) -> _Wanted | Problem | 
 
 
 def _not_usable(subscription: Subscription) -> Problem | None:
-    now = subscription.frozen_time or wall_now()
+    now = subscription.frozen_time or wall_clock_now()
     is_over = subscription.ends_at is not None and now >= subscription.ends_at
     if subscription.status == "pending" or is_over or now < subscription.starts_at:
         what = "has ended" if is_over else "has not started"
@@ -233,12 +236,12 @@ def _not_reservable(metric: Metric, quantity: Decimal) -> Problem | None:
     return None
 
 
-def _admit(wanted: _Wanted, counters: dict[UUID, Counter]) -> Answer:
+def _admit(wanted: _Wanted, counters: dict[UUID, LimitUsage]) -> Answer:
     """Admit a reservation if every limit still holds with it, and count it from then on."""
     ask, metric = wanted.ask, wanted.metric
-    held = Held(metric_id=metric.id, quantity=ask.quantity, properties=ask.properties or {})
+    held = ReservedQuantity(metric_id=metric.id, quantity=ask.quantity, properties=ask.properties or {})
     counter = counters.get(wanted.subscription.id)
-    standings: list[tuple[Limit, Standing, Counter]] = []
+    standings: list[tuple[Limit, LimitStatus, LimitUsage]] = []
     if counter is not None:
         for limit in counter.concerned(metric.id):
             standing = counter.standing(limit, held)
@@ -246,7 +249,7 @@ def _admit(wanted: _Wanted, counters: dict[UUID, Counter]) -> Answer:
                 return _refusal(limit, counter, wanted)
             standings.append((limit, standing, counter))
         counter.admit(held)
-    now = wall_now()
+    now = wall_clock_now()
     return Reserved(
         id=new_id(),
         subscription_id=wanted.subscription.id,
@@ -260,7 +263,7 @@ def _admit(wanted: _Wanted, counters: dict[UUID, Counter]) -> Answer:
     )
 
 
-def _refusal(limit: Limit, counter: Counter, wanted: _Wanted) -> Problem:
+def _refusal(limit: Limit, counter: LimitUsage, wanted: _Wanted) -> Problem:
     """Say which cap is reached, and what of it is used, reserved and left."""
     standing = counter.standing(limit)
     shown = {"cap": standing.cap, "used": standing.used, "reserved": standing.reserved, "left": standing.left}

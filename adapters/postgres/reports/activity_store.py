@@ -164,7 +164,7 @@ async def counted(connection: AsyncConnection, project_id: UUID, wanted: Activit
 
 
 @dataclass(frozen=True)
-class _Pot:
+class _PriceBucket:
     """What the events of one metric of a subscription in one period are priced by."""
 
     charges: tuple[Charge, ...]
@@ -196,7 +196,7 @@ async def _amounts(
         return {}
     kinds = {(row["subscription_id"], row["metric_id"]): row["aggregation"] for row in counted}
     asked = {row["id"] for row in counted}
-    pots = _Pots(connection)
+    pots = _PriceBuckets(connection)
     found: dict[UUID, tuple[Decimal | None, str | None]] = {}
     for event, subscription, metric, value, occurred_at in later:
         kind = kinds.get((subscription, metric))
@@ -211,16 +211,16 @@ async def _amounts(
     return found
 
 
-class _Pots:
+class _PriceBuckets:
     """Walks back from the present usage of each period, one event at a time."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._usage: dict[tuple[UUID, UUID, datetime], Usage] = {}
         self._terms: dict[UUID, Terms] = {}
-        self._found: dict[tuple[UUID, UUID, datetime], _Pot | None] = {}
+        self._found: dict[tuple[UUID, UUID, datetime], _PriceBucket | None] = {}
 
-    async def of(self, subscription: UUID, metric: UUID, at: datetime) -> _Pot | None:
+    async def of(self, subscription: UUID, metric: UUID, at: datetime) -> _PriceBucket | None:
         """Find the charges that price the metric in the period of the instant; None if nothing does.
 
         None also for charges that look at single events: with filters or groups, with a price in the event, or with
@@ -238,15 +238,15 @@ class _Pots:
             self._found[name] = await self._priced(terms, metric, period)
         return self._found[name]
 
-    async def _priced(self, terms: Terms, metric: UUID, period: Period) -> _Pot | None:
+    async def _priced(self, terms: Terms, metric: UUID, period: Period) -> _PriceBucket | None:
         version = await version_of_period(self._connection, terms, period.start)
         charges = tuple(each for each in version.charges if each.metric_id == metric)
         if not charges or any(is_split(each) for each in charges):
             return None
-        return _Pot(charges, period, version.currency)
+        return _PriceBucket(charges, period, version.currency)
 
     async def without(
-        self, pot: _Pot, subscription: UUID, metric: UUID, value: Decimal | None, kind: str
+        self, pot: _PriceBucket, subscription: UUID, metric: UUID, value: Decimal | None, kind: str
     ) -> tuple[Usage, Usage]:
         """Give the usage with an event and all before it, and the usage before it."""
         name = (subscription, metric, pot.period.start)

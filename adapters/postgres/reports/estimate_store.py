@@ -13,8 +13,8 @@ from adapters.postgres.events.correction_store import metric_of
 from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.events.ingest_targets import value_of
 from adapters.postgres.metric_aggregation import aggregation_of
-from adapters.postgres.reports.usage_report_store import Subscribed
-from adapters.postgres.usage.usage_part_store import Hypothetical, Part, usage_of_part
+from adapters.postgres.reports.usage_report_store import SubscriptionUsageContext
+from adapters.postgres.usage.usage_slice_store import EventSlice, UnstoredEvent, usage_of_part
 from adapters.postgres.usage.usage_store import usages
 from billing.charges import Charge
 from billing.numbers import exact, plain
@@ -39,7 +39,7 @@ class Estimate:
 
 async def estimate(
     connection: AsyncConnection,
-    of: Subscribed,
+    of: SubscriptionUsageContext,
     metric: Row[Any],
     value: Decimal | None,
     properties: Mapping[str, object],
@@ -59,20 +59,24 @@ async def estimate(
         units = Decimal(counts_for or 0) if reason is None else Decimal(0)
         return Estimate(first, units, Decimal(0), Decimal(0), of.version.currency, reason)
     end = of.current.end - timedelta(microseconds=1)
-    event = Hypothetical(
+    event = UnstoredEvent(
         None if counts_for is None else Decimal(counts_for), properties, max(min(of.now, end), of.current.start)
     )
     return await _priced(connection, of, metric, charges, event)
 
 
 async def _priced(
-    connection: AsyncConnection, of: Subscribed, metric: Row[Any], charges: list[Charge], event: Hypothetical
+    connection: AsyncConnection,
+    of: SubscriptionUsageContext,
+    metric: Row[Any],
+    charges: list[Charge],
+    event: UnstoredEvent,
 ) -> Estimate:
     found = await usages(connection, of.row.id, charges, of.current)
     steps: list[tuple[Usage, Usage]] = []
     for charge in charges:
         before = _before(charge, found.get(charge.id, NO_USAGE), event)
-        part = Part(of.row.id, metric, of.current).beside(charge, event.properties)
+        part = EventSlice(of.row.id, metric, of.current).priced_together(charge, event.properties)
         steps.append((before, await _after(connection, part, charge, before, event)))
     with exact():
         amount = sum(
@@ -82,7 +86,7 @@ async def _priced(
     return Estimate(charges[0], units, steps[0][0].quantity, amount, of.version.currency)
 
 
-def _before(charge: Charge, usage: Usage, event: Hypothetical) -> Usage:
+def _before(charge: Charge, usage: Usage, event: UnstoredEvent) -> Usage:
     """Give the usage that the event comes on top of: the charge's, or that of the event's group."""
     if not charge.group_by:
         return usage
@@ -90,7 +94,9 @@ def _before(charge: Charge, usage: Usage, event: Hypothetical) -> Usage:
     return next((part.usage for part in usage.groups if part.group == group), NO_USAGE)
 
 
-async def _after(connection: AsyncConnection, part: Part, charge: Charge, before: Usage, event: Hypothetical) -> Usage:
+async def _after(
+    connection: AsyncConnection, part: EventSlice, charge: Charge, before: Usage, event: UnstoredEvent
+) -> Usage:
     """Give the usage with the event: added up where that is exact, else folded from the events and this one."""
     folding = aggregation_of(part.metric)
     own = folding.worth_of(event.value)

@@ -12,13 +12,13 @@ from fractions import Fraction
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import ARRAY, Row, Text, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customers.clock_store import now
 from adapters.postgres.invoices.billing_store import PricedVersion, Terms, terms_of, version_of, version_of_period
 from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required, resolve_metrics
-from adapters.postgres.usage.usage_part_store import Part, usage_of_part
+from adapters.postgres.usage.usage_slice_store import EventSlice, usage_of_part
 from adapters.postgres.usage.usage_store import metric_usages, usages
 from billing.aggregations import ADDITIVE
 from billing.charges import Charge
@@ -31,12 +31,12 @@ from models.tables import customers, metrics, subscriptions, usage_rollups
 
 #: Whether a metric begins at 0 in each period and grows with its time, so that a part of a period says something about
 #: the whole of it. Maxima, averages and the like do not, nor does what carries over.
-GROWS: Final = metrics.c.recurring.is_(False) & metrics.c.aggregation.in_(ADDITIVE)
+GROWS: Final = metrics.c.recurring.is_(False) & (metrics.c.aggregation == any_(literal(sorted(ADDITIVE), ARRAY(Text))))
 _ENDED: Final = ("canceled", "terminated")
 
 
 @dataclass(frozen=True)
-class Subscribed:
+class SubscriptionUsageContext:
     """A subscription, what the plan version of its current period charges, and the time it lives in."""
 
     row: Row[Any]
@@ -94,27 +94,27 @@ class PeriodUsage:
         return sum(line.amount_minor for line in self.lines)
 
 
-async def subscribed(connection: AsyncConnection, project_id: UUID, ref: str) -> Subscribed:
+async def subscribed(connection: AsyncConnection, project_id: UUID, ref: str) -> SubscriptionUsageContext:
     """Find a subscription by any of its names. Raises ``Problem`` 404 ``subscription_not_found``."""
     return await _subscribed(connection, await required(connection, project_id, SUBSCRIPTION, ref))
 
 
-async def _subscribed(connection: AsyncConnection, row: Row[Any]) -> Subscribed:
+async def _subscribed(connection: AsyncConnection, row: Row[Any]) -> SubscriptionUsageContext:
     terms = await terms_of(connection, row.id, lock=False)
-    found = Subscribed(
+    found = SubscriptionUsageContext(
         row, terms, await version_of(connection, terms.plan_version_id), await now(connection, row.test_clock_id)
     )
     return await _in(connection, found, found.current)
 
 
-async def _in(connection: AsyncConnection, of: Subscribed, period: Period) -> Subscribed:
+async def _in(connection: AsyncConnection, of: SubscriptionUsageContext, period: Period) -> SubscriptionUsageContext:
     """Give the subscription with the plan version that a period of it is billed under."""
     return replace(of, version=await version_of_period(connection, of.terms, period.start))
 
 
 async def subscribed_of_customer(
     connection: AsyncConnection, project_id: UUID, customer_ref: str, subscription_ref: str | None
-) -> Subscribed:
+) -> SubscriptionUsageContext:
     """Find a customer's subscription; without a reference the oldest that has not ended, else the newest.
 
     Raises ``Problem`` 404 ``customer_not_found`` or ``subscription_not_found``.
@@ -132,7 +132,7 @@ async def subscribed_of_customer(
     return await _subscribed(connection, next((row for row in rows if row.status not in _ENDED), rows[-1]))
 
 
-async def usage_in(connection: AsyncConnection, of: Subscribed, period: Period) -> PeriodUsage:
+async def usage_in(connection: AsyncConnection, of: SubscriptionUsageContext, period: Period) -> PeriodUsage:
     """Give the usage of a period, priced; exact to the last acknowledged event.
 
     Raises `TooManyGroups` for a charge whose group_by is absurd.
@@ -141,7 +141,7 @@ async def usage_in(connection: AsyncConnection, of: Subscribed, period: Period) 
     return await _priced(connection, of, period, found)
 
 
-async def projected(connection: AsyncConnection, of: Subscribed) -> PeriodUsage:
+async def projected(connection: AsyncConnection, of: SubscriptionUsageContext) -> PeriodUsage:
     """Extrapolate the current period to its end, linearly: what grows with time keeps its pace so far.
 
     Sums, counts and expressions are multiplied by (whole period / elapsed part); the rest stays as it is, and so does
@@ -181,7 +181,7 @@ def _grown(usage: Usage, whole: Decimal, elapsed: Decimal) -> Usage:
     )
 
 
-async def past(connection: AsyncConnection, of: Subscribed, count: int) -> list[PeriodUsage]:
+async def past(connection: AsyncConnection, of: SubscriptionUsageContext, count: int) -> list[PeriodUsage]:
     """Give the usage of at most ``count`` closed periods, the newest first, none before the subscription began.
 
     Each is priced by its own plan version, as its invoice is.
@@ -195,7 +195,9 @@ async def past(connection: AsyncConnection, of: Subscribed, count: int) -> list[
     return found
 
 
-async def _priced(connection: AsyncConnection, of: Subscribed, period: Period, found: dict[UUID, Usage]) -> PeriodUsage:
+async def _priced(
+    connection: AsyncConnection, of: SubscriptionUsageContext, period: Period, found: dict[UUID, Usage]
+) -> PeriodUsage:
     lines = rate(of.metered, found, period=period, full_period=period, currency=of.version.currency)
     kinds = await _aggregations(connection, of.metered)
     return PeriodUsage(period, of.version.currency, of.metered, lines, kinds, found)
@@ -306,6 +308,8 @@ async def _of_subscription(
 async def _usage_of(connection: AsyncConnection, pair: _Used, period: Period, customer: str | None) -> Usage:
     """Give a metric's usage, or the part of it that one customer of the organization caused."""
     if customer is not None:
-        return await usage_of_part(connection, Part(pair.subscription_id, pair.metric, period).of_customer(customer))
+        return await usage_of_part(
+            connection, EventSlice(pair.subscription_id, pair.metric, period).of_customer(customer)
+        )
     found = await metric_usages(connection, pair.subscription_id, [pair.metric.id], period)
     return found.get(pair.metric.id, NO_USAGE)

@@ -8,13 +8,13 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customers import clock_store
-from adapters.postgres.journal import audit_store, failure_notices
+from adapters.postgres.journal import audit_store, failure_notifications
 from adapters.postgres.journal.transaction import Transaction
-from adapters.postgres.subscriptions import served_version_store
+from adapters.postgres.subscriptions import period_version_store
 from billing.subscriptions.subscription import SubscriptionState
 from models.identifiers import shown_id
-from models.messages.lifecycle import InvoiceStanding, LifecycleAction, RecordLifecycle
-from models.tables import invoices, payment_attempts, subscriptions, usage_marks
+from models.messages.lifecycle import InvoiceStatusFound, LifecycleAction, RecordLifecycle
+from models.tables import invoices, payment_attempts, subscriptions, usage_watermarks
 
 _OVER: Final = ("canceled", "terminated")
 _TITLES: Final[dict[LifecycleAction, str]] = {
@@ -80,7 +80,7 @@ async def record(tx: Transaction, step: RecordLifecycle) -> bool:
             .values(**wanted, **_stamps(step, before), updated_at=func.clock_timestamp())
         )
     if step.plan_version_id != before.plan_version_id and step.period_start is not None:
-        await served_version_store.note(
+        await period_version_store.record_version(
             tx.connection,
             tx.scope.project_id,
             subscription_id,
@@ -99,24 +99,26 @@ async def record(tx: Transaction, step: RecordLifecycle) -> bool:
     if step.status in _OVER and before.status not in _OVER:
         # Usage that came between the final bill and this row has told a workflow that bills no more: look once again.
         await tx.connection.execute(
-            update(usage_marks)
-            .where(usage_marks.c.subscription_id == subscription_id)
-            .values(version=usage_marks.c.version + 1, marked_at=func.clock_timestamp())
+            update(usage_watermarks)
+            .where(usage_watermarks.c.subscription_id == subscription_id)
+            .values(version=usage_watermarks.c.version + 1, marked_at=func.clock_timestamp())
         )
     if before.test_clock_id is not None:
-        await _tell_clock(tx.connection, step, before)
+        await _signal_clock(tx.connection, step, before)
     return True
 
 
-async def _tell_clock(connection: AsyncConnection, step: RecordLifecycle, before: Row[Any]) -> None:
+async def _signal_clock(connection: AsyncConnection, step: RecordLifecycle, before: Row[Any]) -> None:
     """Let the test clock know of parked work, of its mending, and of a subscription that it need not wait for."""
     if step.needs_attention is not None and step.needs_attention != before.needs_attention:
         await clock_store.failed(connection, step.subscription.subscription_id, step.needs_attention)
     if step.status in _OVER or (before.needs_attention is not None and step.needs_attention is None):
-        await clock_store.settle(connection, before.test_clock_id)
+        await clock_store.mark_ready_if_idle(connection, before.test_clock_id)
 
 
-async def standing(connection: AsyncConnection, subscription_id: UUID, invoice_id: UUID) -> InvoiceStanding:
+async def find_invoice_status(
+    connection: AsyncConnection, subscription_id: UUID, invoice_id: UUID
+) -> InvoiceStatusFound:
     """Say where an invoice of a subscription stands, and whether its newest payment attempt has a known outcome."""
     found = (
         await connection.execute(
@@ -124,7 +126,7 @@ async def standing(connection: AsyncConnection, subscription_id: UUID, invoice_i
         )
     ).one_or_none()
     if found is None:
-        return InvoiceStanding()
+        return InvoiceStatusFound()
     newest = (
         await connection.execute(
             select(payment_attempts.c.attempt_no, payment_attempts.c.status)
@@ -133,7 +135,7 @@ async def standing(connection: AsyncConnection, subscription_id: UUID, invoice_i
             .limit(1)
         )
     ).one_or_none()
-    return InvoiceStanding(
+    return InvoiceStatusFound(
         status=found.status,
         number=found.number,
         total_minor=found.total_minor,
@@ -187,9 +189,9 @@ async def _announce(tx: Transaction, step: RecordLifecycle) -> None:
     data = {"subscription_id": shown, "status": step.status, "at": step.at.isoformat(), **_more(step)}
     await tx.webhook(webhook, data, ordering_key=_order(ref.subscription_id))
     if step.action == "parked":
-        tell, reason = failure_notices.run_parked, step.needs_attention or "a step could not be done"
+        tell, reason = failure_notifications.run_parked, step.needs_attention or "a step could not be done"
     elif step.action == "suspended" and step.is_unpaid:
-        tell, reason = failure_notices.suspended, step.reason or "Its invoices were not paid."
+        tell, reason = failure_notifications.suspended, step.reason or "Its invoices were not paid."
     else:
         return
     at = step.at.isoformat()

@@ -55,7 +55,7 @@ async def parked(connection: AsyncConnection, *, limit: int = 1000) -> Sequence[
     return [ParkedRow(*row) for row in await connection.execute(found.limit(limit))]
 
 
-async def let_go(connection: AsyncConnection, row_id: int) -> bool:
+async def release_parked(connection: AsyncConnection, row_id: int) -> bool:
     """Let the relay deliver a row that was set aside; answers whether there is such a row (system scope)."""
     waiting = update(outbox).where(outbox.c.id == bindparam("row"), text("parked_at IS NOT NULL"))
     changed = await connection.execute(
@@ -64,11 +64,11 @@ async def let_go(connection: AsyncConnection, row_id: int) -> bool:
     return changed.rowcount == 1
 
 
-async def look(database: Database, *, release: int | None) -> tuple[Sequence[ParkedRow], bool]:
+async def list_or_release(database: Database, *, release: int | None) -> tuple[Sequence[ParkedRow], bool]:
     """Release a row if one is named, then list what is still set aside; tells whether one was released."""
     try:
         async with database.transaction(SYSTEM) as connection:
-            released = release is not None and await let_go(connection, release)
+            released = release is not None and await release_parked(connection, release)
             return await parked(connection), released
     finally:
         await database.close()

@@ -143,7 +143,7 @@ async def edit(connection: AsyncConnection, subscription_id: UUID, values: Mappi
 
 
 @dataclass(frozen=True)
-class Named:
+class ResolvedReferences:
     """What a request for a subscription names, as the rows say it; `now` is the customer's time (C11)."""
 
     organization_id: UUID
@@ -161,7 +161,9 @@ class Named:
     now: datetime
 
 
-async def named(connection: AsyncConnection, scope: ProjectScope, *, customer: str, plan: str) -> Named:
+async def resolve_references(
+    connection: AsyncConnection, scope: ProjectScope, *, customer: str, plan: str
+) -> ResolvedReferences:
     """Read the customer, the newest version of the plan, and the customer's time, which stands still until the commit.
 
     Raises `Problem` 404 `customer_not_found` or `plan_not_found`, 409 `plan_archived`, `test_clock_advancing`.
@@ -171,8 +173,8 @@ async def named(connection: AsyncConnection, scope: ProjectScope, *, customer: s
     if sold.status != "active":
         raise conflict("plan_archived", f"The plan {sold.code!r} is archived and takes no new subscriptions.")
     version = await plan_store.current_version(connection, sold.id)
-    by = await customer_store.billed_by(connection, scope.project_id, [payer])
-    return Named(
+    by = await customer_store.billing_entity_terms_of(connection, scope.project_id, [payer])
+    return ResolvedReferences(
         organization_id=scope.organization_id,
         project_id=scope.project_id,
         customer_id=payer.id,
@@ -185,7 +187,7 @@ async def named(connection: AsyncConnection, scope: ProjectScope, *, customer: s
         plan_version=version.version,
         interval=version.interval,
         trial_period_days=version.trial_period_days,
-        now=await clock_store.now_held(connection, payer.test_clock_id),
+        now=await clock_store.locked_now(connection, payer.test_clock_id),
     )
 
 

@@ -32,7 +32,7 @@ async def ensure_default_organization(database: Database) -> DefaultOrganization
         found = await _default(connection)
         if found is not None:
             return DefaultOrganization(found.id, None)
-        made = await organization_store.found(connection, _ACTOR, {"name": "Default"})
+        made = await organization_store.create_organization(connection, _ACTOR, {"name": "Default"})
         return DefaultOrganization(made.organization.id, await _demo_key(connection, made.organization.id))
 
 

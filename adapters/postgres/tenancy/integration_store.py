@@ -161,7 +161,7 @@ async def _listed(
     return await page_of(connection, table, page, *wanted)
 
 
-async def note_sync(connection: AsyncConnection, scope: ProjectScope, values: Mapping[str, Any]) -> Row[Any]:
+async def record_sync(connection: AsyncConnection, scope: ProjectScope, values: Mapping[str, Any]) -> Row[Any]:
     """Write what was tried with an integration and how it ended; it is complete now."""
     statement = insert(integration_syncs).values(id=new_id(), project_id=scope.project_id, completed_at=_now, **values)
     row: Row[Any] = (await connection.execute(statement.returning(integration_syncs))).one()

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.paging import Page, page_of
-from adapters.postgres.tenancy.organization_store import named
+from adapters.postgres.tenancy.organization_store import project_matches
 from models.identifiers import new_id
 from models.problems import not_found
 from models.tables import api_keys, organizations, projects
@@ -89,7 +89,7 @@ async def find_by_id(connection: AsyncConnection, key_id: UUID) -> KnownKey | No
 
 
 async def _known(connection: AsyncConnection, condition: ColumnElement[bool], project: str | None) -> KnownKey | None:
-    wanted = projects.c.id == api_keys.c.active_project_id if project is None else named(project)
+    wanted = projects.c.id == api_keys.c.active_project_id if project is None else project_matches(project)
     statement = (
         select(*_LOOKED_UP, projects.c.id.label("requested_project"), _usable.label("usable"), _stale.label("stale"))
         .join(organizations, organizations.c.id == api_keys.c.organization_id)
@@ -103,7 +103,7 @@ async def _known(connection: AsyncConnection, condition: ColumnElement[bool], pr
     return KnownKey(**{**found, "project_ids": tuple(found["project_ids"])})
 
 
-async def note_use(connection: AsyncConnection, key_id: UUID) -> None:
+async def record_use(connection: AsyncConnection, key_id: UUID) -> None:
     """Remember that a key was used now; several requests at once do not wait for each other."""
     free = select(api_keys.c.id).where(api_keys.c.id == key_id).with_for_update(skip_locked=True)
     await connection.execute(update(api_keys).where(api_keys.c.id.in_(free)).values(last_used_at=_now))

@@ -26,7 +26,7 @@ _now = func.clock_timestamp()
 
 
 @dataclass(frozen=True)
-class Founded:
+class CreatedOrganization:
     """A new organization with its two projects; the live one is the default."""
 
     organization: Row[Any]
@@ -40,7 +40,9 @@ def slug_of(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:60] or "organization"
 
 
-async def found(connection: AsyncConnection, actor: Actor, values: Mapping[str, Any]) -> Founded:
+async def create_organization(
+    connection: AsyncConnection, actor: Actor, values: Mapping[str, Any]
+) -> CreatedOrganization:
     """Create an organization with a live and a test project and its hidden self-customer (C9); a SYSTEM transaction.
 
     ``values`` are columns of ``organizations``; the slug is made from the name, with a suffix if it is taken.
@@ -54,7 +56,7 @@ async def found(connection: AsyncConnection, actor: Actor, values: Mapping[str, 
         Transaction(connection, ProjectScope(organization.id, live.id), SYSTEM_ACTOR), organization.name
     )
     await _note(connection, actor, organization, "created")
-    return Founded(organization, live, test)
+    return CreatedOrganization(organization, live, test)
 
 
 async def _with_free_slug(connection: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
@@ -159,12 +161,12 @@ async def list_projects(
 
 async def find_project(connection: AsyncConnection, organization_id: UUID, reference: str) -> Row[Any] | None:
     """Find a project of the organization by its uuid or by the id that the client chose; None if there is none."""
-    statement = select(projects).where(projects.c.organization_id == organization_id, named(reference))
+    statement = select(projects).where(projects.c.organization_id == organization_id, project_matches(reference))
     row: Row[Any] | None = (await connection.execute(statement.order_by(projects.c.id))).first()
     return row
 
 
-def named(reference: str) -> ColumnElement[bool]:
+def project_matches(reference: str) -> ColumnElement[bool]:
     """Match the project with that uuid, or with that client-chosen id (conflicts C4)."""
     by_code: ColumnElement[bool] = projects.c.settings["code"].astext == reference
     try:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.arrays import moments, uuids
-from adapters.postgres.database import answers
+from adapters.postgres.database import run_together
 from adapters.postgres.metric_aggregation import rolled_sql
 from adapters.postgres.usage.usage_store import metric_usages
 from adapters.postgres.usage.usage_window import window_of
@@ -47,7 +47,7 @@ TOTALS: Final = f"""
 
 
 @dataclass(frozen=True)
-class Wanted:
+class UsageWindow:
     """A metric of one subscription in one period ``[start, end)``."""
 
     subscription_id: UUID
@@ -55,18 +55,18 @@ class Wanted:
     period: Period
 
 
-async def usages_of_many(connection: AsyncConnection, wanted: Sequence[Wanted]) -> dict[tuple[UUID, UUID], Usage]:
+async def usages_of_many(connection: AsyncConnection, wanted: Sequence[UsageWindow]) -> dict[tuple[UUID, UUID], Usage]:
     """Give each one's usage, keyed by (subscription, metric), rounded as the metric says.
 
     What does not add up is asked for one by one, as everywhere else.
     """
     if not wanted:
         return {}
-    (rows,) = await answers(connection, (TOTALS, parameters(wanted)))
-    return await told(connection, wanted, rows)
+    (rows,) = await run_together(connection, (TOTALS, parameters(wanted)))
+    return await read_totals(connection, wanted, rows)
 
 
-def parameters(wanted: Sequence[Wanted]) -> dict[str, Any]:
+def parameters(wanted: Sequence[UsageWindow]) -> dict[str, Any]:
     """Write what is wanted as the parameters of ``TOTALS``."""
     windows = [window_of(each.period.start, each.period.end) for each in wanted]
     edges = [(*window.edges, None, None)[:2] for window in windows]
@@ -83,8 +83,8 @@ def parameters(wanted: Sequence[Wanted]) -> dict[str, Any]:
     }
 
 
-async def told(
-    connection: AsyncConnection, wanted: Sequence[Wanted], rows: Sequence[tuple[Any, ...]]
+async def read_totals(
+    connection: AsyncConnection, wanted: Sequence[UsageWindow], rows: Sequence[tuple[Any, ...]]
 ) -> dict[tuple[UUID, UUID], Usage]:
     """Read the rows that ``TOTALS`` gave, and ask for what does not add up; columns after its own are left alone."""
     found: dict[tuple[UUID, UUID], Usage] = {}

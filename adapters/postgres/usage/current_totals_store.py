@@ -11,12 +11,12 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
-from adapters.postgres.usage.additive_usage import Wanted, usages_of_many
+from adapters.postgres.usage.additive_usage import UsageWindow, usages_of_many
 from billing.period import Period
 
 _DIRTY: Final = """
     SELECT s.id, k.version, s.current_period_start, s.current_period_end, used.metric_id, m.key
-    FROM usage_marks k JOIN subscriptions s ON s.id = k.subscription_id
+    FROM usage_watermarks k JOIN subscriptions s ON s.id = k.subscription_id
     LEFT JOIN LATERAL (
         SELECT DISTINCT r.metric_id FROM usage_rollups r
         WHERE r.subscription_id = s.id AND r.day >= (s.current_period_start AT TIME ZONE 'UTC')::date
@@ -59,7 +59,7 @@ async def current_totals(connection: AsyncConnection, subscription_ids: Sequence
     raw = await driver(connection)
     rows = await (await raw.execute(_DIRTY, {"subscriptions": list(subscription_ids)}, prepare=True)).fetchall()
     wanted = [
-        Wanted(subscription, metric, Period(start=start, end=end))
+        UsageWindow(subscription, metric, Period(start=start, end=end))
         for subscription, _, start, end, metric, _ in rows
         if metric is not None
     ]

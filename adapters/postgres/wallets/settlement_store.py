@@ -22,7 +22,7 @@ WALLET_CREDIT: Final = "wallet_credit"
 DUE: Final = (invoices.c.total_minor - invoices.c.settled_minor).label("due_minor")
 
 
-async def settle(
+async def apply_payment(
     connection: AsyncConnection,
     project_id: UUID,
     invoice_id: UUID,
@@ -52,7 +52,7 @@ async def settle(
     return str(await connection.scalar(statement)) == "paid"
 
 
-async def unsettle(
+async def reverse_payment(
     connection: AsyncConnection, project_id: UUID, invoice_id: UUID, *, source_id: UUID, amount_minor: int, at: datetime
 ) -> None:
     """Count a refund of a partial payment: so much of a locked, open invoice is due again."""

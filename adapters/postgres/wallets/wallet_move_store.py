@@ -18,7 +18,7 @@ from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.subscriptions import alert_signal_store
 from adapters.postgres.wallets import settlement_store
 from billing.numbers import plain
-from billing.wallets import LARGEST_CREDITS, Draw, Wallet, draws, value_of
+from billing.wallets import LARGEST_CREDITS, Draw, Wallet, split_across_wallets, value_of
 from models.identifiers import new_id, shown_id
 from models.problems import conflict
 from models.tables import wallet_transactions, wallets
@@ -60,7 +60,7 @@ async def move(tx: Transaction, wallet: Row[Any], change: Move) -> UUID:
     await tx.connection.execute(update(wallets).where(wallets.c.id == wallet.id).values(_after(change)))
     await _note(tx, wallet, identity=identity, change=change)
     if not change.inbound:
-        await alert_signal_store.tell_holders(tx.connection, wallet.customer_id)
+        await alert_signal_store.request_evaluation_for_wallet(tx.connection, wallet.customer_id)
     return identity
 
 
@@ -122,7 +122,7 @@ async def _note(tx: Transaction, wallet: Row[Any], *, identity: UUID, change: Mo
 
 
 @dataclass(frozen=True)
-class Drawn:
+class WalletDraw:
     """What an invoice takes from its customer's wallets, which are locked."""
 
     draws: tuple[Draw, ...]
@@ -134,15 +134,15 @@ class Drawn:
         return sum(draw.amount_minor for draw in self.draws)
 
 
-NOTHING_DRAWN: Final = Drawn((), ())
+NO_WALLET_DRAW: Final = WalletDraw((), ())
 
 
-async def drawable(
+async def wallet_draw_for(
     connection: AsyncConnection, customer_id: UUID, *, due_minor: int, currency: str, at: datetime
-) -> Drawn:
+) -> WalletDraw:
     """Lock the customer's wallets and say what an invoice of `due_minor` takes from each; nothing is written (B133)."""
     if due_minor <= 0:
-        return NOTHING_DRAWN
+        return NO_WALLET_DRAW
     found = await locked(
         connection, wallets.c.customer_id == customer_id, wallets.c.status == "active", wallets.c.credits_balance > 0
     )
@@ -158,7 +158,7 @@ async def drawable(
         )
         for row in found
     ]
-    return Drawn(draws(candidates, due_minor=due_minor, currency=currency, at=at), found)
+    return WalletDraw(split_across_wallets(candidates, due_minor=due_minor, currency=currency, at=at), found)
 
 
 async def _settle_by(tx: Transaction, wallet: Row[Any], change: Move, *, minor: int) -> None:
@@ -176,8 +176,8 @@ async def _settle_by(tx: Transaction, wallet: Row[Any], change: Move, *, minor: 
     )
 
 
-async def settle(tx: Transaction, invoice_id: UUID, *, drawn: Drawn, at: datetime) -> None:
-    """Take what `drawable` found; the invoice, issued in this transaction with these sums, gets its settlements."""
+async def apply_draw(tx: Transaction, invoice_id: UUID, *, drawn: WalletDraw, at: datetime) -> None:
+    """Take a draw from its wallets; the invoice, issued in this transaction with these sums, gets its settlements."""
     by_id = {row.id: row for row in drawn.wallets}
     for draw in drawn.draws:
         change = Move(
@@ -192,7 +192,7 @@ async def settle(tx: Transaction, invoice_id: UUID, *, drawn: Drawn, at: datetim
         await _settle_by(tx, by_id[draw.wallet_id], change, minor=draw.amount_minor)
 
 
-async def give_back(tx: Transaction, invoice_id: UUID, at: datetime) -> None:
+async def restore_adjustments(tx: Transaction, invoice_id: UUID, at: datetime) -> None:
     """Return what a locked invoice took to the wallets it came from, terminated ones too.
 
     The caller sets the invoice's sums to 0 in the same transaction.

@@ -125,7 +125,7 @@ async def terminate(tx: Transaction, row: Row[Any]) -> None:
         raise conflict("wallet_terminated", "The wallet is terminated already.")
     await _set(tx.connection, row.id, status="terminated", terminated_at=row.customer_now)
     await _note(tx, row, action="terminated")
-    await alert_signal_store.tell_holders(tx.connection, row.customer_id)
+    await alert_signal_store.request_evaluation_for_wallet(tx.connection, row.customer_id)
 
 
 async def _set(connection: AsyncConnection, wallet_id: UUID, **values: Any) -> None:

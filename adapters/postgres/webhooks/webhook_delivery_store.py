@@ -18,7 +18,7 @@ from adapters.postgres.journal import outbox_store
 from adapters.postgres.prepared import Prepared
 from adapters.postgres.webhooks import webhook_health_store
 from models.identifiers import WEBHOOK_WORKFLOW, new_id, webhook_workflow_id
-from models.messages.webhooks import RetryWebhook, WebhookStanding
+from models.messages.webhooks import RetryWebhook, WebhookDeliveryState
 
 _OVERDUE: Final = timedelta(hours=1)
 
@@ -58,7 +58,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Ended:
+class FinishedAttempt:
     """An attempt to write down: after a failure the next one is due when ``pause`` is over, never if it is None.
 
     One that somebody asked for (``asked``) leaves the schedule as it was.
@@ -182,29 +182,29 @@ def _due(row: Any) -> DueDelivery:
 
 
 @dataclass(frozen=True)
-class Found:
+class DeliveryStatus:
     """A delivery and where it stands; ``due_in`` is None if no attempt follows, negative if one is overdue."""
 
     delivery: DueDelivery
-    standing: WebhookStanding
+    standing: WebhookDeliveryState
     status: str
     due_in: timedelta | None
     open: bool
     exists: bool
 
 
-async def find(connection: AsyncConnection, delivery_id: UUID) -> Found | None:
+async def find(connection: AsyncConnection, delivery_id: UUID) -> DeliveryStatus | None:
     """Give a delivery as it would be sent now; ``open`` says that its endpoint is active, ``exists`` not deleted."""
     row = await (await _ONE.run(await driver(connection), {"id": delivery_id})).fetchone()
     if row is None:
         return None
-    return Found(_due(row), _standing(row, row.last_error), row.status, row.due_in, row.open, row.exists)
+    return DeliveryStatus(_due(row), _standing(row, row.last_error), row.status, row.due_in, row.open, row.exists)
 
 
-def _standing(row: Any, said: str | None) -> WebhookStanding:
+def _standing(row: Any, said: str | None) -> WebhookDeliveryState:
     # A pending one is the relay's: no attempt of the workflow follows.
     following = row.next_attempt_at if row.status == "failed" else None
-    return WebhookStanding(
+    return WebhookDeliveryState(
         status=row.status,
         attempts=row.attempts,
         scheduled_attempts=row.scheduled_attempts,
@@ -213,7 +213,9 @@ def _standing(row: Any, said: str | None) -> WebhookStanding:
     )
 
 
-async def record_first(connection: AsyncConnection, ended: Sequence[Ended], *, disable_after: timedelta) -> None:
+async def record_first(
+    connection: AsyncConnection, ended: Sequence[FinishedAttempt], *, disable_after: timedelta
+) -> None:
     """Write how attempts of the relay ended, and start the workflows of what failed (see ``record``)."""
     standings = await record(connection, ended, disable_after=disable_after)
     for one, standing in zip(ended, standings, strict=True):
@@ -221,22 +223,22 @@ async def record_first(connection: AsyncConnection, ended: Sequence[Ended], *, d
             await _start_workflow(connection, one.delivery, standing)
 
 
-async def record_asked(connection: AsyncConnection, ended: Ended, *, disable_after: timedelta) -> None:
+async def record_requested(connection: AsyncConnection, ended: FinishedAttempt, *, disable_after: timedelta) -> None:
     """Write how an attempt ended that somebody asked for; a success ends the workflow that waits (see ``record``)."""
     (standing,) = await record(connection, [ended], disable_after=disable_after)
     if ended.attempt.success:
-        await _tell_settled(connection, ended.delivery, standing)
+        await _signal_settled(connection, ended.delivery, standing)
 
 
 async def record(
-    connection: AsyncConnection, ended: Sequence[Ended], *, disable_after: timedelta
-) -> list[WebhookStanding]:
+    connection: AsyncConnection, ended: Sequence[FinishedAttempt], *, disable_after: timedelta
+) -> list[WebhookDeliveryState]:
     """Write how attempts ended, what follows, and what it says about their endpoints; gives where each delivery stands.
 
     An endpoint that has accepted nothing for ``disable_after`` is disabled, and what failed there is not tried again.
     Attempts of one delivery go in several calls.
     """
-    await webhook_health_store.note(
+    await webhook_health_store.record_outcomes(
         connection, [(one.delivery.endpoint_id, one.attempt) for one in ended], disable_after=disable_after
     )
     rows = await (await _RECORD.run(await driver(connection), _parameters(ended))).fetchall()
@@ -244,7 +246,7 @@ async def record(
     return [_standing(by_id[one.delivery.id], one.attempt.error) for one in ended]
 
 
-def _parameters(ended: Sequence[Ended]) -> dict[str, Any]:
+def _parameters(ended: Sequence[FinishedAttempt]) -> dict[str, Any]:
     attempts = [one.attempt for one in ended]
     return {
         "ids": [one.delivery.id for one in ended],
@@ -260,7 +262,7 @@ def _parameters(ended: Sequence[Ended]) -> dict[str, Any]:
     }
 
 
-async def _start_workflow(connection: AsyncConnection, delivery: DueDelivery, standing: WebhookStanding) -> None:
+async def _start_workflow(connection: AsyncConnection, delivery: DueDelivery, standing: WebhookDeliveryState) -> None:
     message = RetryWebhook(
         organization_id=delivery.organization_id,
         project_id=delivery.project_id,
@@ -280,12 +282,12 @@ async def _start_workflow(connection: AsyncConnection, delivery: DueDelivery, st
     )
 
 
-async def _tell_settled(connection: AsyncConnection, delivery: DueDelivery, standing: WebhookStanding) -> None:
+async def _signal_settled(connection: AsyncConnection, delivery: DueDelivery, standing: WebhookDeliveryState) -> None:
     await outbox_store.enqueue_signal(
         connection,
         project_id=delivery.project_id,
         workflow_id=webhook_workflow_id(delivery.id),
-        signal="standing_changed",
+        signal="delivery_state_changed",
         message=standing,
     )
 
@@ -295,6 +297,6 @@ async def end(connection: AsyncConnection, delivery_id: UUID) -> None:
     await connection.execute(_END, {"id": delivery_id})
 
 
-async def rescue(connection: AsyncConnection) -> int:
+async def requeue_lost(connection: AsyncConnection) -> int:
     """Give back to the relay what is an hour overdue: its workflow is lost, with its cluster perhaps (system scope)."""
     return (await connection.execute(_RESCUE, {"overdue": _OVERDUE})).rowcount

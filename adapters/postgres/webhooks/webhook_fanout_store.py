@@ -24,7 +24,7 @@ from models.identifiers import new_id
 _LOCK: Final = 0x_D0_4A_B1_12
 
 
-def asks_for(events: str, message_type: str) -> str:
+def subscribes_to(events: str, message_type: str) -> str:
     """Write in SQL whether a list of event types has a type: by name, as `invoice.*`, or by being empty."""
     kind = f"split_part({message_type}, '.', 1) || '.*'"
     return f"(cardinality({events}) = 0 OR {events} && ARRAY[{message_type}, {kind}])"
@@ -44,7 +44,7 @@ waiting AS MATERIALIZED (
         SELECT coalesce(array_agg(e.id ORDER BY e.id) FILTER (WHERE e.status = 'active'), '{{}}')
         FROM webhook_endpoints e
         WHERE e.project_id = w.project_id AND e.deleted_at IS NULL AND e.created_at <= w.created_at
-          AND {asks_for("e.events", "w.type")}
+          AND {subscribes_to("e.events", "w.type")}
         HAVING count(*) > 0
     ) AS takers
     FROM waiting w
@@ -95,7 +95,7 @@ SELECT d.*, now() FROM unnest(CAST(:ids AS uuid[]), CAST(:projects AS uuid[]), C
 
 
 @dataclass(frozen=True)
-class FannedOut:
+class FanOutResult:
     """How many outbox rows were taken, and how many deliveries they made."""
 
     rows: int
@@ -111,7 +111,7 @@ class _Message:
     payload: dict[str, Any]
 
 
-async def fan_out(connection: AsyncConnection, *, limit: int) -> FannedOut:
+async def fan_out(connection: AsyncConnection, *, limit: int) -> FanOutResult:
     """Turn waiting outbox rows into messages and their deliveries; nothing while another process does.
 
     A message that no endpoint wants is not kept, and not numbered. A row that cannot be read is parked with its error.
@@ -120,7 +120,7 @@ async def fan_out(connection: AsyncConnection, *, limit: int) -> FannedOut:
     found = await (await _TAKE.run(raw, {"most": limit, "lock": _LOCK})).fetchall()
     rows = [row for row in found if row.id is not None]
     if not rows:
-        return FannedOut(found[0].rows, 0)
+        return FanOutResult(found[0].rows, 0)
     messages: dict[str, _Message] = {}
     for row in rows:
         try:
@@ -131,7 +131,7 @@ async def fan_out(connection: AsyncConnection, *, limit: int) -> FannedOut:
             messages.setdefault(message.payload["id"], message)
     if messages:
         await _write(raw, list(messages.values()))
-    return FannedOut(found[0].rows, sum(len(message.takers) for message in messages.values()))
+    return FanOutResult(found[0].rows, sum(len(message.takers) for message in messages.values()))
 
 
 def _message(row: Any) -> _Message:

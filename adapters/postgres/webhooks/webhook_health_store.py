@@ -67,7 +67,7 @@ class Outcome(Protocol):
         ...
 
 
-async def note(
+async def record_outcomes(
     connection: AsyncConnection, outcomes: Sequence[tuple[UUID, Outcome]], *, disable_after: timedelta
 ) -> None:
     """Note what attempts say about their endpoints; one that accepted something is well.
@@ -91,7 +91,7 @@ async def note(
         elif row.id in gone:
             await _disable(_in_project(connection, row), row, refusing[row.id], "it answered 410: it is gone for good")
         elif row.failing_since is None:
-            await _begins_to_fail(_in_project(connection, row), row, refusing[row.id])
+            await _first_failure(_in_project(connection, row), row, refusing[row.id])
         elif row.too_long:
             why = (
                 f"it has accepted nothing since {_shown(row.failing_since)}; the last attempt: {refusing[row.id].error}"
@@ -107,7 +107,7 @@ def _in_project(connection: AsyncConnection, row: Any) -> Transaction:
     return Transaction(connection, ProjectScope(row.organization_id, row.project_id), SYSTEM_ACTOR)
 
 
-async def _begins_to_fail(tx: Transaction, row: Any, outcome: Outcome) -> None:
+async def _first_failure(tx: Transaction, row: Any, outcome: Outcome) -> None:
     await tx.connection.execute(_FAILING, {"id": row.id, "since": outcome.attempted_at})
     await tx.notify(
         kind="webhook",
@@ -123,7 +123,7 @@ async def _begins_to_fail(tx: Transaction, row: Any, outcome: Outcome) -> None:
 async def _disable(tx: Transaction, row: Any, outcome: Outcome, reason: str) -> None:
     since = _shown(row.failing_since or outcome.attempted_at)
     await tx.connection.execute(_DISABLE, {"id": row.id, "reason": reason})
-    await end_retries(tx.connection, row.id, "the endpoint was disabled")
+    await stop_retries(tx.connection, row.id, "the endpoint was disabled")
     await tx.notify(
         kind="webhook",
         title=f"Webhook endpoint {row.url} was disabled",
@@ -146,6 +146,6 @@ async def _disable(tx: Transaction, row: Any, outcome: Outcome, reason: str) -> 
     )
 
 
-async def end_retries(connection: AsyncConnection, endpoint_id: UUID, why: str) -> None:
+async def stop_retries(connection: AsyncConnection, endpoint_id: UUID, why: str) -> None:
     """End the retries of what failed at an endpoint; each delivery's workflow learns of it at its next attempt."""
     await connection.execute(_END_RETRIES, {"id": endpoint_id, "why": why})

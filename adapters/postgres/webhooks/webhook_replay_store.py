@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.webhooks import webhook_store
-from adapters.postgres.webhooks.webhook_fanout_store import asks_for
+from adapters.postgres.webhooks.webhook_fanout_store import subscribes_to
 from models.identifiers import new_id
 from models.problems import conflict
 
@@ -21,9 +21,9 @@ _WANTED: Final = f"""
     FROM webhook_messages m LEFT JOIN webhook_deliveries d ON d.message_id = m.id AND d.endpoint_id = :endpoint
     WHERE m.project_id = :project AND m.created_at >= :since
       AND m.created_at < coalesce(CAST(:until AS timestamptz), 'infinity')
-      AND {asks_for("CAST(:types AS text[])", "m.type")}
+      AND {subscribes_to("CAST(:types AS text[])", "m.type")}
       AND CASE WHEN :everything THEN d.id IS NULL OR d.status <> 'pending'
-          WHEN d.id IS NULL THEN m.created_at >= :registered_at AND {asks_for("CAST(:events AS text[])", "m.type")}
+          WHEN d.id IS NULL THEN m.created_at >= :registered_at AND {subscribes_to("CAST(:events AS text[])", "m.type")}
           ELSE d.status = 'failed' END
 """
 _CHOOSE: Final = text(f"""

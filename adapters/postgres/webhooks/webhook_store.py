@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.journal.audit_store import changes_between
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of, paged
-from adapters.postgres.webhooks.webhook_health_store import end_retries
+from adapters.postgres.webhooks.webhook_health_store import stop_retries
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
 from models.tables import webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
@@ -35,7 +35,7 @@ _hook = select(
 
 
 @dataclass(frozen=True)
-class HookFilter:
+class DeliveryFilter:
     """Which deliveries are wanted; None leaves a field open."""
 
     webhook_type: str | None = None
@@ -117,7 +117,7 @@ async def change(tx: Transaction, reference: str, values: Mapping[str, Any]) -> 
         await tx.connection.execute(statement.values(**values, updated_at=_now).returning(webhook_endpoints))
     ).one()
     if after.status == "disabled":
-        await end_retries(tx.connection, after.id, "the endpoint was disabled")
+        await stop_retries(tx.connection, after.id, "the endpoint was disabled")
     await _note(tx, after, "updated", changes=changes)
     return after
 
@@ -144,7 +144,7 @@ async def delete(tx: Transaction, reference: str) -> None:
         .where(webhook_endpoints.c.id == row.id)
         .values(deleted_at=_now, updated_at=_now, status="disabled")
     )
-    await end_retries(tx.connection, row.id, "the endpoint was deleted")
+    await stop_retries(tx.connection, row.id, "the endpoint was deleted")
     await tx.connection.execute(
         update(webhook_deliveries)
         .where(
@@ -182,7 +182,7 @@ async def stats(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[A
     return (await connection.execute(statement)).all(), int(total or 0)
 
 
-async def hooks(connection: AsyncConnection, wanted: HookFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def deliveries(connection: AsyncConnection, wanted: DeliveryFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of the project's deliveries, newest first, and their number."""
     conditions = wanted.conditions()
     total = await connection.scalar(select(func.count()).select_from(_hooks).where(*conditions))
@@ -190,7 +190,7 @@ async def hooks(connection: AsyncConnection, wanted: HookFilter, page: Page) -> 
     return (await connection.execute(statement)).all(), int(total or 0)
 
 
-async def hook(connection: AsyncConnection, reference: str) -> Row[Any]:
+async def delivery(connection: AsyncConnection, reference: str) -> Row[Any]:
     """Give one delivery with its message. Raises ``Problem`` 404."""
     statement: Select[Any] = _hook.where(webhook_deliveries.c.id == _id("webhook", reference))
     row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
@@ -201,7 +201,7 @@ async def hook(connection: AsyncConnection, reference: str) -> Row[Any]:
 
 async def attempts(connection: AsyncConnection, reference: str, page: Page) -> tuple[Sequence[Row[Any]], int]:
     """Give one part of a delivery's attempts, newest first, and their number. Raises ``Problem`` 404."""
-    found = await hook(connection, reference)
+    found = await delivery(connection, reference)
     of_it = webhook_attempts.c.delivery_id == found.id
     statement = paged(select(webhook_attempts).where(of_it), page, webhook_attempts.c.id)
     return (await connection.execute(statement)).all(), int(found.attempts)

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Request, Response
 
 from adapters.postgres.webhooks import webhook_delivery_store, webhook_replay_store, webhook_store
-from adapters.postgres.webhooks.webhook_delivery_store import Ended
+from adapters.postgres.webhooks.webhook_delivery_store import FinishedAttempt
 from adapters.postgres.webhooks.webhook_replay_store import Replay
-from adapters.postgres.webhooks.webhook_store import HookFilter
+from adapters.postgres.webhooks.webhook_store import DeliveryFilter
 from adapters.webhooks.retries import pauses
 from adapters.webhooks.send import Sender
 from api.http.deps import CallerDep, DatabaseDep
@@ -23,7 +23,7 @@ from api.webhooks.webhook_shapes import (
     WebhookDeliveryAttemptResponse,
     WebhookResponse,
     attempt_document,
-    hook_document,
+    delivery_document,
     stats_document,
 )
 from models.identifiers import parse_id
@@ -36,7 +36,7 @@ _WebhookId = Annotated[str, Path(max_length=100)]
 
 def _document(request: Request, row: Any) -> dict[str, Any]:
     schedule = pauses(request.app.state.settings.webhook_first_retry_seconds)
-    return hook_document(row, max_retries=len(schedule))
+    return delivery_document(row, max_retries=len(schedule))
 
 
 @router.get(
@@ -101,9 +101,9 @@ async def list_webhooks(
     endpoint = None if endpoint_id is None else parse_id(endpoint_id)
     if endpoint_id is not None and endpoint is None:
         raise not_found("webhook_endpoint", endpoint_id)
-    wanted = HookFilter(webhook_type=webhook_type, status=status, endpoint_id=endpoint)
+    wanted = DeliveryFilter(webhook_type=webhook_type, status=status, endpoint_id=endpoint)
     async with database.transaction(caller.scope) as connection:
-        rows, total = await webhook_store.hooks(connection, wanted, page)
+        rows, total = await webhook_store.deliveries(connection, wanted, page)
     return listed(page, [_document(request, row) for row in rows], total, request)
 
 
@@ -116,7 +116,7 @@ async def list_webhooks(
 async def get_webhook(request: Request, caller: CallerDep, database: DatabaseDep, webhook_id: _WebhookId) -> Response:
     """Give one delivery."""
     async with database.transaction(caller.scope) as connection:
-        return reply(_document(request, await webhook_store.hook(connection, webhook_id)))
+        return reply(_document(request, await webhook_store.delivery(connection, webhook_id)))
 
 
 @router.get(
@@ -147,7 +147,7 @@ async def retry_webhook(request: Request, caller: CallerDep, database: DatabaseD
     409 `webhook_endpoint_busy` while as many as are allowed are on their way to its endpoint.
     """
     async with database.transaction(caller.scope) as connection:
-        before = await webhook_store.hook(connection, webhook_id)
+        before = await webhook_store.delivery(connection, webhook_id)
         if before.status != "failed":
             raise Problem(400, "webhook_not_failed", f"This delivery is {before.status}; only failed ones are retried.")
         found = await webhook_delivery_store.find(connection, before.id)
@@ -158,8 +158,8 @@ async def retry_webhook(request: Request, caller: CallerDep, database: DatabaseD
         if not is_free:
             raise conflict("webhook_endpoint_busy", "Enough others are on their way to this endpoint; try again soon.")
         async with Sender(settings) as sender:
-            ended = Ended(found.delivery, await sender.attempt(found.delivery), asked=True)
+            ended = FinishedAttempt(found.delivery, await sender.attempt(found.delivery), asked=True)
     disable_after = timedelta(hours=settings.webhook_disable_after_hours)
     async with database.transaction(caller.scope) as connection:
-        await webhook_delivery_store.record_asked(connection, ended, disable_after=disable_after)
-        return reply(_document(request, await webhook_store.hook(connection, webhook_id)))
+        await webhook_delivery_store.record_requested(connection, ended, disable_after=disable_after)
+        return reply(_document(request, await webhook_store.delivery(connection, webhook_id)))

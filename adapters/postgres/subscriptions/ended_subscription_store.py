@@ -20,7 +20,7 @@ _IS_LATE: Final = text(f"SELECT EXISTS ({LATE_PERIODS})")
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedSubscription:
     """An ended subscription; `late` says that periods of it have other usage than was billed."""
 
     ref: SubscriptionRef
@@ -28,12 +28,12 @@ class Ended:
     late: bool
 
 
-async def ended_among(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> dict[UUID, Ended]:
+async def ended_among(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> dict[UUID, EndedSubscription]:
     """Give those of some subscriptions that have ended; works in the system's scope."""
     rows = (await connection.execute(_ENDED, {"subscriptions": list(subscription_ids)})).all()
-    found: dict[UUID, Ended] = {}
+    found: dict[UUID, EndedSubscription] = {}
     for row in rows:
         late = await connection.scalar(_IS_LATE, {"subscription": row.id, "start": row.ended_at})
         ref = SubscriptionRef(organization_id=row.organization_id, project_id=row.project_id, subscription_id=row.id)
-        found[row.id] = Ended(ref, row.test_clock_id is not None, bool(late))
+        found[row.id] = EndedSubscription(ref, row.test_clock_id is not None, bool(late))
     return found

@@ -39,7 +39,7 @@ _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 @dataclass(frozen=True)
-class Hypothetical:
+class UnstoredEvent:
     """An event that is not stored: what it would count for, and when."""
 
     value: Decimal | None
@@ -48,7 +48,7 @@ class Hypothetical:
 
 
 @dataclass(frozen=True)
-class Part:
+class EventSlice:
     """Some events of a metric of a subscription: those for which a condition over rows of `events` holds."""
 
     subscription_id: UUID
@@ -57,9 +57,9 @@ class Part:
     condition: str = "true"
     binds: Mapping[str, Any] = field(default_factory=dict)
 
-    def of_customer(self, customer: str) -> "Part":
+    def of_customer(self, customer: str) -> "EventSlice":
         """Choose the events that named a customer."""
-        return Part(
+        return EventSlice(
             self.subscription_id,
             self.metric,
             self.period,
@@ -67,7 +67,7 @@ class Part:
             {"chosen_customer": customer},
         )
 
-    def beside(self, charge: Charge, properties: Mapping[str, object]) -> "Part":
+    def priced_together(self, charge: Charge, properties: Mapping[str, object]) -> "EventSlice":
         """Choose the events that a charge prices together with one of these properties: its bucket and its group."""
         conditions: list[str] = []
         binds: dict[str, Any] = {}
@@ -82,10 +82,10 @@ class Part:
             conditions.append(f"{expression} IS NOT DISTINCT FROM CAST(:own_group_{place} AS text)")
             binds |= {f"own_group_{place}": value}
         condition = " AND ".join(conditions) or "true"
-        return Part(self.subscription_id, self.metric, self.period, condition, {**binds, **group_binds})
+        return EventSlice(self.subscription_id, self.metric, self.period, condition, {**binds, **group_binds})
 
 
-async def usage_of_part(connection: AsyncConnection, part: Part, more: Hypothetical | None = None) -> Usage:
+async def usage_of_part(connection: AsyncConnection, part: EventSlice, more: UnstoredEvent | None = None) -> Usage:
     """Give the usage of chosen events, as their metric rounds it; `more` is counted as if it were one of them."""
     metric, period, folding = part.metric, part.period, aggregation_of(part.metric)
     configuration: Mapping[str, Any] = {"start": period.start, "end": period.end, **folding.bindings}

@@ -18,7 +18,7 @@ from adapters.postgres.invoices import invoice_store
 from adapters.postgres.invoices.invoice_change_store import audit, log, next_status, no_open_attempt, notify
 from adapters.postgres.invoices.invoice_write_store import webhook_data, webhook_order
 from adapters.postgres.invoices.payment_attempt_store import OPEN
-from adapters.postgres.journal import failure_notices
+from adapters.postgres.journal import failure_notifications
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.wallets import settlement_store
 from models.identifiers import new_id, shown_id
@@ -30,7 +30,7 @@ CHECKOUT_LASTS: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True)
-class Money:
+class ReceivedPayment:
     """Money that is said to have come: minor units of the invoice's currency (None: all that is due)."""
 
     amount_minor: int | None = None
@@ -51,11 +51,11 @@ async def mark_paid(tx: Transaction, row: Row[Any]) -> str | None:
     """
     next_status(row, "pay")
     await no_open_attempt(tx.connection, row.id)
-    _, workflow_id = await _receive(tx, row, Money())
+    _, workflow_id = await _receive(tx, row, ReceivedPayment())
     return workflow_id
 
 
-async def record(tx: Transaction, row: Row[Any], money: Money) -> tuple[UUID, str | None]:
+async def record(tx: Transaction, row: Row[Any], money: ReceivedPayment) -> tuple[UUID, str | None]:
     """Record a payment of an open invoice, in part or in full; the last one pays it (B128).
 
     Gives the payment's id, and the workflow to be told after the commit when the invoice is paid now. Raises `Problem`
@@ -75,7 +75,7 @@ async def _must_be_open(connection: AsyncConnection, row: Row[Any]) -> None:
     await no_open_attempt(connection, row.id, OPEN)
 
 
-async def _receive(tx: Transaction, row: Row[Any], money: Money) -> tuple[UUID, str | None]:
+async def _receive(tx: Transaction, row: Row[Any], money: ReceivedPayment) -> tuple[UUID, str | None]:
     amount = due(row) if money.amount_minor is None else money.amount_minor
     at = money.at or row.customer_now
     payment_id = await _insert(
@@ -110,7 +110,7 @@ async def _insert(tx: Transaction, row: Row[Any], amount: int, values: Mapping[s
 
 async def _settle(tx: Transaction, row: Row[Any], *, payment_id: UUID, amount: int) -> str | None:
     """Count a payment that succeeded; answers the workflow to be told if the invoice is paid by it."""
-    paid = await settlement_store.settle(
+    paid = await settlement_store.apply_payment(
         tx.connection, tx.scope.project_id, row.id, source_id=payment_id, amount_minor=amount, at=row.customer_now
     )
     await _note(tx, row, payment_id=payment_id, action="succeeded", amount=amount)
@@ -157,7 +157,7 @@ async def fail(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
         finished_at=row.customer_now,
     )
     await _note(tx, row, payment_id=payment.id, action="failed", amount=payment.amount_minor)
-    await failure_notices.payment_failed(
+    await failure_notifications.payment_failed(
         tx, invoice_id=row.id, number=row.number, payment=str(payment.id), reason=message.rstrip(".")
     )
 
@@ -222,7 +222,7 @@ async def refund(
     )
     if row.status in invoice_store.OPEN_STATUSES and not is_unapplied:
         await no_open_attempt(tx.connection, row.id, OPEN)
-        await settlement_store.unsettle(
+        await settlement_store.reverse_payment(
             tx.connection, tx.scope.project_id, row.id, source_id=refund_id, amount_minor=amount, at=row.customer_now
         )
     data = {"payment_id": shown_id("payment", payment.id), "amount_minor": amount, "reason": reason}

@@ -29,7 +29,7 @@ _MOST_WAITING: Final = 100
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingAdjustments:
     """What a customer has for its next invoices: coupons in the order of application, and fees not invoiced yet."""
 
     coupons: tuple[AppliedCoupon, ...] = ()
@@ -37,7 +37,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Extras:
+class InvoiceAdjustments:
     """The lines that an invoice has beside its plan's charges, and what they use up."""
 
     lines: tuple[NewLine, ...] = ()
@@ -45,13 +45,15 @@ class Extras:
     add_on_ids: tuple[UUID, ...] = ()
 
 
-async def waiting(connection: AsyncConnection, terms: Terms, bill: Bill, *, lock: bool) -> Waiting:
+async def pending_adjustments(
+    connection: AsyncConnection, terms: Terms, bill: Bill, *, lock: bool
+) -> PendingAdjustments:
     """Read what a customer has for an invoice of these charges; one without coupons and add-ons costs no statement.
 
     `lock` keeps the other subscriptions of the customer from using the same until this transaction ends.
     """
     if not terms.has_extras:
-        return Waiting()
+        return PendingAdjustments()
     taken = await _taken(connection, terms, bill.period.end)
     mine = and_(applied_coupons.c.customer_id == terms.customer_id, applied_coupons.c.removed_at.is_(None))
     held = select(applied_coupons, coupons.c.name).join(coupons, coupons.c.id == applied_coupons.c.coupon_id)
@@ -64,7 +66,7 @@ async def waiting(connection: AsyncConnection, terms: Terms, bill: Bill, *, lock
     if lock:
         held = held.with_for_update(of=applied_coupons)
         fees = fees.with_for_update(of=applied_add_ons)
-    return Waiting(
+    return PendingAdjustments(
         coupons=tuple(_coupon(row, taken.get(row.id)) for row in (await connection.execute(held)).all()),
         add_ons=tuple((await connection.execute(fees)).all()),
     )
@@ -104,12 +106,12 @@ def _coupon(row: Row[Any], taken_minor: int | None) -> AppliedCoupon:
     return AppliedCoupon.model_validate({**own, "uses_left": row.uses_left, "taken_minor": taken_minor})
 
 
-def extras(held: Waiting, bill: Bill, subscription_id: UUID) -> Extras:
+def adjustments_for(held: PendingAdjustments, bill: Bill, subscription_id: UUID) -> InvoiceAdjustments:
     """Give the lines that an invoice of these charges has beside them: fees in its currency, then discounts."""
     currency = normalise_currency(bill.currency)
     fees = [row for row in held.add_ons if normalise_currency(row.amount_currency) == currency]
     taken = discounts(held.coupons, [line.amount_minor for line in bill.lines], currency)
-    return Extras(
+    return InvoiceAdjustments(
         lines=(
             *(_fee(row, subscription_id) for row in fees),
             *(_discount(discount, bill, subscription_id) for discount in taken),
@@ -149,15 +151,17 @@ def _discount(discount: Discount, bill: Bill, subscription_id: UUID) -> NewLine:
     )
 
 
-def left_over(held: Waiting, used: Extras) -> Waiting:
+def remaining_after(held: PendingAdjustments, used: InvoiceAdjustments) -> PendingAdjustments:
     """Give what waits after an invoice with these extras."""
-    return Waiting(
+    return PendingAdjustments(
         coupons=after_use(held.coupons, used.discounts),
         add_ons=tuple(row for row in held.add_ons if row.id not in used.add_on_ids),
     )
 
 
-async def use(connection: AsyncConnection, used: Extras, invoice_id: UUID, at: datetime) -> None:
+async def apply_adjustments(
+    connection: AsyncConnection, used: InvoiceAdjustments, invoice_id: UUID, at: datetime
+) -> None:
     """Count the uses of coupons, and give the fees their invoice, in the transaction that writes it.
 
     `at` is the subscription's now. Whoever reads `waiting` with a lock counts once; a second run of a close ends at the
@@ -179,7 +183,7 @@ async def use(connection: AsyncConnection, used: Extras, invoice_id: UUID, at: d
         await connection.execute(invoiced.values(invoice_id=invoice_id, updated_at=func.clock_timestamp()))
 
 
-async def give_back(connection: AsyncConnection, invoice_id: UUID) -> None:
+async def restore_adjustments(connection: AsyncConnection, invoice_id: UUID) -> None:
     """Undo `use` for an invoice that is voided or deleted, before its lines go: what it billed is billed again.
 
     A coupon that discounts another invoice of the same billing period stays used by that one.

@@ -19,7 +19,7 @@ from models.messages.subscription import (
 from models.messages.subscription_steps import LifecycleCommand
 
 
-class Commanded(ABC):
+class CommandHandlers(ABC):
     """What a subscription can be told; the workflow says how a command is carried out."""
 
     @abstractmethod

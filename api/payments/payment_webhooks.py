@@ -9,11 +9,11 @@ from fastapi import Depends, Header, Path, Request, Response
 from adapters.postgres.database import SYSTEM
 from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.transaction import begin
-from adapters.postgres.payments import manual_payment_store, payment_view_store
+from adapters.postgres.payments import offline_payment_store, payment_view_store
 from api.http.deps import CommandsDep, DatabaseDep
 from api.http.responses import reply
 from api.http.routing import resource_router
-from api.payments.payment_shapes import ManualNotice, NoticeDocument
+from api.payments.payment_shapes import ManualPaymentWebhook, PaymentWebhookDocument
 from api.payments.payments import locked
 from models.problems import Problem
 
@@ -39,12 +39,12 @@ async def _must_be_signed(
 
 @router.post(
     "/payments/webhook/{provider}",
-    response_model=NoticeDocument,
+    response_model=PaymentWebhookDocument,
     dependencies=[Depends(_must_be_signed)],
     operation_id="receive_payment_webhook",
     summary="Handle payment webhook",
 )
-async def receive_notice(body: ManualNotice, database: DatabaseDep, commands: CommandsDep) -> Response:
+async def handle_payment_webhook(body: ManualPaymentWebhook, database: DatabaseDep, commands: CommandsDep) -> Response:
     """Take note of what became of a pending payment; the same notice again changes nothing.
 
     `X-Webhook-Signature` is the hex HMAC-SHA256 of the body under `DURABILL_MANUAL_WEBHOOK_SECRET`; without that
@@ -58,9 +58,9 @@ async def receive_notice(body: ManualNotice, database: DatabaseDep, commands: Co
         row, payment = await locked(tx.connection, scope.project_id, ref)
         changed = payment.status not in _STORED[body.status]
         if changed and body.status == "succeeded":
-            workflow_id = await manual_payment_store.succeed(tx, row, payment)
+            workflow_id = await offline_payment_store.succeed(tx, row, payment)
         elif changed:
-            await manual_payment_store.fail(tx, row, payment)
+            await offline_payment_store.fail(tx, row, payment)
     if workflow_id is not None:
         await commands.deliver(workflow_id)
     return reply({"received": True, "changed": changed})

@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.arrays import uuids
 from adapters.postgres.database import Database, ProjectScope, with_commit
-from adapters.postgres.events.ingest_events import IngestEvent, Outcome, Presented, Submission
+from adapters.postgres.events.ingest_events import IngestEvent, Outcome, PresentedKey, Submission
 from adapters.postgres.events.ingest_lookup import looked_up
 from adapters.postgres.events.ingest_store import ingest_within
+from adapters.postgres.limits.reservation_expiry_store import ADD_CHANGED
 from adapters.postgres.limits.reservation_store import KeyChanged
-from adapters.postgres.limits.reserved_store import ADD_CHANGED
 from adapters.postgres.paging import Page, paged
 from billing.numbers import plain
 from models.identifiers import parse_id, shown_id
@@ -59,7 +59,7 @@ _SETTLE: Final = f"""
 
 
 @dataclass(frozen=True)
-class Settle:
+class ReservationCommit:
     """One request to commit a reservation, or to release it when ``commit`` is False.
 
     ``quantity`` None commits all that was reserved. ``key`` is the event's idempotency key, by default the
@@ -71,11 +71,11 @@ class Settle:
     quantity: Decimal | None = None
     key: str | None = None
     properties: dict[str, Any] | None = None
-    presented: Presented | None = None
+    presented: PresentedKey | None = None
 
 
 @dataclass(frozen=True)
-class Settled:
+class FinishedReservation:
     """A reservation after it was settled; ``skip_reason`` says why its event does not count, if it does not."""
 
     id: UUID
@@ -83,7 +83,7 @@ class Settled:
     skip_reason: str | None = None
 
 
-Answer = Settled | Problem | KeyChanged
+Answer = FinishedReservation | Problem | KeyChanged
 _COLUMNS: Final = (
     "id",
     "subscription_id",
@@ -100,7 +100,7 @@ _COLUMNS: Final = (
 )
 
 
-async def settle(database: Database, scope: ProjectScope, asks: Sequence[Settle]) -> list[Answer]:
+async def commit_or_release(database: Database, scope: ProjectScope, asks: Sequence[ReservationCommit]) -> list[Answer]:
     """Commit or release reservations, several requests in one transaction; one answer each, after its commit.
 
     Doing the same again gives the same answer. Refused are: 404 an unknown one, 409 ``reservation_expired``,
@@ -141,13 +141,13 @@ def _as_open(row: dict[str, Any]) -> dict[str, Any]:
 async def _settle_each(
     connection: AsyncConnection,
     scope: ProjectScope,
-    asks: Mapping[int, Settle],
+    asks: Mapping[int, ReservationCommit],
     rows: Mapping[UUID, dict[str, Any]],
     changed: list[dict[str, Any]],
 ) -> dict[int, Answer]:
     """Settle reservations, each asked for once: changes their ``rows`` and adds these to ``changed``."""
     answers: dict[int, Answer] = {}
-    commits: dict[int, tuple[Settle, dict[str, Any]]] = {}
+    commits: dict[int, tuple[ReservationCommit, dict[str, Any]]] = {}
     for place, ask in asks.items():
         row = rows.get(parse_id(ask.ref) or scope.project_id)
         judged = _judged(ask, row)
@@ -158,17 +158,17 @@ async def _settle_each(
         elif row is not None:
             row["status"] = "released"
             changed.append(row)
-            answers[place] = Settled(row["id"], row)
+            answers[place] = FinishedReservation(row["id"], row)
     if commits:
         outcomes = await ingest_within(connection, scope, [_submission(*each) for each in commits.values()])
         for (place, (ask, row)), outcome in zip(commits.items(), outcomes, strict=True):
             answer = answers[place] = _committed(ask, row, outcome)
-            if isinstance(answer, Settled):
+            if isinstance(answer, FinishedReservation):
                 changed.append(row)
     return answers
 
 
-def _judged(ask: Settle, row: dict[str, Any] | None) -> Answer | None:
+def _judged(ask: ReservationCommit, row: dict[str, Any] | None) -> Answer | None:
     """Answer what needs no change: refusals, and what was done before; None for an open reservation."""
     if row is None:
         return not_found("reservation", ask.ref)
@@ -184,18 +184,18 @@ def _judged(ask: Settle, row: dict[str, Any] | None) -> Answer | None:
     return None
 
 
-def _judged_again(ask: Settle, row: dict[str, Any], shown: str) -> Answer:
+def _judged_again(ask: ReservationCommit, row: dict[str, Any], shown: str) -> Answer:
     """Answer for a reservation that was settled before: the same again, or a refusal of something else."""
     was_committed = row["status"] == "committed"
     if was_committed == ask.commit and (not was_committed or ask.quantity in (None, row["committed_quantity"])):
-        return Settled(row["id"], row)
+        return FinishedReservation(row["id"], row)
     if was_committed:
         done = plain(row["committed_quantity"])
         return conflict("reservation_committed", f"The reservation {shown} was committed with {done}.")
     return conflict("reservation_released", f"The reservation {shown} was released; make another one.")
 
 
-def _submission(ask: Settle, row: Mapping[str, Any]) -> Submission:
+def _submission(ask: ReservationCommit, row: Mapping[str, Any]) -> Submission:
     quantity = row["quantity"] if ask.quantity is None else ask.quantity
     event = IngestEvent(
         row["metric_key"],
@@ -207,7 +207,7 @@ def _submission(ask: Settle, row: Mapping[str, Any]) -> Submission:
     return Submission([event], _SOURCE)
 
 
-def _committed(ask: Settle, row: dict[str, Any], outcome: Outcome) -> Answer:
+def _committed(ask: ReservationCommit, row: dict[str, Any], outcome: Outcome) -> Answer:
     """Close a reservation whose event was stored, or was there before with the same content."""
     if outcome.problem is not None:
         return outcome.problem
@@ -217,7 +217,7 @@ def _committed(ask: Settle, row: dict[str, Any], outcome: Outcome) -> Answer:
     row["status"] = "committed"
     row["committed_quantity"] = row["quantity"] if ask.quantity is None else ask.quantity
     row["event_id"] = outcome.id_at(0)
-    return Settled(row["id"], row, outcome.skipped.get(0))
+    return FinishedReservation(row["id"], row, outcome.skipped.get(0))
 
 
 async def _write(raw: "psycopg.AsyncConnection[Any]", rows: Sequence[Mapping[str, Any]]) -> None:

@@ -20,7 +20,7 @@ from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.wallets import wallet_move_store
 from adapters.postgres.wallets.wallet_move_store import Move
 from billing.money import exponent
-from billing.wallets import credits_for
+from billing.wallets import to_credits
 from models.identifiers import new_id
 from models.tables import invoice_lines, wallets
 
@@ -28,7 +28,7 @@ CREDIT: Final = "wallet_credit"
 """The kind of the line that carries what an invoice owes over to a wallet."""
 
 
-def carried(due_minor: int) -> list[NewLine]:
+def carryover_line(due_minor: int) -> list[NewLine]:
     """Give the line that brings a negative sum, in minor units, to 0; none for what is not negative."""
     if due_minor >= 0:
         return []
@@ -45,7 +45,7 @@ def carried(due_minor: int) -> list[NewLine]:
 
 
 @dataclass(frozen=True)
-class Credited:
+class CarriedOverInvoice:
     """An issued invoice and what it carries over to its customer's wallet, in minor units of `currency`."""
 
     customer_id: UUID
@@ -55,7 +55,7 @@ class Credited:
     at: datetime
 
 
-async def grant(tx: Transaction, credited: Credited) -> None:
+async def grant(tx: Transaction, credited: CarriedOverInvoice) -> None:
     """Put what an invoice carries over into the customer's wallet for adjustments, which is made when it is needed."""
     code = f"adjustments_{credited.currency.lower()}"
     made = insert(wallets).values(
@@ -77,14 +77,14 @@ async def grant(tx: Transaction, credited: Credited) -> None:
     change = Move(
         kind="granted",
         source="adjustment",
-        credits=credits_for(credited.minor, wallet.rate_amount),
+        credits=to_credits(credited.minor, wallet.rate_amount),
         at=credited.at,
         invoice_id=credited.invoice_id,
     )
     await wallet_move_store.move(tx, wallet, change)
 
 
-async def carried_of(connection: AsyncConnection, invoice_id: UUID) -> int:
+async def carryover_of(connection: AsyncConnection, invoice_id: UUID) -> int:
     """Give what a stored invoice carries over to a wallet, in minor units."""
     statement = select(func.coalesce(func.sum(invoice_lines.c.amount_minor), 0)).where(
         invoice_lines.c.invoice_id == invoice_id, invoice_lines.c.kind == CREDIT

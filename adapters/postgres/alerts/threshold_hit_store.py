@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
-from adapters.postgres.journal.relay_store import DueMark
+from adapters.postgres.journal.relay_store import DueWatermark
 from adapters.postgres.metric_aggregation import rolled_sql
 from adapters.postgres.prepared import Prepared
 
@@ -22,15 +22,15 @@ from adapters.postgres.prepared import Prepared
 ANY_USAGE: Final = UUID(int=0)
 
 #: How long a told line rests at the most, should a look not have drawn another one by then.
-_LONGEST_REST_SECONDS: Final = 15
+_MAX_SUPPRESSION_SECONDS: Final = 15
 
 # Counts whole days, so that at the edges of a period it may ask for a look too many, and never misses one that whole
 # days would show. What does not add up by days is told in its turn.
 _REACHED: Final = Prepared(
     text(f"""
     SELECT k.project_id, k.subscription_id, k.version, l.metric_id, l.quantity
-    FROM usage_marks k
-    JOIN usage_lines l ON l.subscription_id = k.subscription_id
+    FROM usage_watermarks k
+    JOIN evaluation_thresholds l ON l.subscription_id = k.subscription_id
     JOIN metrics m ON m.id = l.metric_id
     CROSS JOIN LATERAL (
         SELECT {rolled_sql("r", lambda model: model.grows_only)} AS quantity
@@ -40,11 +40,12 @@ _REACHED: Final = Prepared(
           AND r.day <= ((l.period_end - interval '1 microsecond') AT TIME ZONE 'UTC')::date
     ) used
     WHERE k.version > k.signalled_version AND used.quantity >= l.quantity
-      AND (l.rests_until IS NULL OR l.rests_until <= clock_timestamp())
+      AND (l.suppressed_until IS NULL OR l.suppressed_until <= clock_timestamp())
       AND (k.signalled_at IS NULL OR k.signalled_at <= clock_timestamp() - make_interval(secs => :rest))
     UNION ALL
     SELECT k.project_id, k.subscription_id, k.version, l.metric_id, l.quantity
-    FROM usage_marks k JOIN usage_lines l ON l.subscription_id = k.subscription_id AND l.metric_id = :any_usage
+    FROM usage_watermarks k
+    JOIN evaluation_thresholds l ON l.subscription_id = k.subscription_id AND l.metric_id = :any_usage
     WHERE k.version > k.signalled_version
       AND (k.signalled_at IS NULL OR k.signalled_at <= clock_timestamp() - make_interval(secs => :interval))
     LIMIT :most
@@ -54,7 +55,7 @@ _REACHED: Final = Prepared(
 
 # Only the line that was read: a look may have drawn the next one meanwhile.
 _REST: Final = """
-    UPDATE usage_lines l SET rests_until = clock_timestamp() + make_interval(secs => told.seconds)
+    UPDATE evaluation_thresholds l SET suppressed_until = clock_timestamp() + make_interval(secs => told.seconds)
     FROM unnest(%(subscriptions)s::uuid[], %(metrics)s::uuid[], %(quantities)s::numeric[], %(seconds)s::float8[])
          AS told (subscription_id, metric_id, quantity, seconds)
     WHERE l.subscription_id = told.subscription_id AND l.metric_id = told.metric_id AND l.quantity = told.quantity
@@ -62,33 +63,33 @@ _REST: Final = """
 
 
 @dataclass(frozen=True)
-class Reached:
+class ThresholdHit:
     """A line that untold usage has got to, as whole days have it; of `ANY_USAGE` the quantity means nothing."""
 
-    mark: DueMark
+    mark: DueWatermark
     metric_id: UUID
     quantity: Decimal
 
-    def rest_seconds(self, told: Decimal, interval_seconds: float) -> float:
+    def suppression_seconds(self, told: Decimal, interval_seconds: float) -> float:
         """Give how long it rests after a quantity was told: until a look, or for an interval if that was less."""
-        return _LONGEST_REST_SECONDS if told >= self.quantity else interval_seconds
+        return _MAX_SUPPRESSION_SECONDS if told >= self.quantity else interval_seconds
 
 
-async def reached_lines(
-    connection: AsyncConnection, *, rest_seconds: float, interval_seconds: float, limit: int
-) -> list[Reached]:
-    """Give the nearest lines of metrics that untold usage has got to, for the relay's signal; told ones rest.
+async def hit_thresholds(
+    connection: AsyncConnection, *, suppression_seconds: float, interval_seconds: float, limit: int
+) -> list[ThresholdHit]:
+    """Return the subscriptions whose usage has reached their next threshold, for the relay's signal.
 
-    A subscription that was told less than `rest_seconds` ago waits: its workflow may just be looking. Where any usage
-    may matter, because money is watched, it is told every `interval_seconds`. In the system's scope.
+    A subscription signalled less than `suppression_seconds` ago waits: its workflow may be evaluating. Where any usage
+    may matter, because money is watched, it is signalled every `interval_seconds`. In the system's scope.
     """
-    parameters = {"rest": rest_seconds, "interval": interval_seconds, "most": limit, "any_usage": ANY_USAGE}
+    parameters = {"rest": suppression_seconds, "interval": interval_seconds, "most": limit, "any_usage": ANY_USAGE}
     cursor = await _REACHED.run(await driver(connection), parameters)
     rows = await cursor.fetchall()
-    return [Reached(DueMark(*row[:3]), row.metric_id, row.quantity) for row in rows]
+    return [ThresholdHit(DueWatermark(*row[:3]), row.metric_id, row.quantity) for row in rows]
 
 
-async def rest(connection: AsyncConnection, told: Sequence[tuple[Reached, float]]) -> None:
+async def suppress(connection: AsyncConnection, told: Sequence[tuple[ThresholdHit, float]]) -> None:
     """Let lines rest for some seconds each; one that was drawn elsewhere meanwhile does not."""
     if not told:
         return

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 
-class PaymentsUnderWay:
+class PaymentsInProgress:
     """One task for each invoice that is being collected; `lock` lets the provider be asked for one at a time.
 
     `in` tells whether an invoice is being collected.
@@ -31,16 +31,16 @@ class PaymentsUnderWay:
         return task
 
     @property
-    def any_over(self) -> bool:
+    def any_finished(self) -> bool:
         """Whether one of them is over."""
         return any(task.done() for task in self._tasks.values())
 
     @property
-    def all_over(self) -> bool:
+    def all_finished(self) -> bool:
         """Whether every one of them is over."""
         return all(task.done() for task in self._tasks.values())
 
-    def forget_those_over(self) -> bool:
+    def discard_finished(self) -> bool:
         """Forget what is over; says whether there was any. Raises what one of them raised."""
         over = [invoice_id for invoice_id, task in self._tasks.items() if task.done()]
         for invoice_id in over:

@@ -30,7 +30,7 @@ def reinstated(state: SubscriptionState) -> SubscriptionState:
     return _with(state, status=transition(state.status, "reinstate"), suspension=None, unpaid=())
 
 
-def gave_up(before: OpenInvoice, after: SubscriptionState) -> bool:
+def retries_exhausted(before: OpenInvoice, after: SubscriptionState) -> bool:
     """Tell whether the attempt that was just made for an invoice was the last one of its schedule, and failed."""
     invoice = after.invoice(before.invoice_id)
     has_failed = invoice is not None and invoice.status == "failed" != before.status
@@ -43,7 +43,7 @@ def with_unpaid(state: SubscriptionState, invoice_id: UUID) -> SubscriptionState
     return _with(state, unpaid=(*still_open, invoice_id))
 
 
-def change_due(state: SubscriptionState) -> Wake | None:
+def due_transition(state: SubscriptionState) -> Wake | None:
     """Give the suspension or reinstatement that has to happen by itself now; None if none has."""
     if state.status == "active" and _unpaid(state):
         return Wake(kind="suspend", at=state.starts_at)

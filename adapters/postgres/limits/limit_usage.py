@@ -17,13 +17,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.arrays import uuids
-from adapters.postgres.database import Asked, answers
+from adapters.postgres.database import Asked, run_together
 from adapters.postgres.invoices.billing_store import PricedVersion, version_of
-from adapters.postgres.limits.reserved_store import RESERVED
+from adapters.postgres.limits.reservation_expiry_store import RESERVED
 from adapters.postgres.usage import additive_usage
-from adapters.postgres.usage.additive_usage import TOTALS, Wanted
+from adapters.postgres.usage.additive_usage import TOTALS, UsageWindow
 from adapters.postgres.usage.usage_store import usages
-from billing.limits import Held, Standing, adds_up, spend
+from billing.limits import LimitStatus, ReservedQuantity, adds_up, spend
 from billing.numbers import exact
 from billing.period import BillingCycle, Period
 from billing.usage import NO_USAGE, Usage
@@ -54,7 +54,7 @@ _PRICED: Final = """
 
 
 @dataclass(frozen=True)
-class Concerned:
+class LimitedSubscription:
     """A subscription, its current period, and the metrics whose usage is asked for."""
 
     subscription_id: UUID
@@ -75,7 +75,7 @@ class Limit:
 
 
 @dataclass
-class Counter:
+class LimitUsage:
     """What one subscription used and reserved in its current period; grows as reservations are admitted.
 
     ``used`` and ``reserved`` are keyed by metric. Only a cap on spend needs the usage ``by_charge`` and ``held``, which
@@ -88,34 +88,34 @@ class Counter:
     used: Mapping[UUID, Usage]
     reserved: dict[UUID, Decimal]
     by_charge: dict[UUID, Usage] = field(default_factory=dict)
-    held: list[Held] = field(default_factory=list)
+    held: list[ReservedQuantity] = field(default_factory=list)
 
-    def admit(self, asked: Held) -> None:
+    def admit(self, asked: ReservedQuantity) -> None:
         """Count a reservation as made."""
         with exact():
             self.reserved[asked.metric_id] = self.reserved.get(asked.metric_id, Decimal(0)) + asked.quantity
         self.held.append(asked)
 
-    def standing(self, limit: Limit, asked: Held | None = None) -> Standing:
+    def standing(self, limit: Limit, asked: ReservedQuantity | None = None) -> LimitStatus:
         """Give how a limit stands, with a reservation of one of its metrics that is asked for counted as made."""
         if limit.metric_id is not None:
             used = self.used.get(limit.metric_id, NO_USAGE).billable
             with exact():
                 reserved = self.reserved.get(limit.metric_id, Decimal(0)) + (asked.quantity if asked else 0)
-            return Standing(cap=limit.cap, used=used, reserved=reserved)
+            return LimitStatus(cap=limit.cap, used=used, reserved=reserved)
         spent, expected = self._spend(()), self._spend(self.held if asked is None else [*self.held, asked])
-        return Standing(cap=limit.cap, used=Decimal(spent), reserved=Decimal(expected - spent))
+        return LimitStatus(cap=limit.cap, used=Decimal(spent), reserved=Decimal(expected - spent))
 
     def concerned(self, metric_id: UUID) -> list[Limit]:
         """Give the limits that a reservation of a metric must keep."""
         return [each for each in self.limits if each.metric_id in (None, metric_id)]
 
-    def _spend(self, held: Sequence[Held]) -> int:
+    def _spend(self, held: Sequence[ReservedQuantity]) -> int:
         charges, currency = self.version.charges, self.version.currency
         return spend(charges, self.by_charge, held, period=self.period, currency=currency)
 
 
-async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> dict[UUID, Counter]:
+async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> dict[UUID, LimitUsage]:
     """Read how all limits of subscriptions stand now, keyed by subscription; those without a limit are absent.
 
     Exact to the last committed event and reservation. Takes the limits' locks for the moment it reads: a reservation
@@ -124,17 +124,21 @@ async def counters(connection: AsyncConnection, subscription_ids: Sequence[UUID]
     if not subscription_ids:
         return {}
     names = {"subscriptions": uuids(subscription_ids)}
-    found, rows = await answers(connection, (_LIMITS, names), (_SUBSCRIBED, names))
+    found, rows = await run_together(connection, (_LIMITS, names), (_SUBSCRIBED, names))
     limits = _by_subscription(found)
     concerned = [
-        Concerned(row[0], row[1], _current(row), frozenset(each.metric_id for each in limits[row[0]] if each.metric_id))
+        LimitedSubscription(
+            row[0], row[1], _current(row), frozenset(each.metric_id for each in limits[row[0]] if each.metric_id)
+        )
         for row in rows
         if row[0] in limits
     ]
     return await locked_counters(connection, concerned)
 
 
-async def locked_counters(connection: AsyncConnection, concerned: Sequence[Concerned]) -> dict[UUID, Counter]:
+async def locked_counters(
+    connection: AsyncConnection, concerned: Sequence[LimitedSubscription]
+) -> dict[UUID, LimitUsage]:
     """Lock the limits of subscriptions, in the order of their ids, and read how they stand; keyed by subscription.
 
     The locks are held until the transaction ends. Subscriptions without a limit are absent, and so is the usage of
@@ -142,19 +146,19 @@ async def locked_counters(connection: AsyncConnection, concerned: Sequence[Conce
     """
     if not concerned:
         return {}
-    return await told(connection, concerned, await answers(connection, *asked_of(concerned)))
+    return await read_usage(connection, concerned, await run_together(connection, *usage_statements(concerned)))
 
 
-def asked_of(concerned: Sequence[Concerned]) -> tuple[Asked, Asked]:
+def usage_statements(concerned: Sequence[LimitedSubscription]) -> tuple[Asked, Asked]:
     """Give the statements of ``locked_counters``, to be sent together with others; ``told`` reads their rows."""
     names = {"subscriptions": uuids(each.subscription_id for each in concerned)}
     return (_LIMITS, names), (_USED_AND_RESERVED, additive_usage.parameters(_wanted(concerned)))
 
 
-async def told(
-    connection: AsyncConnection, concerned: Sequence[Concerned], rows: Sequence[Sequence[Any]]
-) -> dict[UUID, Counter]:
-    """Put together how limits stand from the rows of both statements of ``asked_of``."""
+async def read_usage(
+    connection: AsyncConnection, concerned: Sequence[LimitedSubscription], rows: Sequence[Sequence[Any]]
+) -> dict[UUID, LimitUsage]:
+    """Put together how limits stand from the rows of both statements of ``usage_statements``."""
     limits, totals = rows
     by_subscription = _by_subscription(limits)
     own = [each for each in concerned if each.subscription_id in by_subscription]
@@ -164,15 +168,15 @@ async def told(
     wanted = _wanted(concerned)
     more = _wanted([replace(each, metric_ids=priced[each.subscription_id] - each.metric_ids) for each in spending])
     if more:
-        (others,) = await answers(connection, (_USED_AND_RESERVED, additive_usage.parameters(more)))
+        (others,) = await run_together(connection, (_USED_AND_RESERVED, additive_usage.parameters(more)))
         wanted, totals = [*wanted, *more], [*totals, *others]
-    used = await additive_usage.told(connection, wanted, totals)
+    used = await additive_usage.read_totals(connection, wanted, totals)
     reserved = {(row[0], row[1]): row[-1] for row in totals}
     assert all(quantity >= 0 for quantity in reserved.values()), "less than nothing is reserved"
     found = {}
     for each in own:
         metrics = each.metric_ids | priced.get(each.subscription_id, frozenset())
-        found[each.subscription_id] = Counter(
+        found[each.subscription_id] = LimitUsage(
             each.period,
             versions[each.plan_version_id],
             by_subscription[each.subscription_id],
@@ -188,7 +192,7 @@ def _metrics_priced(version: PricedVersion) -> frozenset[UUID]:
     return frozenset(each.metric_id for each in version.charges if each.metric_id is not None and adds_up(each))
 
 
-async def _price(connection: AsyncConnection, concerned: Concerned, counter: Counter) -> None:
+async def _price(connection: AsyncConnection, concerned: LimitedSubscription, counter: LimitUsage) -> None:
     """Read what a cap on spend prices beside the quantities of metrics: parts of usage, and each open reservation."""
     metered = [charge for charge in counter.version.charges if charge.metered]
     apart = [charge for charge in metered if not adds_up(charge)]
@@ -201,11 +205,13 @@ async def _price(connection: AsyncConnection, concerned: Concerned, counter: Cou
         counter.by_charge |= await usages(connection, concerned.subscription_id, apart, concerned.period)
         counter.held = await _held(connection, concerned.subscription_id)
     else:
-        counter.held = [Held(metric_id=metric, quantity=sum_) for metric, sum_ in counter.reserved.items() if sum_]
+        counter.held = [
+            ReservedQuantity(metric_id=metric, quantity=sum_) for metric, sum_ in counter.reserved.items() if sum_
+        ]
 
 
-def _wanted(concerned: Sequence[Concerned]) -> list[Wanted]:
-    return [Wanted(each.subscription_id, metric, each.period) for each in concerned for metric in each.metric_ids]
+def _wanted(concerned: Sequence[LimitedSubscription]) -> list[UsageWindow]:
+    return [UsageWindow(each.subscription_id, metric, each.period) for each in concerned for metric in each.metric_ids]
 
 
 def _by_subscription(rows: Sequence[Any]) -> dict[UUID, list[Limit]]:
@@ -215,10 +221,10 @@ def _by_subscription(rows: Sequence[Any]) -> dict[UUID, list[Limit]]:
     return found
 
 
-async def _held(connection: AsyncConnection, subscription_id: UUID) -> list[Held]:
-    (rows,) = await answers(connection, (_PRICED, {"subscription": subscription_id}))
+async def _held(connection: AsyncConnection, subscription_id: UUID) -> list[ReservedQuantity]:
+    (rows,) = await run_together(connection, (_PRICED, {"subscription": subscription_id}))
     return [
-        Held(metric_id=metric, quantity=quantity, count=count, properties=properties or {})
+        ReservedQuantity(metric_id=metric, quantity=quantity, count=count, properties=properties or {})
         for metric, properties, quantity, count in rows
     ]
 

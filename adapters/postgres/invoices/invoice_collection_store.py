@@ -5,7 +5,7 @@ from datetime import datetime
 from adapters.postgres.journal.transaction import Transaction
 from billing.collection import OpenInvoice
 from models.identifiers import INVOICE_WORKFLOW, invoice_workflow_id
-from models.messages.collecting import FollowInvoice
+from models.messages.collecting import CollectInvoiceUntilSettled
 
 
 async def follow(tx: Transaction, invoice: OpenInvoice, *, frozen_at: datetime | None) -> str:
@@ -13,7 +13,7 @@ async def follow(tx: Transaction, invoice: OpenInvoice, *, frozen_at: datetime |
 
     `frozen_at` is the time of the customer's test clock; None means the wall clock.
     """
-    message = FollowInvoice(
+    message = CollectInvoiceUntilSettled(
         organization_id=tx.scope.organization_id, project_id=tx.scope.project_id, invoice=invoice, frozen_at=frozen_at
     )
     return await tx.enqueue_start(

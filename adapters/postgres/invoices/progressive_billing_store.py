@@ -20,7 +20,7 @@ _SHORTEST: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
-class Spend:
+class PeriodSpend:
     """The usage lines of one whole period, priced as at its end, and what of them was billed before."""
 
     period: Period
@@ -34,16 +34,16 @@ class Spend:
         return total(self.proposed)
 
 
-async def spend_of(
+async def period_spend(
     connection: AsyncConnection, subscription_id: UUID, period: Period, *, plan_version_id: UUID
-) -> Spend:
+) -> PeriodSpend:
     """Price the usage of a period so far, under the version that billed it before, else the given one."""
     before = await billed_since(connection, subscription_id, period.start)
     version = await version_of(connection, before.versions.get(period.start, plan_version_id))
     metered = [charge for charge in version.charges if charge.metered]
     used = await usages(connection, subscription_id, metered, period=period) if metered else {}
     proposed = rate(metered, used, period=period, full_period=period, currency=version.currency)
-    return Spend(period, version.currency, tuple(proposed), before)
+    return PeriodSpend(period, version.currency, tuple(proposed), before)
 
 
 async def unbilled(
@@ -54,7 +54,7 @@ async def unbilled(
     Without fixed fees, which stay for the period's end (B156), and without charges that were not used. It shows the
     time from the last invoice of the period to `at`. Must come after the lock of `billing_store.terms_of`.
     """
-    spend = await spend_of(connection, subscription_id, period, plan_version_id=plan_version_id)
+    spend = await period_spend(connection, subscription_id, period, plan_version_id=plan_version_id)
     lines = unbilled_usage(spend.before.lines, spend.proposed)
     return Bill(
         lines=lines,
@@ -64,7 +64,7 @@ async def unbilled(
     )
 
 
-def _shown(spend: Spend, at: datetime) -> Period:
+def _shown(spend: PeriodSpend, at: datetime) -> Period:
     """Give the time that the invoice shows; it ends before the period does, which stays open."""
     start, closed = spend.period.start, spend.before.closed_until
     begins = start if closed is None or not start < closed < at else closed

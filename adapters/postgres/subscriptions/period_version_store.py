@@ -23,7 +23,7 @@ class ServedVersions:
         return next((version for until, version in self.changes if period_start < until), None)
 
 
-async def served(connection: AsyncConnection, subscription_id: UUID) -> ServedVersions:
+async def versions_of(connection: AsyncConnection, subscription_id: UUID) -> ServedVersions:
     """Read the versions of a subscription's earlier periods."""
     columns = served_versions.c
     statement = select(columns.until, columns.plan_version_id).where(columns.subscription_id == subscription_id)
@@ -31,7 +31,7 @@ async def served(connection: AsyncConnection, subscription_id: UUID) -> ServedVe
     return ServedVersions([(row.until, row.plan_version_id) for row in rows])
 
 
-async def note(
+async def record_version(
     connection: AsyncConnection, project_id: UUID, subscription_id: UUID, *, until: datetime, plan_version_id: UUID
 ) -> None:
     """Note that periods which start before `until` were served under a version.

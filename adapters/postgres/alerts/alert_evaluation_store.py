@@ -11,14 +11,14 @@ from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adapters.postgres.alerts.alert_measure_store import Measured, measure, next_expiry
-from adapters.postgres.alerts.reached_store import ANY_USAGE
+from adapters.postgres.alerts.threshold_hit_store import ANY_USAGE
 from adapters.postgres.database import driver
 from adapters.postgres.journal.outbox_store import shown_instant
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.prepared import Prepared
 from adapters.postgres.reports.usage_report_store import GROWS
 from adapters.postgres.rows import AsyncConnection
-from billing.alerts import Alert, UsageLine, crossed, line_at, nearest, occasion, projected_from
+from billing.alerts import Alert, EvaluationThreshold, crossed, level_threshold, nearest, occasion, projected_from
 from billing.numbers import grouped, plain
 from billing.period import Period
 from billing.subscriptions.story import shown_amount
@@ -45,7 +45,7 @@ class _Fired:
         return str(self.alert.metric_key or self.alert.kind)
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """Tell it for people: alert 'API calls' at 80%: api_calls 8,200 of 10,000."""
         name = f" {self.alert.name!r}" if self.alert.name else ""
         level = "" if self.level == _WHOLE else f" at {self.level}%"
@@ -63,7 +63,7 @@ class _Fired:
 _WHOLE: Final = 100
 
 
-async def look(tx: Transaction, message: EvaluateAlerts) -> AlertsEvaluated:
+async def evaluate(tx: Transaction, message: EvaluateAlerts) -> AlertsEvaluated:
     """Fire the alerts that a period's usage has reached, and say which thresholds are crossed and when to look again.
 
     The alerts stay locked until the commit, so that a change of one is seen before or after, never in the middle. Usage
@@ -73,35 +73,35 @@ async def look(tx: Transaction, message: EvaluateAlerts) -> AlertsEvaluated:
     alerts = await _alerts(tx.connection, subscription_id)
     measured = await measure(tx.connection, message, alerts, without_spend=True)
     if not alerts and not measured.has_thresholds:
-        await _draw_lines(tx, message, [])
+        await _write_evaluation_thresholds(tx, message, [])
         return AlertsEvaluated(nothing=True)
     fired_before = await _fired_before(tx.connection, alerts, message)
     fired: list[_Fired] = []
-    lines: list[UsageLine] = []
+    lines: list[EvaluationThreshold] = []
     for row in alerts:
         quantity = measured.quantities.get(row.id)
         if quantity is None:
             continue
         alert = _alert(row, fired_before.get(row.id, frozenset()))
         fired += [_Fired(row, level, quantity, measured.currency) for level in alert.reached(quantity)]
-        following = alert.next_line(quantity)
+        following = alert.next_threshold(quantity)
         if row.kind == "usage" and row.filter is None and following is not None:
-            lines.append(UsageLine(metric_id=row.metric_id, quantity=following))
+            lines.append(EvaluationThreshold(metric_id=row.metric_id, quantity=following))
     for one in fired:
         await _fire(tx, message, one)
     kept = nearest(lines)
-    each_signal = _needs_each_signal(alerts, fired_before, measured)
-    any_usage = [UsageLine(metric_id=ANY_USAGE, quantity=Decimal(0))] if each_signal else []
-    await _draw_lines(tx, message, [*kept, *any_usage])
+    on_every_signal = _needs_every_signal(alerts, fired_before, measured)
+    any_usage = [EvaluationThreshold(metric_id=ANY_USAGE, quantity=Decimal(0))] if on_every_signal else []
+    await _write_evaluation_thresholds(tx, message, [*kept, *any_usage])
     return AlertsEvaluated(
-        told=tuple(one.told for one in fired),
+        notified=tuple(one.summary for one in fired),
         crossed=crossed(measured.thresholds, measured.spend_minor, done=measured.crossed_before),
         spend_minor=measured.spend_minor,
         currency=measured.currency,
-        lines=kept,
-        each_signal=each_signal,
+        thresholds=kept,
+        on_every_signal=on_every_signal,
         error=measured.unpriced,
-        look_at=await _look_at(tx.connection, alerts, fired_before, message, measured.currency),
+        evaluate_at=await _evaluate_at(tx.connection, alerts, fired_before, message, measured.currency),
     )
 
 
@@ -146,7 +146,7 @@ async def _fired_before(
     return found
 
 
-def _needs_each_signal(alerts: Sequence[Any], fired_before: Mapping[UUID, frozenset[int]], measured: Measured) -> bool:
+def _needs_every_signal(alerts: Sequence[Any], fired_before: Mapping[UUID, frozenset[int]], measured: Measured) -> bool:
     """Tell whether something is open that the totals of whole metrics do not show."""
     if any(threshold.id not in measured.crossed_before for threshold in measured.thresholds):
         return True
@@ -156,7 +156,7 @@ def _needs_each_signal(alerts: Sequence[Any], fired_before: Mapping[UUID, frozen
     )
 
 
-async def _look_at(
+async def _evaluate_at(
     connection: AsyncConnection,
     alerts: Sequence[Any],
     fired_before: Mapping[UUID, frozenset[int]],
@@ -207,7 +207,7 @@ async def _fire(tx: Transaction, message: EvaluateAlerts, fired: _Fired) -> None
         resource_type="usage_alert",
         resource_id=alert.id,
         action="triggered",
-        title=fired.told[0].upper() + fired.told[1:],
+        title=fired.summary[0].upper() + fired.summary[1:],
         data={"current_usage": plain(fired.quantity), "level": fired.level, "trigger_id": trigger_id},
     )
     await tx.webhook(
@@ -218,7 +218,7 @@ async def _fire(tx: Transaction, message: EvaluateAlerts, fired: _Fired) -> None
     await tx.notify(
         kind="usage_alert",
         title=f"Usage alert{f' {alert.name}' if alert.name else ''} reached",
-        body=f"{fired.told[0].upper()}{fired.told[1:]}.",
+        body=f"{fired.summary[0].upper()}{fired.summary[1:]}.",
         resource_type="usage_alert",
         resource_id=alert.id,
         key=f"usage_alert:{trigger_id}",
@@ -238,7 +238,7 @@ def _webhook_data(message: EvaluateAlerts, fired: _Fired, trigger_id: UUID) -> d
         "current_usage": plain(fired.quantity),
         "threshold_value": plain(alert.threshold_value),
         "level": fired.level,
-        "level_value": plain(line_at(alert.threshold_value, fired.level)),
+        "level_value": plain(level_threshold(alert.threshold_value, fired.level)),
         "recurring": alert.recurring,
         "triggered_at": shown_instant(message.at),
         "billing_period_start": shown_instant(message.period_start),
@@ -248,22 +248,25 @@ def _webhook_data(message: EvaluateAlerts, fired: _Fired, trigger_id: UUID) -> d
 _DRAW: Final = Prepared(
     text("""
     WITH gone AS (
-        DELETE FROM usage_lines
+        DELETE FROM evaluation_thresholds
         WHERE subscription_id = :subscription AND metric_id <> ALL(CAST(:metrics AS uuid[]))
     )
-    INSERT INTO usage_lines AS drawn (subscription_id, metric_id, project_id, quantity, period_start, period_end)
+    INSERT INTO evaluation_thresholds AS drawn
+        (subscription_id, metric_id, project_id, quantity, period_start, period_end)
     SELECT :subscription, line.metric_id, :project, line.quantity, :period_start, :period_end
     FROM unnest(CAST(:metrics AS uuid[]), CAST(:quantities AS numeric[])) AS line(metric_id, quantity)
     ON CONFLICT (subscription_id, metric_id) DO UPDATE
     SET quantity = excluded.quantity, period_start = excluded.period_start, period_end = excluded.period_end,
-        rests_until = NULL
+        suppressed_until = NULL
     WHERE (drawn.quantity, drawn.period_start, drawn.period_end)
         <> (excluded.quantity, excluded.period_start, excluded.period_end)
     """)
 )
 
 
-async def _draw_lines(tx: Transaction, message: EvaluateAlerts, lines: Sequence[UsageLine]) -> None:
+async def _write_evaluation_thresholds(
+    tx: Transaction, message: EvaluateAlerts, lines: Sequence[EvaluationThreshold]
+) -> None:
     """Let the relay know where the nearest line of each metric is, so that it tells the workflow at once."""
     drawn = {
         "subscription": message.subscription.subscription_id,
