@@ -178,7 +178,7 @@ def verify_usage(
 
 
 def _database_url(*, user: str = "durabill") -> str:
-    """Give DATABASE_URL, or else the database of the local stack, if it runs, for one of its users."""
+    """Return DATABASE_URL, or else the database of the local stack, if it runs, for one of its users."""
     configured = settings()
     if "database_url" not in configured.model_fields_set:
         from devstack.embedded_postgres import EmbeddedPostgres

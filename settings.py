@@ -121,5 +121,5 @@ def settings() -> Settings:
 
 
 def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
-    """Give a copy of this process's environment with some variables set, for a child process."""
+    """Return a copy of this process's environment with some variables set, for a child process."""
     return {**os.environ, **variables}

@@ -41,7 +41,7 @@ async def bill(message: ClosePeriods, *, shown: str | None = None) -> InvoiceClo
 
 
 async def bill_or_error(message: ClosePeriods, *, shown: str | None = None) -> InvoiceClosed | str:
-    """Bill a stretch of time; answers the error instead of raising it, for a close that is then set aside."""
+    """Bill a stretch of time; returns the error instead of raising it, for a close that is then set aside."""
     try:
         return await bill(message, shown=shown)
     except FailureError as error:
@@ -49,7 +49,7 @@ async def bill_or_error(message: ClosePeriods, *, shown: str | None = None) -> I
 
 
 async def evaluate_alerts(message: EvaluateAlerts, *, shown: str) -> AlertsEvaluated | str:
-    """Fire what usage has reached; answers an error that no retry can cure, so that billing goes on without alerts."""
+    """Fire what usage has reached; returns an error that no retry can cure, so that billing goes on without alerts."""
     try:
         return await workflow.execute_local_activity_method(
             AlertActivities.evaluate_alerts, message, summary=shown, **policies.CLOSING
@@ -116,7 +116,7 @@ async def _insisting(call: Awaitable[_T]) -> _T:
 
 
 def reason(error: FailureError) -> str:
-    """Give the innermost reason of a failed activity, for people."""
+    """Return the innermost reason of a failed activity, for people."""
     cause: BaseException = error
     while not isinstance(cause, ApplicationError) and cause.__cause__ is not None:
         cause = cause.__cause__

@@ -159,7 +159,7 @@ async def _bill(connection: AsyncConnection, message: ClosePeriods, terms: Terms
 async def _wallet_draw(
     connection: AsyncConnection, message: ClosePeriods, terms: Terms, bill: Bill, lines: Sequence[NewLine]
 ) -> WalletDraw:
-    """Say what the customer's wallets pay; customers without credits cost no statement (B133)."""
+    """Return what the customer's wallets pay; customers without credits cost no statement (B133)."""
     if message.draft or not terms.has_wallet:
         return NO_WALLET_DRAW
     due = total(lines)

@@ -184,7 +184,7 @@ def _refused(message: CollectInvoice, code: str, detail: str) -> InvoiceCollecte
 
 
 def _known(message: CollectInvoice, attempts: list[Row[Any]]) -> InvoiceCollected | None:
-    """Answer a repeated message from its attempt's row: a second run must say what the first did."""
+    """Respond to a repeated message from its attempt's row: a second run must say what the first did."""
     row = next((row for row in attempts if row.attempt_no == message.attempt_no), None)
     if row is None or row.status in payment_attempt_store.OPEN:
         return None

@@ -28,7 +28,7 @@ class LifecycleActivities:
 
     @activity.defn(name="find_invoice")
     async def find_invoice(self, question: FindInvoice) -> InvoiceStatusFound:
-        """Say where an invoice of the subscription stands; changes nothing."""
+        """Return where an invoice of the subscription stands; changes nothing."""
         ref = question.subscription
         async with self._database.transaction(scope_of(ref)) as connection:
             return await lifecycle_store.find_invoice_status(connection, ref.subscription_id, question.invoice_id)
@@ -43,5 +43,5 @@ def begin_for(
 
 
 def scope_of(ref: SubscriptionRef) -> ProjectScope:
-    """Give the tenant whose rows a subscription's activities may see."""
+    """Return the tenant whose rows a subscription's activities may see."""
     return ProjectScope(organization_id=ref.organization_id, project_id=ref.project_id)

@@ -17,7 +17,7 @@ MANUAL: Final = "manual"
 
 
 def collects_automatically(payment_provider: str | None) -> bool:
-    """Tell whether issued invoices of a customer with this provider are charged without being asked."""
+    """Return whether issued invoices of a customer with this provider are charged without being asked."""
     return payment_provider is not None and payment_provider != MANUAL
 
 

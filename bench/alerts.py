@@ -34,7 +34,7 @@ RATE = 5000
 SECONDS = 40.0
 QUICK_SECONDS = 15.0
 CONNECTIONS = 16
-#: Of the events that a subscription gets in a run, the part in which its nearest line lies.
+#: Of the events that a subscription gets in a run, the part in which its nearest threshold lies.
 CROSSED = (0.1, 0.9)
 SETTLE_SECONDS = 12.0
 READY_SECONDS = 60.0
@@ -75,13 +75,13 @@ async def run(quick: bool = False) -> list[Row]:
 
 
 def at(ranked: list[float], percent: int) -> float:
-    """Give a percentile of sorted seconds in milliseconds."""
+    """Return a percentile of sorted seconds in milliseconds."""
     return ranked[min(len(ranked) - 1, len(ranked) * percent // 100)] * 1000
 
 
 @contextlib.asynccontextmanager
 async def serving(running: Servers) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the API and a worker; gives a client with the key of a new organization."""
+    """Run the API and a worker; returns a client with the key of a new organization."""
     port = free_port()
     environment = {
         "DATABASE_URL": running.configuration.database_url.get_secret_value(),
@@ -209,7 +209,7 @@ _TRIGGERS = """
 
 
 async def measured(running: Servers, watched: list[Watched]) -> list[float]:
-    """Give the seconds from each crossing's answer to its trigger; every line has to have fired."""
+    """Return the seconds from each crossing's answer to its trigger; every line has to have fired."""
     wanted = {(each.customer, line): at for each in watched for line, at in each.passed.items()}
     assert len(wanted) == len(watched), "every subscription passes its nearest line"
     deadline = time.monotonic() + SETTLE_SECONDS

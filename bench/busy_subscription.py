@@ -144,7 +144,7 @@ def _worker() -> psutil.Process:
 
 
 async def _history(client: Client) -> float:
-    """Give the length of the longest history of the subscription's workflow."""
+    """Return the length of the longest history of the subscription's workflow."""
     listed = [found async for found in client.list_workflows("WorkflowType = 'SubscriptionWorkflow'")]
     lengths = [
         (await client.get_workflow_handle(found.id, run_id=found.run_id).describe()).history_length for found in listed

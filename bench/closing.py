@@ -62,7 +62,7 @@ class Servers:
 
     @property
     def admin_url(self) -> str:
-        """Give the owner's URL of the database."""
+        """Return the owner's URL of the database."""
         return self.postgres.url(DATABASE)
 
 
@@ -137,7 +137,7 @@ async def at_once(work: Iterable[Awaitable[Any]]) -> None:
 
 
 async def count_until(count: Callable[[], Awaitable[tuple[int, datetime | None]]], wanted: int) -> datetime:
-    """Count again and again until all are there; gives when the last one was made."""
+    """Count again and again until all are there; returns when the last one was made."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found, last = await count()
@@ -158,7 +158,7 @@ async def made(servers: Servers, table: str, column: str) -> tuple[int, datetime
 
 
 async def empty_round(servers: Servers) -> float:
-    """Give how many empty workflows per second do their one INSERT when all are due at once."""
+    """Return how many empty workflows per second do their one INSERT when all are due at once."""
     with psycopg.connect(servers.admin_url, autocommit=True) as connection:
         connection.execute(empty_workflow.CREATE.encode())
         connection.execute(empty_workflow.GRANT.encode())
@@ -176,7 +176,7 @@ async def empty_round(servers: Servers) -> float:
 
 
 async def closing_round(servers: Servers) -> tuple[float, float]:
-    """Give subscriptions created per second, and invoices issued per second when all periods end at once."""
+    """Return subscriptions created per second, and invoices issued per second when all periods end at once."""
     url = servers.configuration.database_url.get_secret_value()
     environment = {"DATABASE_URL": url, "TEMPORAL_ADDRESS": servers.temporal.address, "DURABILL_LOG_LEVEL": "WARNING"}
     commands = await Commands.connect(servers.database, servers.configuration)
@@ -239,7 +239,7 @@ async def subscribers(database: Database) -> list[SubscriptionState]:
 
 
 def state_of(scope: ProjectScope, customer_id: Any, plan_id: Any, version_id: Any) -> SubscriptionState:
-    """Give the state of a subscription whose first period ends after the lead time."""
+    """Return the state of a subscription whose first period ends after the lead time."""
     end = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=LEAD_SECONDS)
     cycle = BillingCycle(interval="weekly", anchor=end - timedelta(days=7), timezone="UTC", alignment="anniversary")
     bare = SubscriptionState(
@@ -260,7 +260,7 @@ def state_of(scope: ProjectScope, customer_id: Any, plan_id: Any, version_id: An
 
 
 def row_of(state: SubscriptionState) -> dict[str, Any]:
-    """Give the subscription's row."""
+    """Return the subscription's row."""
     assert state.period is not None, "it has begun"
     return {
         "id": state.subscription_id,

@@ -18,7 +18,7 @@ class Load:
     latencies: tuple[float, ...]
 
     def percentile(self, percent: int) -> float:
-        """Give the latency that so many percent of the answers did not exceed."""
+        """Return the latency that so many percent of the answers did not exceed."""
         ranked = sorted(self.latencies)
         return ranked[min(len(ranked) - 1, len(ranked) * percent // 100)]
 
@@ -58,7 +58,7 @@ async def _drive(
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, expect: int) -> bytes:
-    """Send a request; gives the body of its answer."""
+    """Send a request; returns the body of its answer."""
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])

@@ -130,7 +130,7 @@ def _keys(count: int) -> list[str]:
 
 
 async def batch_round(running: Shop) -> float:
-    """Give events/s of batches."""
+    """Return events/s of batches."""
     requests = [
         [
             http_load.request(
@@ -145,7 +145,7 @@ async def batch_round(running: Shop) -> float:
 
 
 async def single_round(running: Shop, *, noop: bool = False) -> float:
-    """Give events/s of single requests, to the API or to the route that stores nothing."""
+    """Return events/s of single requests, to the API or to the route that stores nothing."""
     requests = [
         [http_load.request("/v1/events", json.dumps(event(key)).encode(), running.key) for key in _keys(SINGLES_EACH)]
         for _ in range(SINGLE_CONNECTIONS)
@@ -155,7 +155,7 @@ async def single_round(running: Shop, *, noop: bool = False) -> float:
 
 
 async def half_load_round(running: Shop, rate: float) -> float:
-    """Give the 99th percentile of single events at a steady rate, in milliseconds."""
+    """Return the 99th percentile of single events at a steady rate, in milliseconds."""
     count = int(rate * HALF_LOAD_SECONDS)
     requests = [http_load.request("/v1/events", json.dumps(event(key)).encode(), running.key) for key in _keys(count)]
     load = await http_load.paced(running.port, requests, rate=rate, connections=SINGLE_CONNECTIONS, expect=202)
@@ -163,7 +163,7 @@ async def half_load_round(running: Shop, rate: float) -> float:
 
 
 async def raw_round(running: Shop, *, connections: int) -> float:
-    """Give rows/s of the limit: rows made beforehand, one transaction for each thousand."""
+    """Return rows/s of the limit: rows made beforehand, one transaction for each thousand."""
     each = BATCHES_EACH * (CONNECTIONS // connections if connections > 1 else 4)
     rows = [[_raw_rows() for _ in range(each)] for _ in range(connections)]
     opened = [await psycopg.AsyncConnection.connect(running.postgres.url(DATABASE)) for _ in range(connections)]
@@ -262,7 +262,7 @@ def _wait(url: str) -> None:
 
 
 async def _sell(port: int) -> str:
-    """Make an organization with a metric, a plan, customers and subscriptions; gives its key."""
+    """Make an organization with a metric, a plan, customers and subscriptions; returns its key."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
 
         async def made(path: str, body: dict[str, Any]) -> Any:

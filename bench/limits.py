@@ -62,7 +62,7 @@ def _milliseconds(load: Load, percent: int) -> float:
 
 
 async def _capped(running: Shop) -> list[str]:
-    """Cap the metric of every subscription far above what is asked for; gives the subscriptions' ids."""
+    """Cap the metric of every subscription far above what is asked for; returns the subscriptions' ids."""
     headers = {"Authorization": f"Bearer {running.key}"}
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", timeout=60, headers=headers) as client:
         listed = (await client.get("/v1/subscriptions", params={"limit": 1000})).json()
@@ -98,7 +98,7 @@ def _noops(running: Shop, seconds: float) -> list[bytes]:
 
 
 async def _pairs(running: Shop, subscriptions: Sequence[str], seconds: float) -> Load:
-    """Reserve, then commit what was reserved; gives the latencies of both."""
+    """Reserve, then commit what was reserved; returns the latencies of both."""
     reservations = _reservations(running, subscriptions, seconds / 2)
     bodies: list[bytes] = []
     reserved = await _paced(running.port, reservations, expect=201, bodies=bodies)

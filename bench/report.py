@@ -27,17 +27,17 @@ class Row:
 
     @property
     def median(self) -> float:
-        """Give the middle run."""
+        """Return the middle run."""
         return statistics.median(self.figures)
 
     @property
     def limit_median(self) -> float | None:
-        """Give the middle run of the limit."""
+        """Return the middle run of the limit."""
         return statistics.median(self.limits) if self.limits else None
 
     @property
     def share(self) -> float | None:
-        """Give the figure as a part of its limit; run by run where both were run in turn."""
+        """Return the figure as a part of its limit; run by run where both were run in turn."""
         if not self.limits:
             return None
         if len(self.limits) == len(self.figures):

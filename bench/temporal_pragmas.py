@@ -55,7 +55,7 @@ async def per_second(call: Callable[[int], Awaitable[object]], seconds: float) -
 
 
 async def measure(server: TemporalServer) -> tuple[float, float]:
-    """Give workflow starts/s and signals/s of a running server, without any worker."""
+    """Return workflow starts/s and signals/s of a running server, without any worker."""
     client = await Client.connect(server.address)
     starts = await per_second(
         lambda n: client.start_workflow("Anything", id=f"started/{n}", task_queue=TASK_QUEUE), RUN_SECONDS

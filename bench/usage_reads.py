@@ -146,7 +146,7 @@ async def run(quick: bool = False, events: int = EVENTS, users: int = USERS) -> 
 
 
 def _rows(name: str, load: Load, *, aim: str) -> tuple[Row, Row]:
-    """Give the 99th percentile of reads beside its aim, and their median."""
+    """Return the 99th percentile of reads beside its aim, and their median."""
     return (
         Row(f"{name}, p99", "ms", (load.percentile(99) * 1000,), aim=aim),
         Row("the same, p50", "ms", (load.percentile(50) * 1000,)),

@@ -78,7 +78,7 @@ class Counter:
 
 @contextlib.asynccontextmanager
 async def listening(counter: Counter) -> AsyncIterator[str]:
-    """Serve a receiver on a free port; gives its address."""
+    """Serve a receiver on a free port; returns its address."""
     server = await asyncio.start_server(counter.handle, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hooks"

@@ -101,11 +101,11 @@ class Aggregation(BaseModel):
 
     @property
     def carries(self) -> bool:
-        """Whether what occurred before a period is carried into it."""
+        """Return whether what occurred before a period is carried into it."""
         return False
 
     def fold(self, events: Iterable[EventValue], period: Period) -> Decimal:
-        """Give the quantity of the events that occurred in the period, or before its end if it `carries`; 0 for none.
+        """Return the quantity of the events that occurred in the period, or before its end if it `carries`; 0 for none.
 
         The order of the events does not matter, and an event that comes twice (same key) counts once (C3).
         """
@@ -122,7 +122,7 @@ class Aggregation(BaseModel):
         """Fold distinct events of the period, ordered by time, arrival and key."""
 
     def value_of(self, *, value: Decimal | None, properties: Mapping[str, object]) -> Decimal | None:
-        """Give the number that an event counts for, to be stored as its `value` when it is accepted.
+        """Return the number that an event counts for, to be stored as its `value` when it is accepted.
 
         It is the number in the property `field`, where the metric names one and the event has it; else the value that
         it came with. None when it has neither, and when the property is no number.
@@ -137,7 +137,7 @@ class Aggregation(BaseModel):
 
     @property
     def takes_value_as_sent(self) -> bool:
-        """Whether a value in the event is stored as it is; a metric that names a property reads that first."""
+        """Return whether a value in the event is stored as it is; a metric that names a property reads that first."""
         return self.field is None
 
     def read(self, *, value: Decimal | None, properties: Mapping[str, object]) -> Reading:
@@ -172,12 +172,12 @@ class CarryOverAggregation(Aggregation):
 
     @property
     def carries(self) -> bool:
-        """Whether what occurred before a period is carried into it."""
+        """Return whether what occurred before a period is carried into it."""
         return self.carry_over
 
 
 def values(events: Iterable[EventValue]) -> list[Decimal]:
-    """Give the values of those events that have one."""
+    """Return the values of those events that have one."""
     return [event.value for event in events if event.value is not None]
 
 

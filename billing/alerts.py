@@ -1,4 +1,4 @@
-"""Usage alerts and thresholds: which lines a quantity has reached, and which it may reach next (seed 002, B138-B158).
+"""Usage alerts and thresholds: which levels a quantity has reached, and which it may reach next (seed 002, B138-B158).
 
 An alert has one line for each of its levels, a percentage of its threshold value. A line is reached at its very value
 (B138). It fires once, or once in each period for a recurring alert (B140, B141); what has fired stays fired when a
@@ -46,7 +46,7 @@ class Alert(BaseModel):
     fired: frozenset[int] = frozenset()
 
     def reached(self, quantity: Decimal) -> tuple[int, ...]:
-        """Give the levels that fire at a quantity, those that are reached first in front.
+        """Return the levels that fire at a quantity, those that are reached first in front.
 
         10,000 at 50, 80 and 100 %, jumping from 0 to 8,200: the levels 50 and 80. A wallet's balance falls: 1,000 at
         100 and 50 % with 400 left fires 100, then 50.
@@ -60,7 +60,7 @@ class Alert(BaseModel):
         return quantity <= line if self.kind == "wallet_balance" else quantity >= line
 
     def next_threshold(self, quantity: Decimal) -> Decimal | None:
-        """Give the nearest line above a quantity that has not fired; None if nothing can fire any more.
+        """Return the nearest threshold above a quantity that has not fired; None if nothing can fire any more.
 
         A level that is reached at this quantity fires now and is not next.
         """
@@ -69,7 +69,7 @@ class Alert(BaseModel):
 
 
 def level_threshold(threshold: Decimal, level: int) -> Decimal:
-    """Give the quantity of a level: 80 % of 10,000 is 8,000; exact."""
+    """Return the quantity of a level: 80 % of 10,000 is 8,000; exact."""
     with exact():
         return (threshold * level).scaleb(-2)
 
@@ -80,7 +80,7 @@ def occasion(*, recurring: bool, period_start: datetime) -> str:
 
 
 def percentage(quantity: Decimal, threshold: Decimal) -> Decimal:
-    """Give a quantity as a percentage of a threshold, to two digits half up: 7,500 of 10,000 is 75 (B146)."""
+    """Return a quantity as a percentage of a threshold, to two digits half up: 7,500 of 10,000 is 75 (B146)."""
     hundredths = rounded_ratio(Fraction(quantity) * 10_000 / Fraction(threshold))
     with exact():
         halved = abs(hundredths) + Decimal("0.5")
@@ -100,7 +100,7 @@ def projected(quantity: Decimal, period: Period, at: datetime) -> Decimal | None
 
 
 def projected_from(period: Period) -> datetime:
-    """Give the first instant at which a period's usage is projected: when a tenth of it is over."""
+    """Return the first instant at which a period's usage is projected: when a tenth of it is over."""
     return period.start - (-period.duration // _PROJECTED_FROM)
 
 
@@ -117,7 +117,7 @@ class Threshold(BaseModel):
 
 
 def crossed(thresholds: Iterable[Threshold], spend_minor: int, *, done: Collection[UUID] = ()) -> tuple[UUID, ...]:
-    """Give the thresholds that the spend of a period has reached and that were not crossed on this occasion yet.
+    """Return the thresholds that the spend of a period has reached and that were not crossed on this occasion yet.
 
     All that one jump crosses come together, the lowest first: they share one invoice. Without spend none is crossed.
     """
@@ -135,7 +135,7 @@ class EvaluationThreshold(BaseModel):
 
 
 def nearest(lines: Iterable[EvaluationThreshold]) -> tuple[EvaluationThreshold, ...]:
-    """Keep the nearest line of each metric, in the order of their ids."""
+    """Keep the nearest threshold of each metric, in the order of their ids."""
     found: dict[UUID, EvaluationThreshold] = {}
     for line in lines:
         known = found.get(line.metric_id)
@@ -174,10 +174,10 @@ class AlertState(BaseModel):
     notified: tuple[str, ...] = ()
 
     def reached(self, quantities: Iterable[EvaluationThreshold]) -> tuple[EvaluationThreshold, ...]:
-        """Give the quantities that have got to their metric's line."""
+        """Return the quantities that have reached their metric's line."""
         lines = {line.metric_id: line.quantity for line in self.thresholds}
         return tuple(at for at in quantities if at.metric_id in lines and at.quantity >= lines[at.metric_id])
 
     def notified_with(self, told: Sequence[str]) -> tuple[str, ...]:
-        """Give what was told last, with something new."""
+        """Return what was told last, with something new."""
         return (*self.notified, *told)[-_TOLD:]

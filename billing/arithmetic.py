@@ -33,7 +33,7 @@ def check(expression: str) -> str:
 
 
 def names_in(expression: str) -> frozenset[str]:
-    """Give the property names that an expression reads. Raises `BadExpression`."""
+    """Return the property names that an expression reads. Raises `BadExpression`."""
     return frozenset(node.id for node in ast.walk(_parse(expression)) if isinstance(node, ast.Name))
 
 

@@ -59,19 +59,19 @@ class OpenInvoice(BaseModel):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing will happen to it unless somebody acts."""
+        """Return whether nothing will happen to it unless somebody acts."""
         return self.next_attempt_at is None and self.resolve_at is None
 
 
 def is_final_attempt(attempt_no: int) -> bool:
-    """Tell whether the default schedule has no attempt after this one (1 is the first)."""
+    """Return whether the default schedule has no attempt after this one (1 is the first)."""
     return attempt_no > len(RETRY_DELAYS)
 
 
 def after_outcome(
     invoice: OpenInvoice, outcome: Outcome, *, attempt_no: int, error: str | None, at: datetime, wall: datetime
 ) -> OpenInvoice | None:
-    """Give the invoice after the provider's answer to one attempt; None when it is settled and needs no more care.
+    """Return the invoice after the provider's answer to one attempt; None when it is settled and needs no more care.
 
     `at` is the subscription's now, `wall` the wall clock's. A decline schedules the next attempt or, after the last one
     of the default schedule, leaves the invoice `failed`. An unknown outcome, or one that waits for the payer's own
@@ -125,7 +125,7 @@ def _unknown(invoice: OpenInvoice, *, attempt_no: int, error: str | None, wall: 
 
 
 def parked(invoice: OpenInvoice, *, error: str) -> OpenInvoice:
-    """Give the invoice parked with its error: nothing more happens until an operator retries (C10)."""
+    """Return the invoice parked with its error: nothing more happens until an operator retries (C10)."""
     return invoice.model_copy(
         update={"status": "needs_attention", "next_attempt_at": None, "resolve_at": None, "error": error}
     )

@@ -88,7 +88,7 @@ class Discount(BaseModel):
 
 
 def uses_of(frequency: Frequency, duration: int | None) -> int | None:
-    """Give the number of periods that a new application discounts: once 1, recurring its duration, forever None."""
+    """Return the number of periods that a new application discounts: once 1, recurring its duration, forever None."""
     match frequency:
         case "once":
             return 1
@@ -132,7 +132,7 @@ def discounts(coupons: Sequence[AppliedCoupon], amounts: Sequence[int], currency
 
 
 def after_use(coupons: Sequence[AppliedCoupon], used: Sequence[Discount]) -> tuple[AppliedCoupon, ...]:
-    """Give the coupons as another subscription's invoice finds them: each that was used has one use less."""
+    """Return the coupons as another subscription's invoice finds them: each that was used has one use less."""
     spent = {discount.application_id for discount in used if discount.counts}
     return tuple(
         coupon.model_copy(update={"uses_left": coupon.uses_left - 1})
@@ -149,13 +149,13 @@ def cents_in_minor(amount_cents: Decimal, currency: str) -> int:
 
 
 def cents_in_major(amount_cents: Decimal, currency: str) -> ExactDecimal:
-    """Give an amount that is given in minor units in major ones, exactly: 2500 USD -> 25."""
+    """Return an amount that is given in minor units in major ones, exactly: 2500 USD -> 25."""
     with exact():
         return amount_cents.scaleb(-exponent(currency))
 
 
 def _worth(coupon: AppliedCoupon, left: int, currency: str) -> int:
-    """Give what a coupon would take off `left` minor units, rounded, before it is cut to what is left."""
+    """Return what a coupon would take off `left` minor units, rounded, before it is cut to what is left."""
     is_over = coupon.uses_left is not None and coupon.uses_left <= 0
     if left <= 0 or (is_over and coupon.taken_minor is None):
         return 0

@@ -20,7 +20,7 @@ class InvalidFeatureValue(ValueError):
 
 
 def feature_type_of(value: bool | int | Decimal | str) -> FeatureType:
-    """Give the type of a feature that does not exist yet, from its first value: bool, number, else custom (C27)."""
+    """Return the type of a feature that does not exist yet, from its first value: bool, number, else custom (C27)."""
     if isinstance(value, bool):
         return "boolean"
     return "quantity" if isinstance(value, int | Decimal) else "custom"

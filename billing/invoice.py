@@ -108,7 +108,7 @@ _NOTHING_BILLED: Final = _Billed(0, Decimal(0), 0)
 
 
 def line_reference(charge_id: UUID, period_start: datetime, group: Group = UNGROUPED) -> str:
-    """Give the stable name of a charge in a period, under which a line is written at most once on an invoice.
+    """Return the stable name of a charge in a period, under which a line is written at most once on an invoice.
 
     A group is named by a digest of its values, which may be long.
     """
@@ -122,7 +122,7 @@ def assemble(
     *,
     closed: Collection[datetime] | None = None,
 ) -> tuple[InvoiceLine, ...]:
-    """Give the lines that turn what was billed into what is proposed, in the order of the proposal.
+    """Return the lines that turn what was billed into what is proposed, in the order of the proposal.
 
     A charge that was never billed for its period always gets its line, even of 0 (B29); one that was gets a line only
     if its amount or quantity changed. The same inputs a second time, with the first result among `existing`, give ().
@@ -148,7 +148,7 @@ def assemble(
 
 
 def nothing_left(existing: Sequence[BilledLine], proposed: Sequence[ProposedLine]) -> tuple[InvoiceLine, ...]:
-    """Give lines of 0 for usage that was all billed before its period ended, for the invoice that closes the period.
+    """Return lines of 0 for usage that was all billed before its period ended, for the invoice that closes the period.
 
     Without a line nothing would tell that the period was closed, and usage that comes late is looked for in closed
     periods only (C5).
@@ -166,7 +166,7 @@ class _Amount(Protocol):
 
 
 def total(lines: Sequence[_Amount]) -> int:
-    """Give the sum of the lines in minor units: an invoice's total is the sum of its printed lines (C2, B97)."""
+    """Return the sum of the lines in minor units: an invoice's total is the sum of its printed lines (C2, B97)."""
     return sum(line.amount_minor for line in lines)
 
 
@@ -190,7 +190,7 @@ _TRANSITIONS: Final[Mapping[tuple[InvoiceStatus, InvoiceEvent], InvoiceStatus]] 
 
 
 def transition(status: InvoiceStatus, event: InvoiceEvent) -> InvoiceStatus:
-    """Give the status of an invoice after an event (C14).
+    """Return the status of an invoice after an event (C14).
 
     draft -issue-> issued; issued, failed or overdue -pay-> paid, -void-> voided; a failed payment makes an issued one
     failed and leaves an overdue one overdue; paid and voided are final. Raises `IllegalTransition` for everything else.

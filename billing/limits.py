@@ -48,7 +48,7 @@ class LimitStatus:
 
     @property
     def is_kept(self) -> bool:
-        """Whether what is used and reserved stays within the cap, which is inclusive."""
+        """Return whether what is used and reserved stays within the cap, which is inclusive."""
         with exact():
             return self.used + self.reserved <= self.cap
 

@@ -30,7 +30,7 @@ class NothingToAllocateOver(ValueError):
 
 
 def normalise_currency(currency: str) -> str:
-    """Give the upper-case ISO 4217 code of a currency written in any case: usd -> USD (C13).
+    """Return the upper-case ISO 4217 code of a currency written in any case: usd -> USD (C13).
 
     Raises `UnknownCurrency` for everything that cannot be invoiced in, such as XYZ or XAU.
     """
@@ -46,7 +46,7 @@ CurrencyCode = Annotated[str, AfterValidator(normalise_currency)]
 
 
 def exponent(currency: str) -> int:
-    """Give the number of decimals of a currency's minor unit: JPY 0, USD 2, KWD 3 (ISO 4217, any case).
+    """Return the number of decimals of a currency's minor unit: JPY 0, USD 2, KWD 3 (ISO 4217, any case).
 
     Raises `UnknownCurrency`.
     """
@@ -63,7 +63,7 @@ def to_minor(amount: Decimal, currency: str) -> int:
 
 
 def to_major(minor: int, currency: str) -> Decimal:
-    """Give an amount of minor units in major units, exactly: 4900 USD cents -> 49.00. Raises `UnknownCurrency`."""
+    """Return an amount of minor units in major units, exactly: 4900 USD cents -> 49.00. Raises `UnknownCurrency`."""
     with exact():
         return Decimal(minor).scaleb(-exponent(currency))
 
@@ -123,7 +123,7 @@ class Money(BaseModel):
             return Money(amount=self.amount - other.amount, currency=self.currency)
 
     def __neg__(self) -> "Money":
-        """Give the same amount with the other sign: a credit for a charge."""
+        """Return the same amount with the other sign: a credit for a charge."""
         return Money(amount=self.amount.copy_negate(), currency=self.currency)
 
     def _same_currency(self, other: "Money") -> None:

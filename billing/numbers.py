@@ -152,7 +152,7 @@ def grouped(value: Decimal) -> str:
 
 
 def json_number(value: Decimal) -> int | Decimal:
-    """Give the value as a JSON number should carry it: an int when it is whole (1200000, never 1200000.0; C11)."""
+    """Return the value as a JSON number should carry it: an int when it is whole (1200000, never 1200000.0; C11)."""
     _finite(value)
     return int(value) if value == value.to_integral_value() else Decimal(plain(value))
 

@@ -53,7 +53,7 @@ TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 
 def inclusive_end(end: datetime) -> datetime:
-    """Give the end of a half-open period as the API displays it: one second earlier (C24).
+    """Return the end of a half-open period as the API displays it: one second earlier (C24).
 
     2026-05-01T00:00:00Z -> 2026-04-30T23:59:59Z. For display only: nothing is ever computed from it (R11).
     """
@@ -78,7 +78,7 @@ class Period(BaseModel):
 
     @property
     def is_empty(self) -> bool:
-        """Whether the period holds no instant."""
+        """Return whether the period holds no instant."""
         return self.start == self.end
 
     @property
@@ -87,19 +87,19 @@ class Period(BaseModel):
         return self.end - self.start
 
     def contains(self, at: datetime) -> bool:
-        """Tell whether an instant lies in the period: the start does, the end does not."""
+        """Return whether an instant lies in the period: the start does, the end does not."""
         return self.start <= at < self.end
 
     def covers(self, other: "Period") -> bool:
-        """Tell whether the other period lies wholly inside this one."""
+        """Return whether the other period lies wholly inside this one."""
         return self.start <= other.start and other.end <= self.end
 
     def overlaps(self, other: "Period") -> bool:
-        """Tell whether the periods share an instant; neighbours do not, and an empty period shares none."""
+        """Return whether the periods share an instant; neighbours do not, and an empty period shares none."""
         return max(self.start, other.start) < min(self.end, other.end)
 
     def intersection(self, other: "Period") -> "Period | None":
-        """Give the instants that both periods hold, or None when there are none."""
+        """Return the instants that both periods hold, or None when there are none."""
         if not self.overlaps(other):
             return None
         return Period(start=max(self.start, other.start), end=min(self.end, other.end))
@@ -122,7 +122,7 @@ class BillingCycle(BaseModel):
     alignment: Alignment
 
     def boundary(self, k: int) -> datetime:
-        """Give the UTC instant at which full period k starts and full period k-1 ends (R12, R13).
+        """Return the UTC instant at which full period k starts and full period k-1 ends (R12, R13).
 
         The origin (k = 0) is the anchor for an anniversary cycle and the start of the week, month, quarter or year that
         contains the anchor for a calendar cycle. Raises ValueError or OverflowError outside the years 1 to 9999.
@@ -136,11 +136,11 @@ class BillingCycle(BaseModel):
         return _instant(_plus_months(origin, k * _MONTHS[self.interval]), self.timezone)
 
     def full_period(self, k: int) -> Period:
-        """Give period k uncut: the denominator of every proration (R14)."""
+        """Return period k uncut: the denominator of every proration (R14)."""
         return Period(start=self.boundary(k), end=self.boundary(k + 1))
 
     def index_containing(self, at: datetime) -> int:
-        """Give the k whose full period contains the instant; negative before period 0.
+        """Return the k whose full period contains the instant; negative before period 0.
 
         The local calendar gives an estimate that is off by at most one or two, whatever the distance from the anchor.
         """
@@ -152,11 +152,11 @@ class BillingCycle(BaseModel):
         return k
 
     def full_period_containing(self, at: datetime) -> Period:
-        """Give the uncut period that contains the instant; it may begin before the anchor in a calendar cycle."""
+        """Return the uncut period that contains the instant; it may begin before the anchor in a calendar cycle."""
         return self.full_period(self.index_containing(at))
 
     def period_containing(self, at: datetime) -> Period:
-        """Give the billing period that contains the instant: the full one, cut off at the anchor.
+        """Return the billing period that contains the instant: the full one, cut off at the anchor.
 
         Raises `BeforeAnchor` for an instant before the anchor.
         """
@@ -181,7 +181,7 @@ class BillingCycle(BaseModel):
         return Period(start=max(full.start, self.anchor), end=full.end)
 
     def _origin(self) -> datetime:
-        """Give the wall-clock time from which all boundaries are counted."""
+        """Return the wall-clock time from which all boundaries are counted."""
         local = self.anchor.astimezone(zone(self.timezone)).replace(tzinfo=None, fold=0)
         if self.alignment == "anniversary":
             return local
@@ -196,7 +196,7 @@ class BillingCycle(BaseModel):
 
 
 def _calendar_start(day: date, interval: Interval) -> date:
-    """Give the first day of the calendar week, month, quarter or year that contains the day."""
+    """Return the first day of the calendar week, month, quarter or year that contains the day."""
     match interval:
         case "weekly":
             return day - timedelta(days=day.weekday())
@@ -218,7 +218,7 @@ def _plus_months(local: datetime, months: int) -> datetime:
 
 
 def _instant(local: datetime, timezone: str) -> datetime:
-    """Give the UTC instant of a wall-clock time (R13).
+    """Return the UTC instant of a wall-clock time (R13).
 
     A time that the clocks skip takes the offset from before the gap (Berlin, 2026-03-29 02:30 -> 01:30Z, shown as
     03:30); one that happens twice means the first (2026-10-25 02:30 -> 00:30Z). Both are what PEP 495 does for fold=0.

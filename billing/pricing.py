@@ -55,7 +55,7 @@ class Step(BaseModel):
 
 
 def price(steps: Sequence[Step]) -> Decimal:
-    """Give what the steps cost together, in major units, unrounded."""
+    """Return what the steps cost together, in major units, unrounded."""
     with exact():
         return sum((step.amount for step in steps), Decimal(0))
 
@@ -112,14 +112,14 @@ class PricingModel(BaseModel):
 
     @abstractmethod
     def steps(self, usage: Usage) -> tuple[Step, ...]:
-        """Give the steps whose amounts add up to the price of the usage; negative usage prices as 0 (R10)."""
+        """Return the steps whose amounts add up to the price of the usage; negative usage prices as 0 (R10)."""
 
     def amount(self, usage: Usage) -> Decimal:
-        """Give the price of a whole period's usage in major units, unrounded (R2 rounds it once, on the line)."""
+        """Return the price of a whole period's usage in major units, unrounded (R2 rounds it once, on the line)."""
         return price(self.steps(usage))
 
     def amount_between(self, already: Usage, total: Usage) -> Decimal:
-        """Give the price of the usage in (already, total], in major units, unrounded.
+        """Return the price of the usage in (already, total], in major units, unrounded.
 
         It is the difference of two whole prices, so that a period billed in parts costs the same as in one: tiers never
         restart. What is due at zero usage (a fixed fee, the first tier's flat fee) is in both, so not in the result.
@@ -145,7 +145,7 @@ class PricingModel(BaseModel):
 
     @property
     def prices_events(self) -> bool:
-        """Whether the price needs single events (`events_sql`), and not only their quantity and number."""
+        """Return whether the price needs single events (`events_sql`), and not only their quantity and number."""
         return self.is_ordered
 
     def with_event(self, usage: Usage, value: Decimal) -> Usage:

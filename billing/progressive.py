@@ -7,7 +7,7 @@ from billing.rating import ProposedLine
 
 
 def unbilled_usage(existing: Sequence[BilledLine], proposed: Sequence[ProposedLine]) -> tuple[InvoiceLine, ...]:
-    """Give the lines that bill one running period's usage up to what is proposed; fixed fees stay for its end (B156).
+    """Return the lines that bill one running period's usage up to what is proposed; fixed fees stay for its end (B156).
 
     `proposed` prices the whole period (tiers do not restart), so this invoice, further ones and the one at the period's
     end add up to one rating (B155): at 0.05 each, 10,251 units give 512.55, and 20,000 at the end another 487.45.

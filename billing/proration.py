@@ -17,7 +17,7 @@ class PeriodOutsideCycle(ValueError):
 
 
 def fraction(active: Period, full: Period) -> Fraction:
-    """Give the active share of a full period, by elapsed real time (R14, the default).
+    """Return the active share of a full period, by elapsed real time (R14, the default).
 
     15 of April's 30 days -> 1/2; in Berlin's March 2026, which has 743 hours, the first 24 hours weigh 24/743.
     `full` is the uncut period, also when the subscription began within it. Raises `PeriodOutsideCycle`.
@@ -27,7 +27,7 @@ def fraction(active: Period, full: Period) -> Fraction:
 
 
 def fraction_by_day(active: Period, full: Period, timezone: str) -> Fraction:
-    """Give the active share of a full period, by calendar days of the time zone (R14).
+    """Return the active share of a full period, by calendar days of the time zone (R14).
 
     Days are half-open differences of local dates: the first day counts, the end date does not, and changes of the clock
     have no influence. 10 to 30 April is 20 of 30 days -> 2/3. Raises `PeriodOutsideCycle`, `UnknownTimeZone`.
@@ -40,7 +40,7 @@ def fraction_by_day(active: Period, full: Period, timezone: str) -> Fraction:
 
 
 def prorated(amount: Decimal, share: Fraction) -> Decimal:
-    """Give the share of an amount, unrounded to minor units: 49.00 x 1/2 -> 24.50.
+    """Return the share of an amount, unrounded to minor units: 49.00 x 1/2 -> 24.50.
 
     Multiplies before it divides: a result with at most 120 digits is exact, so a true half cent is seen as one
     (0.015 x 1/3 -> 0.005) and rounds as R2 says.

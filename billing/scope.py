@@ -35,7 +35,7 @@ class PropertyMatch(BaseModel):
     values: tuple[str, ...] = Field(min_length=1)
 
     def matches(self, properties: Mapping[str, object]) -> bool:
-        """Tell whether an event has one of the values."""
+        """Return whether an event has one of the values."""
         return text_of(properties.get(self.key)) in self.values
 
 
@@ -53,7 +53,7 @@ class Combination(BaseModel):
         return self
 
     def holds(self, properties: Mapping[str, object]) -> bool:
-        """Tell whether an event has one of the values of every property."""
+        """Return whether an event has one of the values of every property."""
         return all(match.matches(properties) for match in self.matches)
 
     @property
@@ -68,12 +68,12 @@ class Combination(BaseModel):
 
 
 def ranked(buckets: Sequence[Combination]) -> tuple[int, ...]:
-    """Give the indexes of combinations, the most specific first; the first that holds an event takes it."""
+    """Return the indexes of combinations, the most specific first; the first that holds an event takes it."""
     return tuple(sorted(range(len(buckets)), key=lambda index: (*buckets[index].rank, index)))
 
 
 def bucket_of(buckets: Sequence[Combination], properties: Mapping[str, object]) -> int | None:
-    """Give the index of the one combination that takes an event; None for the default bucket."""
+    """Return the index of the one combination that takes an event; None for the default bucket."""
     return next((index for index in ranked(buckets) if buckets[index].holds(properties)), None)
 
 
@@ -94,12 +94,12 @@ class EventScope(BaseModel):
         return None if self.bucket is None else self.buckets[self.bucket]
 
     def holds(self, properties: Mapping[str, object]) -> bool:
-        """Tell whether an event with these properties is counted."""
+        """Return whether an event with these properties is counted."""
         return bucket_of(self.buckets, properties) == self.bucket
 
 
 def group_of(group_by: Sequence[str], properties: Mapping[str, object]) -> Group:
-    """Give the group of an event; equal numbers are one value, a list or an object is none."""
+    """Return the group of an event; equal numbers are one value, a list or an object is none."""
     return tuple((key, text_of(properties.get(key))) for key in sorted(set(group_by)))
 
 

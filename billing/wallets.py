@@ -47,13 +47,13 @@ class Draw(BaseModel):
 
 
 def value_of(amount: Decimal, rate_amount: Decimal) -> Decimal:
-    """Give what credits are worth in minor units, unrounded."""
+    """Return what credits are worth in minor units, unrounded."""
     with exact():
         return amount * rate_amount
 
 
 def to_credits(amount_minor: int, rate_amount: Decimal) -> Decimal:
-    """Give the credits that so many minor units are, cut to the 18 decimals that a row holds.
+    """Return the credits that so many minor units are, cut to the 18 decimals that a row holds.
 
     Cutting is in the customer's favour and can never take more than there is: 100 at 3 -> 33.333333333333333333.
     """
@@ -63,7 +63,7 @@ def to_credits(amount_minor: int, rate_amount: Decimal) -> Decimal:
 
 
 def split_across_wallets(wallets: Sequence[Wallet], *, due_minor: int, currency: str, at: datetime) -> tuple[Draw, ...]:
-    """Say what an invoice of `due_minor` takes from its customer's wallets, whole minor units from each.
+    """Return what an invoice of `due_minor` takes from its customer's wallets, whole minor units from each.
 
     Lower priority comes first, then the older wallet. One of another currency, or whose expiry is not after `at`, is
     passed over. The draws add up to `due_minor` at most.

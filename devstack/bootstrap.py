@@ -47,7 +47,7 @@ def fail(text: str) -> None:
 
 
 def fingerprint() -> str:
-    """Give the hash of everything the environment is made from."""
+    """Return the hash of everything the environment is made from."""
     digest = hashlib.sha256()
     for path in (ROOT / "uv.lock", ROOT / "pyproject.toml", Path(__file__)):
         digest.update(path.read_bytes())
@@ -56,7 +56,7 @@ def fingerprint() -> str:
 
 
 def run(command: list[str], *, seconds: int, environment: dict[str, str] | None = None) -> bool:
-    """Run a command with a time limit, its output shown; say whether it worked."""
+    """Run a command with a time limit, its output shown; return whether it worked."""
     try:
         return subprocess.run(command, cwd=ROOT, timeout=seconds, env=environment, check=False).returncode == 0
     except subprocess.TimeoutExpired:

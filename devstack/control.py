@@ -68,7 +68,7 @@ def down(config: Settings, *, say: Say) -> None:
 
 
 def status(config: Settings) -> dict[str, object]:
-    """Say what runs: the supervisor's report, corrected by what is really alive, and the API's health."""
+    """Return what runs: the supervisor's report, corrected by what is really alive, and the API's health."""
     home = Home(config.home)
     supervisor = home.running("supervisor")
     report = home.reported() if supervisor is not None else {"phase": "down", "parts": []}
@@ -161,7 +161,7 @@ def _stop_supervisor(home: Home, supervisor: psutil.Process, say: Say) -> None:
 
 
 def _end_leftovers(home: Home, say: Say) -> bool:
-    """End what a killed supervisor left, and remove every trace; say whether there was a process."""
+    """End what a killed supervisor left, and remove every trace; return whether there was a process."""
     found = False
     for name in reversed(CHILDREN):
         process = home.running(name)

@@ -86,19 +86,19 @@ class EmbeddedPostgres:
 
     @property
     def port(self) -> int:
-        """Give the port of the running server."""
+        """Return the port of the running server."""
         assert self._port is not None, "the server has not been started"
         return self._port
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """Give the postmaster."""
+        """Return the postmaster."""
         assert self._process is not None, "the server has not been started"
         return self._process
 
     @property
     def socket_directory(self) -> Path:
-        """Say where the Unix socket is: beside the data, or in the temporary directory if that path is too long."""
+        """Return where the Unix socket is: beside the data, or in the temporary directory if that path is too long."""
         priced_together = self.directory / "socket"
         if len(os.fsencode(priced_together)) + len("/.s.PGSQL.65535.lock") <= LONGEST_SOCKET_PATH:
             return priced_together
@@ -106,12 +106,12 @@ class EmbeddedPostgres:
         return Path(tempfile.gettempdir()) / f"durabill-{os.getuid()}-{digest}"
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
-        """Give the libpq URL of a database, over the Unix socket, where every role may log in without a password."""
+        """Return the libpq URL of a database, over the Unix socket, where every role may log in without a password."""
         host = quote(str(self.socket_directory), safe="")
         return f"postgresql://{quote(user)}@/{quote(database)}?host={host}&port={self.port}"
 
     def tcp_url(self, database: str = "postgres") -> str:
-        """Give the superuser's libpq URL over TCP, its password included."""
+        """Return the superuser's libpq URL over TCP, its password included."""
         password = (self.directory / "password").read_text().strip()
         return f"postgresql://postgres:{password}@127.0.0.1:{self.port}/{quote(database)}"
 
@@ -148,7 +148,7 @@ class EmbeddedPostgres:
         shutil.rmtree(self.socket_directory, ignore_errors=True)
 
     def is_ready(self) -> bool:
-        """Say whether the server accepts connections: the postmaster writes that into its pid file."""
+        """Return whether the server accepts connections: the postmaster writes that into its pid file."""
         lines = self._pid_file_lines()
         return len(lines) >= 8 and lines[7].strip() == "ready" and lines[0] == str(self.process.pid)
 

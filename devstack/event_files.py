@@ -39,7 +39,7 @@ class Line:
 
 
 def size_of(path: Path) -> int:
-    """Give the size of a file for its progress bar: bytes, of Parquet rows.
+    """Return the size of a file for its progress bar: bytes, of Parquet rows.
 
     Raises ``StackError`` for a file that cannot be read.
     """

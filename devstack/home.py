@@ -29,11 +29,11 @@ class Home:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def log(self, name: str) -> Path:
-        """Give the log file of a part of the stack."""
+        """Return the log file of a part of the stack."""
         return self.logs / f"{name}.log"
 
     def pid_file(self, name: str) -> Path:
-        """Give the pid file of a part of the stack."""
+        """Return the pid file of a part of the stack."""
         return self.run / f"{name}.pid"
 
     def write_pid(self, name: str, pid: int) -> None:
@@ -45,7 +45,7 @@ class Home:
         self.pid_file(name).unlink(missing_ok=True)
 
     def running(self, name: str) -> psutil.Process | None:
-        """Give the live process of a part; None if it does not run.
+        """Return the live process of a part; None if it does not run.
 
         A pid alone proves nothing: after a crash or a reboot another program may have it. Ours have this home in
         their environment.

@@ -42,7 +42,7 @@ def _libc() -> ctypes.CDLL | None:
 
 
 def _searching_capability(libc: ctypes.CDLL) -> int | None:
-    """Say which capability lets us walk through closed directories, if this process holds one."""
+    """Return which capability lets us walk through closed directories, if this process holds one."""
     header, data = _CapabilityHeader(CAPABILITY_VERSION_3, 0), (_CapabilityData * 2)()
     if libc.capget(ctypes.byref(header), data) != 0:
         return None

@@ -89,7 +89,7 @@ def wait_until(
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> str:
-    """Give the end of a log file, under its name."""
+    """Return the end of a log file, under its name."""
     if not log.exists():
         return f"(no {log})"
     text = log.read_text(errors="replace").splitlines()[-lines:]
@@ -98,7 +98,7 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 
 
 def arguments_of(pid: int) -> list[str]:
-    """Give the command line of a process; empty if there is none or it has ended."""
+    """Return the command line of a process; empty if there is none or it has ended."""
     import psutil  # type: ignore[import-untyped]  # comes with the embedded Postgres; the container image has neither
 
     try:
@@ -124,7 +124,7 @@ def free_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
-    """Say whether a server could listen on the port of 127.0.0.1."""
+    """Return whether a server could listen on the port of 127.0.0.1."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

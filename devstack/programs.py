@@ -24,11 +24,11 @@ class Program(Protocol):
 
     @property
     def log(self) -> Path:
-        """Give the file with its output."""
+        """Return the file with its output."""
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
-        """Give its process."""
+        """Return its process."""
 
     def start(self) -> None:
         """Start it."""
@@ -51,7 +51,7 @@ class PythonProgram:
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
-        """Give the program's process."""
+        """Return the program's process."""
         assert self._process is not None, "the program has not been started"
         return self._process
 
@@ -68,13 +68,13 @@ class PythonProgram:
 
 
 def api_arguments(host: str, port: int) -> list[str]:
-    """Give the arguments of the interpreter that run the API, here and in the container image."""
+    """Return the arguments of the interpreter that run the API, here and in the container image."""
     server = ["-m", "uvicorn", "app:create_app", "--factory", "--loop", "uvloop", "--http", "httptools"]
     return [*server, "--host", host, "--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "10"]
 
 
 def worker_arguments() -> list[str]:
-    """Give the arguments of the interpreter that run the worker."""
+    """Return the arguments of the interpreter that run the worker."""
     return ["-m", "worker"]
 
 
@@ -101,7 +101,7 @@ class Health:
 
     @property
     def ok(self) -> bool:
-        """Say whether everything is ready: database migrated, Temporal reachable, worker polling."""
+        """Return whether everything is ready: database migrated, Temporal reachable, worker polling."""
         return self.status == 200
 
 

@@ -58,7 +58,7 @@ class Part:
     since: str = ""
 
     def report(self) -> dict[str, object]:
-        """Say how the part fares, for ``durabill status``."""
+        """Return how the part fares, for ``durabill status``."""
         running = self.due is None and self.started_at > 0
         return {
             "name": self.name,

@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 def cache_directory() -> Path:
-    """Give the per-user directory where a built binary is kept, shared by all checkouts."""
+    """Return the per-user directory where a built binary is kept, shared by all checkouts."""
     return Path.home() / ".cache" / "durabill" / "bin"
 
 

@@ -75,23 +75,23 @@ class TemporalServer:
 
     @property
     def address(self) -> str:
-        """Give host:port for a Temporal client."""
+        """Return host:port for a Temporal client."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def ui_url(self) -> str:
-        """Give the address of the web UI."""
+        """Return the address of the web UI."""
         return f"http://127.0.0.1:{self.ui_port}"
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """Give the server's process."""
+        """Return the server's process."""
         assert self._process is not None, "the server has not been started"
         return self._process
 
     @property
     def log(self) -> Path:
-        """Give the file that holds the server's output."""
+        """Return the file that holds the server's output."""
         return self._log or self._files() / "temporal.log"
 
     def start(self) -> None:
@@ -117,7 +117,7 @@ class TemporalServer:
             self._scratch = None
 
     def command(self, binary: Path) -> list[str]:
-        """Give the command line of the server."""
+        """Return the command line of the server."""
         command = [str(binary), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(self.port)]
         command += ["--ui-port", str(self.ui_port), "--http-port", str(self.http_port), "--log-level", "warn"]
         if self.directory is not None:
@@ -131,7 +131,7 @@ class TemporalServer:
         return command
 
     def is_ready(self) -> bool:
-        """Say whether the server answers for our namespace and knows our search attributes."""
+        """Return whether the server answers for our namespace and knows our search attributes."""
         url = f"http://127.0.0.1:{self.http_port}/api/v1/namespaces/{NAMESPACE}/search-attributes"
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:

@@ -61,7 +61,7 @@ class Billing:
             yield len(batch)
 
     def advance(self, clock: str, to: str) -> float:
-        """Move a test clock and wait until everything due has happened; answers the seconds it took."""
+        """Move a test clock and wait until everything due has happened; returns the seconds it took."""
         began = time.perf_counter()
         document = self.post(f"/v1/test_clocks/{clock}/advance", {"frozen_time": to, "wait": 60}, 200)
         if document["status"] != "ready":

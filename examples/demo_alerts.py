@@ -18,7 +18,7 @@ FINAL_MINOR: Final = 3_000 + 2_000
 
 
 def alerts(demo: Demo) -> dict[str, Any]:
-    """Run the chapter; gives the subscription."""
+    """Run the chapter; returns the subscription."""
     api = demo.api
     clock = api.post("/v1/test_clocks", {"name": f"Alerts {demo.run}", "frozen_time": MAY.isoformat()})["id"]
     customer = demo.customer("Dynamo", "card_ok", test_clock_id=clock)

@@ -81,7 +81,7 @@ def _cell(invoice: Mapping[str, Any]) -> str:
 
 
 def links(config: Settings, url: str, subscriptions: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Say where to look on: the API's documentation, the dashboard, and each workflow in the Temporal UI."""
+    """Return where to look on: the API's documentation, the dashboard, and each workflow in the Temporal UI."""
     places = {
         "API reference": f"{url}/docs",
         "Dashboard": f"{url}/ui  (log in with the key in {config.home / 'demo_key'})",
@@ -92,12 +92,12 @@ def links(config: Settings, url: str, subscriptions: Mapping[str, Mapping[str, A
 
 
 def workflow_url(config: Settings, workflow_id: str) -> str:
-    """Give the Temporal UI's list filtered by one workflow."""
+    """Return the Temporal UI's list filtered by one workflow."""
     base = (config.temporal_ui_url or f"http://127.0.0.1:{config.temporal_ui_port}").rstrip("/")
     query = quote(f'WorkflowId="{workflow_id}"', safe="")
     return f"{base}/namespaces/{config.temporal_namespace}/workflows?query={query}"
 
 
 def wide(console: Console) -> Console:
-    """Give the console, or one that is wide enough for the tables when the output is no terminal."""
+    """Return the console, or one that is wide enough for the tables when the output is no terminal."""
     return console if console.is_terminal else Console(width=150, highlight=False)

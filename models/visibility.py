@@ -9,7 +9,7 @@ from models.identifiers import CUSTOMER, NEEDS_ATTENTION, PERIOD_END, PLAN, PROJ
 
 
 def search_attributes(state: SubscriptionState) -> TypedSearchAttributes:
-    """Give the search attributes of a subscription: who, on what plan, in what state, until when."""
+    """Return the search attributes of a subscription: who, on what plan, in what state, until when."""
     pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(PROJECT, str(state.project_id)),
         SearchAttributePair(CUSTOMER, str(state.customer_id)),

@@ -135,6 +135,6 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_report_header() -> str:
-    """Say which Temporal binary the session was told to use."""
+    """Return which Temporal binary the session was told to use."""
     named = os.environ.get("DURABILL_TEMPORAL_BIN")
     return f"temporal: {Path(named).name if named else 'found by devstack'}"

@@ -32,13 +32,13 @@ def _to(path: str) -> RedirectResponse:
 
 
 def _from_elsewhere(request: Request) -> bool:
-    """Tell whether another site's page sent the form; browsers say so."""
+    """Return whether another site's page sent the form; browsers say so."""
     return request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
 
 
 @router.get("/style.css")
 async def style() -> Response:
-    """Give the one style sheet."""
+    """Return the one style sheet."""
     return Response(STYLE, media_type="text/css", headers={"Cache-Control": "max-age=300"})
 
 

@@ -55,7 +55,7 @@ async def portal_page(request: Request, token: str = "") -> Response:
 
 
 def _accent(color: str | None) -> str:
-    """Give the style sheet of a seller's own colour; nothing for what is no colour."""
+    """Return the style sheet of a seller's own colour; nothing for what is no colour."""
     return f":root {{ --accent: {color}; }}" if color is not None and _COLOR.fullmatch(color) else ""
 
 

@@ -36,7 +36,7 @@ def _signer(request: Request) -> URLSafeTimedSerializer:
 
 
 async def current(request: Request) -> Session | None:
-    """Give the session of the request; None without one, when it has expired or when its key has ended (B18)."""
+    """Return the session of the request; None without one, when it has expired or when its key has ended (B18)."""
     try:
         said = _signer(request).loads(request.cookies.get(COOKIE, ""), max_age=_SECONDS)
         key_id, csrf = UUID(said["key_id"]), str(said["csrf"])

@@ -1,4 +1,4 @@
-"""How a subscription's workflow looks at its alerts and thresholds, and invoices what a threshold asks for."""
+"""How a subscription's workflow evaluates its alerts and thresholds, and invoices what a threshold asks for."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -21,7 +21,7 @@ _LOOKS_AGAIN: Final = "look-again-after-failure"
 
 
 async def evaluate(state: SubscriptionState, *, at: datetime, closing: bool = False) -> Change:
-    """Fire what has been reached; answers the change of the state, to be made of what the state is by then.
+    """Fire what has been reached; returns the change of the state, to be made of what the state is by then.
 
     `closing` looks at a period that ends now, whether or not a signal told of its last usage. A subscription that
     watches nothing, and one that need not look yet, run no activity.
@@ -60,7 +60,7 @@ async def evaluate(state: SubscriptionState, *, at: datetime, closing: bool = Fa
 
 
 async def _failed(state: SubscriptionState, error: str, *, at: datetime) -> Change:
-    """Set a look aside that could not be made, and let it be made again: until then no alert would fire."""
+    """Set an evaluation aside that could not be made, and let it be made again: until then no alert would fire."""
     again_at = alert_state.retry_evaluation_at(state, at) if workflow.patched(_LOOKS_AGAIN) else None
 
     def change(now: SubscriptionState) -> SubscriptionState:
@@ -89,7 +89,7 @@ async def _invoiced(
 
 
 def _why(state: SubscriptionState) -> str:
-    """Say why it looks: the usage that has got to a line, or that something changed."""
+    """Return why it looks: the usage that has reached a line, or that something changed."""
     reached = alert_state.reached_thresholds(state)
     if not reached:
         return "look at alerts and thresholds"

@@ -32,16 +32,16 @@ class PaymentsInProgress:
 
     @property
     def any_finished(self) -> bool:
-        """Whether one of them is over."""
+        """Return whether one of them is over."""
         return any(task.done() for task in self._tasks.values())
 
     @property
     def all_finished(self) -> bool:
-        """Whether every one of them is over."""
+        """Return whether every one of them is over."""
         return all(task.done() for task in self._tasks.values())
 
     def discard_finished(self) -> bool:
-        """Forget what is over; says whether there was any. Raises what one of them raised."""
+        """Forget what is over; returns whether there was any. Raises what one of them raised."""
         over = [invoice_id for invoice_id, task in self._tasks.items() if task.done()]
         for invoice_id in over:
             self._tasks.pop(invoice_id).result()

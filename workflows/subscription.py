@@ -115,7 +115,7 @@ class SubscriptionWorkflow(CommandHandlers):
             return
 
     def _is_full(self) -> bool:
-        """Whether this run has grown enough, by our own counters; the server's suggestion ignores signals."""
+        """Return whether this run has grown enough, by our own counters; the server's suggestion ignores signals."""
         return (
             workflow.info().get_current_history_length() >= self._limits.history_events
             or self._signals >= self._limits.signals
@@ -361,5 +361,5 @@ class SubscriptionWorkflow(CommandHandlers):
 
     @workflow.query
     def state(self) -> SubscriptionState:
-        """Give everything the workflow knows, live."""
+        """Return everything the workflow knows, live."""
         return self._state

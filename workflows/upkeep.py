@@ -54,7 +54,7 @@ class CheckUsageWorkflow:
 
     @workflow.query
     def progress(self) -> UsageChecked:
-        """Give what was checked so far."""
+        """Return what was checked so far."""
         return self._found
 
 
@@ -87,5 +87,5 @@ class ReprocessEventsWorkflow:
 
     @workflow.query
     def progress(self) -> Reprocessed:
-        """Give how far it has come."""
+        """Return how far it has come."""
         return self._found

@@ -22,7 +22,7 @@ _MOST_TIMES_LONGER: Final = 8
 
 
 def backoff_delay(times: int, chance: float) -> timedelta:
-    """Give the pause before asking again, the ``times``-th in a row (from 1); ``chance`` is within [0, 1)."""
+    """Return the pause before asking again, the ``times``-th in a row (from 1); ``chance`` is within [0, 1)."""
     shortest, longest = _STAND_BACK_SECONDS
     longer = min(2 ** (times - 1), _MOST_TIMES_LONGER)
     return timedelta(seconds=(shortest + (longest - shortest) * chance) * longer)

@@ -71,7 +71,7 @@ class SandboxPayments:
 
 
 def _card(request: ChargeRequest) -> str:
-    """Give the name that decides: the saved method's, else the customer's."""
+    """Return the name that decides: the saved method's, else the customer's."""
     return request.method_ref or request.customer_ref or ""
 
 

@@ -116,7 +116,7 @@ class StripePayments:
         return _outcome(intent, request)
 
     async def _saved_method(self, customer: str) -> str | None:
-        """Give the id of the customer's default payment method, or of the first saved card."""
+        """Return the id of the customer's default payment method, or of the first saved card."""
         found = await self._client.v1.customers.retrieve_async(customer)
         invoice_settings: Any = getattr(found, "invoice_settings", None)
         default = invoice_settings and invoice_settings["default_payment_method"]

@@ -145,7 +145,7 @@ async def run_together(connection: AsyncConnection, *asked: Asked) -> list[list[
 
 @asynccontextmanager
 async def with_commit(connection: AsyncConnection) -> "AsyncIterator[psycopg.AsyncConnection[Any]]":
-    """Give the driver of a transaction for its last statements, which travel with the commit; for the hot paths.
+    """Return the driver of a transaction for its last statements, which travel with the commit; for the hot paths.
 
     Their errors show at the end of the block, and then nothing is committed.
     """
@@ -174,7 +174,7 @@ def _sqlstate(error: BaseException) -> str | None:
 
 
 async def driver(connection: AsyncConnection) -> "psycopg.AsyncConnection[Any]":
-    """Give psycopg's own connection of this transaction, for COPY and the hot paths."""
+    """Return psycopg's own connection of this transaction, for COPY and the hot paths."""
     # The connection is open, so nothing waits: what SQLAlchemy's own accessor spends on switching contexts is saved.
     began = connection.sync_connection
     assert began is not None, "the transaction has begun"

@@ -122,7 +122,7 @@ async def _one(connection: AsyncConnection, project_id: UUID, kind: Kind, ref: s
 
 
 def _storable(ref: str) -> bool:
-    """Tell whether Postgres can hold the text at all; what it cannot hold names nothing."""
+    """Return whether Postgres can hold the text at all; what it cannot hold names nothing."""
     return 0 < len(ref) <= 1000 and "\x00" not in ref and not any("\ud800" <= letter <= "\udfff" for letter in ref)
 
 
@@ -131,7 +131,7 @@ def _alike(text: str) -> str:
 
 
 def _tail(kind: Kind, ref: str) -> str | None:
-    """Give what follows the ingest prefix, or None if the reference is no ingest key of this kind."""
+    """Return what follows the ingest prefix, or None if the reference is no ingest key of this kind."""
     prefix = kind.ingest_prefix
     return ref.removeprefix(prefix) if prefix is not None and ref.startswith(prefix) and ref != prefix else None
 
@@ -183,7 +183,7 @@ def _matched(kind: Kind, refs: Collection[str], rows: list[Row[Any]]) -> dict[st
 
 
 def _rank(kind: Kind, ref: str, row: Row[Any]) -> int | None:
-    """Say how well a row matches a reference (0 is best); None if it does not."""
+    """Return how well a row matches a reference (0 is best); None if it does not."""
     values = row._mapping
     if parse_id(ref) == values["id"]:
         return 0

@@ -51,7 +51,7 @@ class ClockWatch:
         return False
 
     async def _reason(self, late: LaggingSubscription) -> str | None:
-        """Say why a subscription's workflow does not go on: None if it only waits, `_BUSY` if it is at work."""
+        """Return why a subscription's workflow does not go on: None if it only waits, `_BUSY` if it is at work."""
         workflow_id = subscription_workflow_id(late.project_id, late.subscription_id)
         try:
             found = await self._client.get_workflow_handle(workflow_id).describe()

@@ -201,7 +201,7 @@ class Delivery:
             raise
 
     async def worker_polling(self) -> bool:
-        """Tell whether a worker has asked for workflow tasks of our queue lately."""
+        """Return whether a worker has asked for workflow tasks of our queue lately."""
         answer = await self._client.workflow_service.describe_task_queue(
             DescribeTaskQueueRequest(
                 namespace=self._client.namespace,

@@ -113,7 +113,7 @@ class Relay:
                 )
 
     async def deliver_due(self) -> bool:
-        """Deliver one batch of due outbox rows; answers whether there may be more."""
+        """Deliver one batch of due outbox rows; returns whether there may be more."""
         async with self._database.transaction(SYSTEM) as connection:
             rows = await relay_store.due_rows(connection, limit=_BATCH)
         if not rows:
@@ -155,7 +155,7 @@ class Relay:
         return len(lines) == _FLUSH
 
     async def _flush(self, marks: list[DueWatermark], lines: Sequence[ThresholdHit] = ()) -> None:
-        """Tell subscriptions their usage; the lines for which that was done rest from then on."""
+        """Tell subscriptions their usage; the lines for which that was done are suppressed from then on."""
         if not marks:
             return
         async with self._database.transaction(SYSTEM) as connection:
@@ -172,7 +172,7 @@ class Relay:
     def _suppressed(
         self, lines: Sequence[ThresholdHit], messages: dict[UUID, UsageRecorded], told: dict[UUID, int]
     ) -> list[tuple[ThresholdHit, float]]:
-        """Give the lines whose subscriptions were told, and for how many seconds each is to rest."""
+        """Return the lines whose subscriptions were told, and for how many seconds each is to rest."""
         quantities = {
             (subscription, total.metric_id): total.quantity
             for subscription, message in messages.items()
@@ -234,7 +234,7 @@ class Relay:
         return {mark.subscription_id: mark.version for mark in marks if mark.subscription_id in ended}
 
     async def _prune(self) -> bool:
-        """Delete what is kept no longer, a bounded part at a time; answers whether there may be more."""
+        """Delete what is kept no longer, a bounded part at a time; returns whether there may be more."""
         async with self._database.transaction(SYSTEM) as connection:
             pruned = await relay_store.prune(connection, most=_PRUNED_AT_ONCE)
         async with self._database.transaction(SYSTEM) as connection:
@@ -247,6 +247,6 @@ class Relay:
 
 
 def _is_to_stop() -> bool:
-    """Tell whether this task was cancelled: a failure on the way out may have taken the cancellation's place."""
+    """Return whether this task was cancelled: a failure on the way out may have taken the cancellation's place."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -132,7 +132,7 @@ class Webhooks:
         group: Sequence[DueDelivery],
         stale_at: float,
     ) -> list[asyncio.Future[None]]:
-        """Send messages about one resource in their order; gives what ends when their outcomes are written down.
+        """Send messages about one resource in their order; returns what ends when their outcomes are written down.
 
         What has not begun at ``stale_at`` stays due, and the next lane sends it as the endpoint is by then.
         """

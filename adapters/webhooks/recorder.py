@@ -20,7 +20,7 @@ class Recorder:
         self._waiting: asyncio.Queue[tuple[FinishedAttempt, asyncio.Future[None]]] = asyncio.Queue()
 
     def write(self, ended: FinishedAttempt) -> "asyncio.Future[None]":
-        """Give what is done when the outcome is committed, or raises why it could not be."""
+        """Return what is done when the outcome is committed, or raises why it could not be."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((ended, written))
         return written

@@ -40,7 +40,7 @@ class Sender:
         )
 
     async def __aenter__(self) -> Self:
-        """Give the sender itself."""
+        """Return the sender itself."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -109,7 +109,7 @@ class Sender:
 
 @lru_cache(maxsize=1024)
 def _target(url: httpx.URL, address: str) -> tuple[httpx.URL, str, str]:
-    """Give where to connect, and which names the Host header and the certificate carry; reading a URL is slow."""
+    """Return where to connect, and which names the Host header and the certificate carry; reading a URL is slow."""
     return url.copy_with(host=address), url.netloc.decode("ascii"), url.raw_host.decode("ascii")
 
 

@@ -30,7 +30,7 @@ def body_of(payload: Mapping[str, Any]) -> bytes:
 
 
 def signed_headers(message_id: str, body: bytes, signing: Sequence[str], *, at: datetime) -> dict[str, str]:
-    """Give the headers of one attempt: one signature for each secret, separated by spaces; ``at`` is in UTC."""
+    """Return the headers of one attempt: one signature for each secret, separated by spaces; ``at`` is in UTC."""
     text = body.decode()
     signatures = [Webhook(secret).sign(message_id, at, text) for secret in signing]
     return {

@@ -79,7 +79,7 @@ class UsageAlertBody(BaseModel):
         return self
 
     def columns(self, metric: Row[Any] | None, plan_currency: str) -> dict[str, Any]:
-        """Give the columns of the new row. Raises `Problem` 422 `currency_mismatch`."""
+        """Return the columns of the new row. Raises `Problem` 422 `currency_mismatch`."""
         must_be_plans(self.currency, plan_currency)
         return {
             "kind": self.kind,
@@ -256,7 +256,7 @@ class UsageThresholdBody(BaseModel):
     threshold_display_name: AlertName
 
     def columns(self, plan_currency: str) -> dict[str, Any]:
-        """Give the columns of the new row without its owner.
+        """Return the columns of the new row without its owner.
 
         The default currency stands for the plan's. Raises `Problem` 422 `currency_mismatch`.
         """

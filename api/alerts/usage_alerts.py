@@ -138,7 +138,7 @@ async def delete_usage_alert(
     summary="Get usage alert status with current usage",
 )
 async def get_usage_alert_status(alert_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Give the current usage beside the threshold, exact to the last accepted event."""
+    """Return the current usage beside the threshold, exact to the last accepted event."""
     async with database.transaction(caller.scope) as connection:
         row = await alert_store.get(connection, caller.project_id, alert_id)
         return reply(shown_status(row, await alert_store.status(connection, caller.scope, row)))
@@ -168,5 +168,5 @@ async def list_usage_alert_triggers(
     summary="Test a usage alert by checking current usage",
 )
 async def test_usage_alert(alert_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Say whether the alert would fire now; nothing fires, and nobody is told (B148)."""
+    """Return whether the alert would fire now; nothing fires, and nobody is told (B148)."""
     return await get_usage_alert_status(alert_id, caller, database)

@@ -167,7 +167,7 @@ def _check_contiguous(ranges: Sequence[Any], path: str) -> None:
 
 
 def charge_model_of(model: ChargeModel) -> tuple[str, dict[str, Any]]:
-    """Give BoxBilling's name and properties of any charge model; amounts are major units, as decimal strings."""
+    """Return BoxBilling's name and properties of any charge model; amounts are major units, as decimal strings."""
     match model:
         case Flat():
             return "standard", {"amount": plain(model.fee)}

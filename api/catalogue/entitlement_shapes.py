@@ -126,7 +126,7 @@ def changed_feature_columns(body: FeatureChange, row: Found) -> dict[str, Any]:
 
 
 def changed_value(body: EntitlementChange, row: Found) -> str:
-    """Give the value that applies after a change. Raises `Problem` 422 for another plan or feature."""
+    """Return the value that applies after a change. Raises `Problem` 422 for another plan or feature."""
     owners = {
         "plan_id": (row.plan_code, str(row.plan_id), shown_id("plan", row.plan_id)),
         "feature_id": (row.feature_code, str(row.feature_id), shown_id("feature", row.feature_id)),

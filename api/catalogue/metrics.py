@@ -118,7 +118,7 @@ async def get_metric_filter(metric_id: Ref, filter_id: Ref, caller: CallerDep, d
 async def update_metric_filter(
     metric_id: Ref, filter_id: Ref, body: FilterChange, caller: CallerDep, database: DatabaseDep
 ) -> Response:
-    """Give a filter other values; the property is stable (422), and so are values that a plan prices by (409)."""
+    """Return a filter other values; the property is stable (422), and so are values that a plan prices by (409)."""
     async with caller.begin(database) as tx:
         metric = await required(tx.connection, caller.project_id, METRIC, metric_id)
         metric = await metric_store.locked(tx.connection, metric)

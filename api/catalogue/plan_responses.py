@@ -131,7 +131,7 @@ def _shown_filter(item: dict[str, Any], *, priced_abaxus: bool) -> dict[str, Any
 
 
 def abaxus_fields(model: ChargeModel) -> dict[str, Any]:
-    """Give ABAXUS's `pricing_model` of any charge model and the fields that it has; prices in major units."""
+    """Return ABAXUS's `pricing_model` of any charge model and the fields that it has; prices in major units."""
     found = {shown: getattr(model, name) for name, shown in model.plan_fields().items()}
     given = {shown: _plain(value) for shown, value in found.items() if value is not None}
     return {"pricing_model": model.pricing_name(), **given}

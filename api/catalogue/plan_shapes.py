@@ -212,7 +212,7 @@ def changed_version(body: PlanChange, current: PlanDetail, before: VersionDraft)
 
 
 def changed_charges(body: PlanChange) -> tuple[PricedCharge, ...] | None:
-    """Give the charges that replace those of the current version; None if the body has none."""
+    """Return the charges that replace those of the current version; None if the body has none."""
     return _charges(body)
 
 
@@ -225,7 +225,7 @@ def _interval(body: PlanChange) -> Interval | None:
 
 
 def _base_amount(body: PlanChange, currency: str) -> Decimal | None:
-    """Give the base fee in major units, from whichever field it came."""
+    """Return the base fee in major units, from whichever field it came."""
     cents = None if body.amount_cents is None else to_major(body.amount_cents, currency)
     if body.base_price is not None and cents is not None and body.base_price != cents:
         raise invalid("amount_cents", "is base_price in minor units and must be the same; send one of them")
@@ -277,5 +277,5 @@ def included_charge(metric_ref: str, units: Decimal, price: Decimal, path: str) 
 
 
 def with_charges(version: VersionDraft, charges: Sequence[ChargeDraft]) -> VersionDraft:
-    """Give the version with its charges resolved."""
+    """Return the version with its charges resolved."""
     return VersionDraft(**{**vars(version), "charges": tuple(charges)})

@@ -69,7 +69,7 @@ async def create_subscription(body: UsageFlowSubscription, desk: DeskDep) -> Res
 
 
 async def _organization(ref: str | None, desk: SubscriptionCommandContext) -> str:
-    """Give the code of the hidden customer that stands for the caller's own organization (conflicts C9)."""
+    """Return the code of the hidden customer that stands for the caller's own organization (conflicts C9)."""
     scope = desk.caller.scope
     async with desk.caller.begin(desk.database) as tx:
         if ref is not None and ref != str(scope.organization_id):

@@ -104,7 +104,7 @@ async def list_usage(
     skip: Annotated[int, Query(ge=0, le=_MOST_SKIPPED, description="Records to leave out.")] = 0,
     limit: Annotated[int, Query(ge=1, le=_MOST_RECORDS, description="Most records to give.")] = _MOST_RECORDS,
 ) -> Response:
-    """Give one record for each metric, subscription and billing period with usage: the current one, or a window's.
+    """Return one record for each metric, subscription and billing period with usage: the current one, or a window's.
 
     In the order of metric and subscription. `X-Total-Count` comes with the last part, `Link` with every other.
     """

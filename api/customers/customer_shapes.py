@@ -140,7 +140,7 @@ def _given(body: CustomerChange) -> dict[str, Any]:
 
 
 def entity_refs(body: CustomerChange) -> dict[str, str | None]:
-    """Give what was sent about the billing entity, by field: null means none."""
+    """Return what was sent about the billing entity, by field: null means none."""
     sent = body.model_fields_set & {"billing_entity_id", "billing_entity_code"}
     return {name: getattr(body, name) for name in sorted(sent)}
 
@@ -171,7 +171,7 @@ class CustomerAnswer(BaseModel):
 
 
 def customer_id_of(row: Found) -> str:
-    """Give the id that the API shows: the client's own where one was chosen, else `cus_...` (C4)."""
+    """Return the id that the API shows: the client's own where one was chosen, else `cus_...` (C4)."""
     return str(row.code) if row.code_chosen else shown_id("customer", row.id)
 
 

@@ -86,7 +86,7 @@ async def list_customers(
     summary="Get customer health indicator",
 )
 async def get_customer_health(customer_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Tell how a customer pays: critical with an overdue invoice, a warning after a failed payment, else good."""
+    """Return how a customer pays: critical with an overdue invoice, a warning after a failed payment, else good."""
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, CUSTOMER, customer_id)
         found = await customer_store.health(connection, row)

@@ -37,12 +37,12 @@ _LONGEST: Final = 255
 
 
 def is_cloud_event(media_type: str, headers: Mapping[str, str]) -> bool:
-    """Tell whether a request holds CloudEvents in any of their three forms."""
+    """Return whether a request holds CloudEvents in any of their three forms."""
     return media_type.startswith("application/cloudevents") or f"{_PREFIX}specversion" in headers
 
 
 def is_batch(request: Request) -> bool:
-    """Tell whether a request holds a batch of CloudEvents."""
+    """Return whether a request holds a batch of CloudEvents."""
     return media_type_of(request.headers.get("content-type", "")) == BATCHED
 
 
@@ -68,7 +68,7 @@ def read_cloud_events(body: bytes, media_type: str, headers: Mapping[str, str], 
 
 
 def _from_headers(body: bytes, media_type: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    """Give an event in binary mode the form of a structured one; header values are percent-encoded."""
+    """Return an event in binary mode the form of a structured one; header values are percent-encoded."""
     document: dict[str, Any] = {
         name[len(_PREFIX) :]: unquote(value) for name, value in headers.items() if name.startswith(_PREFIX)
     }
@@ -100,7 +100,7 @@ class _Reader:
         self.errors: list[FieldError] = []
 
     def event(self) -> IngestEvent | None:
-        """Give the event, or None with ``errors`` filled."""
+        """Return the event, or None with ``errors`` filled."""
         if not isinstance(self.item, Mapping):
             self._wrong("", "an event is a JSON object", "invalid_type")
             return None
@@ -146,7 +146,7 @@ class _Reader:
         return at
 
     def _data(self) -> tuple[str | None, dict[str, Any] | None]:
-        """Give the value and the properties that the data mean."""
+        """Return the value and the properties that the data mean."""
         kind = self.item.get("datacontenttype")
         if "data_base64" in self.item or (isinstance(kind, str) and not _is_json(media_type_of(kind))):
             self._wrong("data", "must be JSON: an object of properties, or a number", "invalid_data")
@@ -165,5 +165,5 @@ class _Reader:
 
 
 def media_type_of(content_type: str) -> str:
-    """Give a content type without its parameters, in lower case."""
+    """Return a content type without its parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()

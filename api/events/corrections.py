@@ -136,7 +136,7 @@ async def list_event_corrections(
     backfill_id: Annotated[str | None, Query(max_length=255)] = None,
     pending: Annotated[bool | None, Query(description="Only those that a close has yet to look at, or not.")] = None,
 ) -> Response:
-    """Give the corrections of events, the newest first: before and after, who, why, and on which invoice they are."""
+    """Return the corrections of events, the newest first: before and after, who, why, and on which invoice they are."""
     async with database.transaction(caller.scope) as connection:
         subscription = None
         if subscription_id is not None:

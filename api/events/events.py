@@ -130,7 +130,7 @@ async def list_events(
     from_timestamp: _Time = None,
     to_timestamp: _Time = None,
 ) -> Response:
-    """Give the events of the project, the last received first; `to_timestamp` is exclusive.
+    """Return the events of the project, the last received first; `to_timestamp` is exclusive.
 
     A key that does not fit into a path, such as one with a slash, finds its event by `idempotency_key`.
     """
@@ -186,7 +186,7 @@ _EventId = Annotated[str, Path(max_length=255, description="The event's id, uuid
 
 @router.get("/events/{event_id}", operation_id="get_event", summary="Get event", response_model=EventResponse)
 async def get_event(event_id: _EventId, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Give one event, with what it resolved to and why it does not count, if so."""
+    """Return one event, with what it resolved to and why it does not count, if so."""
     async with database.transaction(caller.scope) as connection:
         row = await event_store.find(connection, caller.project_id, event_id)
     return reply(event_document(row))

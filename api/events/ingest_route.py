@@ -144,7 +144,7 @@ def _read(request: Request, body: bytes, shape: Shape) -> Received:
 
 
 async def cached_caller(request: Request) -> tuple[Caller, PresentedKey | None]:
-    """Give who probably calls, and the key that the transaction must check again; None if it has just been checked.
+    """Return who probably calls, and the key that the transaction must check again; None if it has just been checked.
 
     Raises ``Problem`` 401 or 403 as authentication does.
     """

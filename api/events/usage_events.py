@@ -95,11 +95,11 @@ class Received:
     rejected: Sequence[Rejected] = ()
 
     def index_of(self, place: int) -> int:
-        """Give the position in the request of the event at a place."""
+        """Return the position in the request of the event at a place."""
         return place if self.indexes is None else self.indexes[place]
 
     def refusal(self, problem: Problem) -> Problem:
-        """Give a refusal of event times with the positions of the request; a single event has none."""
+        """Return a refusal of event times with the positions of the request; a single event has none."""
         if not self.batch:
             return Problem(problem.status, problem.code, problem.detail, errors=[_of_single(e) for e in problem.errors])
         errors = [error for each in self.rejected for error in each.errors]
@@ -304,7 +304,7 @@ class _Reader:
         self.errors: list[FieldError] = []
 
     def event(self, shape: Shape) -> IngestEvent | None:
-        """Give the event, or None with ``errors`` filled."""
+        """Return the event, or None with ``errors`` filled."""
         if not isinstance(self.item, Mapping):
             self._wrong("", "an event is a JSON object", "invalid_type")
             return None

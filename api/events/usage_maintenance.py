@@ -90,7 +90,7 @@ async def reprocess_events(
     response_model=ReprocessingResponse,
 )
 async def get_event_reprocessing(reprocessing_id: _Id, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Give a run with its progress."""
+    """Return a run with its progress."""
     async with database.transaction(caller.scope) as connection:
         return reply(_reprocessing(await reprocessing_store.find(connection, caller.project_id, reprocessing_id)))
 
@@ -150,7 +150,7 @@ class UsageCheckResponse(BaseModel):
     responses=LISTED,
 )
 async def list_usage_checks(request: Request, caller: CallerDep, database: DatabaseDep, page: PageDep) -> Response:
-    """Give the nightly checks and those of `durabill verify usage`, the newest first."""
+    """Return the nightly checks and those of `durabill verify usage`, the newest first."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await usage_check_store.listed(connection, caller.project_id, page)
     return listed(page, [_check(row) for row in rows], total, request, last=rows[-1].id if rows else None)
@@ -163,7 +163,7 @@ async def list_usage_checks(request: Request, caller: CallerDep, database: Datab
     response_model=UsageCheckResponse,
 )
 async def get_usage_check(check_id: _Id, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Give a check with the differences it found."""
+    """Return a check with the differences it found."""
     async with database.transaction(caller.scope) as connection:
         return reply(_check(await usage_check_store.find(connection, caller.project_id, check_id)))
 

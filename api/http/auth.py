@@ -38,12 +38,12 @@ class Caller:
 
     @property
     def scope(self) -> ProjectScope:
-        """Give the project that transactions of this request may see."""
+        """Return the project that transactions of this request may see."""
         return ProjectScope(self.organization_id, self.project_id)
 
     @property
     def actor(self) -> Actor:
-        """Give the name that the audit log notes."""
+        """Return the name that the audit log notes."""
         return Actor("api_key", None if self.key_id is None else str(self.key_id))
 
     def begin(self, database: Database) -> AbstractAsyncContextManager[Transaction]:
@@ -64,7 +64,7 @@ class Operator:
 
     @property
     def actor(self) -> Actor:
-        """Give the name that the audit log notes."""
+        """Return the name that the audit log notes."""
         return Actor("bootstrap")
 
 

@@ -77,21 +77,21 @@ class Commands:
         return cls(await connect(settings, lazy=True), database, settings)
 
     async def check_reachability(self) -> bool:
-        """Tell whether the Temporal server answers."""
+        """Return whether the Temporal server answers."""
         try:
             return await asyncio.wait_for(self._client.service_client.check_health(), _HEALTH_SECONDS)
         except (RPCError, TimeoutError, RuntimeError):
             return False
 
     async def worker_polling(self) -> bool:
-        """Tell whether a worker has asked for work of our task queue lately."""
+        """Return whether a worker has asked for work of our task queue lately."""
         try:
             return await asyncio.wait_for(self._delivery.worker_polling(), _HEALTH_SECONDS)
         except (RPCError, TimeoutError, RuntimeError):
             return False
 
     async def healthy(self) -> bool:
-        """Tell whether commands would be answered: Temporal is reachable and a worker is polling."""
+        """Return whether commands would be answered: Temporal is reachable and a worker is polling."""
         return await self.check_reachability() and await self.worker_polling()
 
     async def start_subscription(self, ref: SubscriptionRef) -> None:

@@ -102,7 +102,7 @@ AnyCase = BeforeValidator(_folded)
 
 
 def same(first: str | None, second: str | None, *, first_name: str, second_name: str) -> str | None:
-    """Give the one value that two synonymous fields hold. Raises `Problem` 422 if they differ."""
+    """Return the one value that two synonymous fields hold. Raises `Problem` 422 if they differ."""
     if first is not None and second is not None and first != second:
         raise invalid(second_name, f"is a synonym of {first_name} and must be the same; send one of them")
     return first if first is not None else second

@@ -71,5 +71,5 @@ async def get_liveness() -> Response:
 
 @router.get("/metrics", include_in_schema=False)
 async def get_metrics(_request: Request) -> Response:
-    """Give the process's metrics to Prometheus."""
+    """Return the process's metrics to Prometheus."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -22,7 +22,7 @@ class Moment:
     value: date | datetime
 
     def instant(self, timezone: str) -> datetime:
-        """Give the UTC instant; a plain date means the start of that day in the time zone (R13)."""
+        """Return the UTC instant; a plain date means the start of that day in the time zone (R13)."""
         if isinstance(self.value, datetime):
             return self.value
         return datetime.combine(self.value, time.min, tzinfo=zone(timezone)).astimezone(UTC)

@@ -41,7 +41,7 @@ class ExactRequest(Request):
         del self._headers
 
     async def json(self) -> Any:
-        """Give the body as it was read."""
+        """Return the body as it was read."""
         if not hasattr(self, "_json"):
             await self.parse()
         return self._json

@@ -12,7 +12,7 @@ _HEADERS: Final = {
 
 
 def openapi_webhooks() -> dict[str, Any]:
-    """Give the `webhooks` of the OpenAPI document: one operation for each type."""
+    """Return the `webhooks` of the OpenAPI document: one operation for each type."""
     return {kind.value: {"post": _operation(kind)} for kind in WebhookType}
 
 

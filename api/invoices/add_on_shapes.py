@@ -95,7 +95,7 @@ class AppliedAddOnAnswer(BaseModel):
 
 
 def new_columns(body: AddOnBody) -> dict[str, Any]:
-    """Give the columns of a new add-on. Raises `Problem` 422 for a reserved code."""
+    """Return the columns of a new add-on. Raises `Problem` 422 for a reserved code."""
     refuse_reserved(body.code, "code", RESERVED)
     return {
         "code": body.code,
@@ -112,7 +112,7 @@ def _currency(body: AddOnBody | AddOnChange) -> str | None:
 
 
 def changed_columns(body: AddOnChange, row: Found) -> dict[str, Any]:
-    """Give the columns that a change sets. Raises `Problem` 422 for another code."""
+    """Return the columns that a change sets. Raises `Problem` 422 for another code."""
     if body.code is not None and body.code != row.code:
         raise invalid("code", "is stable; create another add-on", "immutable")
     given = {"name": body.name, "amount_cents": body.amount_cents, "amount_currency": _currency(body)}
@@ -124,7 +124,7 @@ def changed_columns(body: AddOnChange, row: Found) -> dict[str, Any]:
 
 
 def application(body: ApplyAddOn, row: Found, customer: Found) -> Application:
-    """Give what is applied: the add-on's amount, unless the request has one of its own."""
+    """Return what is applied: the add-on's amount, unless the request has one of its own."""
     return Application(
         customer=customer,
         amount_cents=row.amount_cents if body.amount_cents is None else body.amount_cents,

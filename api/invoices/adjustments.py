@@ -52,7 +52,7 @@ class AdjustmentResponse(BaseModel):
     summary="Explain an invoice's adjustment lines",
 )
 async def list_invoice_adjustments(invoice_id: str, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Give each adjustment line with the late events and the corrections behind it, at most 100 of each."""
+    """Return each adjustment line with the late events and the corrections behind it, at most 100 of each."""
     async with database.transaction(caller.scope) as connection:
         row = await invoice_store.view(connection, caller.project_id, invoice_id)
         found = await adjustment_store.adjustments(connection, row.id)

@@ -154,7 +154,7 @@ class CouponAnalytics(BaseModel):
 
 
 def new_columns(body: CouponBody) -> dict[str, Any]:
-    """Give the columns of a new coupon. Raises `Problem` 422 for fields that contradict each other."""
+    """Return the columns of a new coupon. Raises `Problem` 422 for fields that contradict each other."""
     refuse_reserved(body.code, "code", RESERVED)
     currency = same(body.amount_currency, body.currency, first_name="amount_currency", second_name="currency")
     if body.coupon_type == "fixed_amount":
@@ -223,7 +223,7 @@ _STABLE: Final = (
 
 
 def changed_columns(body: CouponChange, row: Found) -> dict[str, Any]:
-    """Give the columns that a change sets. Raises `Problem` 422 for another code, kind, worth or frequency."""
+    """Return the columns that a change sets. Raises `Problem` 422 for another code, kind, worth or frequency."""
     for name in _STABLE:
         value = getattr(body, name)
         if value is not None and value != row._mapping[name]:
@@ -239,7 +239,7 @@ def changed_columns(body: CouponChange, row: Found) -> dict[str, Any]:
 
 
 def own_terms(body: ApplyCoupon, row: Found) -> dict[str, Any]:
-    """Give what an application sets otherwise than its coupon. Raises `Problem` 422 for the other kind's fields."""
+    """Return what an application sets otherwise than its coupon. Raises `Problem` 422 for the other kind's fields."""
     if row.coupon_type == "percentage":
         _unfit(body.amount_cents, "amount_cents", row.coupon_type)
         _unfit(body.amount_currency, "amount_currency", row.coupon_type)

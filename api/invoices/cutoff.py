@@ -9,7 +9,7 @@ _SECOND = timedelta(seconds=1)
 
 
 def cutoff_end(cutoff: Moment | None, cycle: BillingCycle, *, now: datetime) -> datetime:
-    """Give the exclusive end that a cutoff means.
+    """Return the exclusive end that a cutoff means.
 
     A boundary of the billing periods is exclusive as it is; any other instant means "through that second", so
     2026-04-30T23:59:59Z ends on 2026-05-01T00:00:00Z. A plain date means through that day of the billing time zone. No

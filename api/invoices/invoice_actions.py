@@ -210,7 +210,7 @@ async def _bulk(body: BulkInvoices, change: _Change, counter: str, desk: Invoice
     summary="Issue a draft",
 )
 async def finalize_invoice(invoice_id: str, desk: DeskDep) -> Response:
-    """Give a draft its number and make it immutable; a one-off is then collected if its customer has a provider."""
+    """Return a draft its number and make it immutable; a one-off is then collected if its customer has a provider."""
     return reply(await _changed(invoice_id, invoice_change_store.finalize, desk))
 
 

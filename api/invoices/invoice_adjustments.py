@@ -11,7 +11,7 @@ from billing.period import inclusive_end
 
 
 def discounted(lines: Sequence[NewLine] | Sequence[Row[Any]]) -> int:
-    """Give what coupons took off, in minor units, 0 or more: the discount lines with the other sign."""
+    """Return what coupons took off, in minor units, 0 or more: the discount lines with the other sign."""
     return -sum(line.amount_minor for line in lines if line.kind == DISCOUNT_LINE)
 
 

@@ -25,7 +25,7 @@ STATUSES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def statuses(text: str | None) -> Sequence[str] | None:
-    """Give the stored statuses that a filter means, in any case; None for no filter. Raises `Problem` 422."""
+    """Return the stored statuses that a filter means, in any case; None for no filter. Raises `Problem` 422."""
     if text is None:
         return None
     if text.lower() not in STATUSES:

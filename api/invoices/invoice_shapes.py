@@ -212,7 +212,7 @@ def customer_shown(row: Row[Any]) -> str:
 
 
 def shown_status(row: Row[Any]) -> str:
-    """Give the status; one-off invoices say `finalized` where others say `issued` (C14)."""
+    """Return the status; one-off invoices say `finalized` where others say `issued` (C14)."""
     return "finalized" if row.kind == ONE_OFF and row.status == "issued" else str(row.status)
 
 
@@ -294,7 +294,7 @@ def _in_minor(amount: Decimal, currency: str) -> str:
 
 
 def unit_amount_cents(unit_amount: Decimal | None, amount_minor: int, quantity: Decimal, currency: str) -> str:
-    """Give the price of one unit in minor units; of tiers, the average to 18 digits; 0 without a quantity."""
+    """Return the price of one unit in minor units; of tiers, the average to 18 digits; 0 without a quantity."""
     if unit_amount is not None:
         return _in_minor(unit_amount, currency)
     return plain(rounded_ratio(Fraction(amount_minor) / Fraction(quantity))) if quantity else "0"

@@ -69,7 +69,7 @@ async def _billable(
 
 
 async def _target(connection: AsyncConnection, one: Billable, cutoff: Moment | None) -> Target | None:
-    """Give the window's end of one subscription; None if it had not begun by the cutoff."""
+    """Return the window's end of one subscription; None if it had not begun by the cutoff."""
     terms = await billing_store.terms_of(connection, one.subscription_id, lock=False)
     end = cutoff_end(cutoff, terms.cycle, now=one.now)
     if end <= terms.billing_starts_at:

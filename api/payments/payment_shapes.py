@@ -38,7 +38,7 @@ _SHOWN: Final[Mapping[str, ShownStatus]] = {
 
 
 def stored_statuses(shown: ShownStatus | None) -> Sequence[str] | None:
-    """Give the stored statuses that a filter means; None for no filter."""
+    """Return the stored statuses that a filter means; None for no filter."""
     return None if shown is None else [stored for stored, name in _SHOWN.items() if name == shown]
 
 
@@ -58,7 +58,7 @@ class PaymentRecord(BaseModel):
     paid_at: InstantField | None = None
 
     def minor(self) -> int:
-        """Give the amount. Raises `Problem` 422 without one, and for a fraction of a minor unit."""
+        """Return the amount. Raises `Problem` 422 without one, and for a fraction of a minor unit."""
         if self.amount is not None and self.amount_cents is not None and self.amount != self.amount_cents:
             raise invalid("amount_cents", "is a synonym of amount and must be the same; send one of them")
         amount = self.amount if self.amount_cents is None else self.amount_cents
@@ -118,7 +118,7 @@ class RefundRequest(BaseModel):
     reason: Prose | None = None
 
     def minor(self) -> int | None:
-        """Give the amount, None for all. Raises `Problem` 422."""
+        """Return the amount, None for all. Raises `Problem` 422."""
         amount = self.amount if self.amount_cents is None else self.amount_cents
         return None if amount is None else whole_minor(amount, "amount")
 
@@ -250,7 +250,7 @@ class PaymentMethodBody(BaseModel):
     details: JsonObject = Field(default_factory=dict)
 
     def columns(self) -> dict[str, Any]:
-        """Give the columns that the body sets itself."""
+        """Return the columns that the body sets itself."""
         return self.model_dump(exclude={"customer_id"})
 
 

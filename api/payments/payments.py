@@ -122,7 +122,7 @@ async def list_payments(
 
 
 async def _invoice_id(connection: Connection, project_id: UUID, ref: str | None) -> UUID | None:
-    """Give the id that a filter means; one that names nothing matches nothing."""
+    """Return the id that a filter means; one that names nothing matches nothing."""
     if ref is None or (found := parse_id(ref)) is not None:
         return None if ref is None else found
     try:

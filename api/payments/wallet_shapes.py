@@ -59,7 +59,7 @@ class WalletBody(BaseModel):
     initial_granted_credits: Granted | None = None
 
     def columns(self, customer: Row[Any]) -> dict[str, Any]:
-        """Give the columns of the new row. Raises `Problem` 422."""
+        """Return the columns of the new row. Raises `Problem` 422."""
         return {
             "customer_id": customer.id,
             "name": self.name,
@@ -84,7 +84,7 @@ class WalletChange(BaseModel):
     rate_amount: Credits | None = Field(default=None, description="Only the one it has.")
 
     def columns(self, row: Row[Any]) -> dict[str, Any]:
-        """Give the columns to set: those sent. Raises `Problem` 422 for another currency or rate."""
+        """Return the columns to set: those sent. Raises `Problem` 422 for another currency or rate."""
         if self.currency is not None and self.currency.upper() != row.currency.upper():
             raise invalid("currency", "is fixed; make another wallet")
         if self.rate_amount is not None and self.rate_amount != row.rate_amount:

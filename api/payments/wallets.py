@@ -188,7 +188,7 @@ async def get_timeline(
     start_date: Annotated[InstantField | None, Query()] = None,
     end_date: Annotated[InstantField | None, Query()] = None,
 ) -> Response:
-    """Give the days on which credits moved, both ends included, with the balance at each one's end."""
+    """Return the days on which credits moved, both ends included, with the balance at each one's end."""
     async with database.transaction(caller.scope) as connection:
         wallet = await wallet_store.view(connection, caller.project_id, wallet_id)
         days = await wallet_store.timeline(connection, wallet.id, start=start_date, end=end_date)
@@ -207,7 +207,7 @@ async def get_forecast(
     database: DatabaseDep,
     days: Annotated[int, Query(ge=1, le=365, description="How far back consumption is averaged.")] = 30,
 ) -> Response:
-    """Say when the wallet runs out if invoices go on taking what they took in the last days, on average."""
+    """Return when the wallet runs out if invoices go on taking what they took in the last days, on average."""
     async with database.transaction(caller.scope) as connection:
         wallet = await wallet_store.view(connection, caller.project_id, wallet_id)
         since = wallet.customer_now - timedelta(days=days)

@@ -44,7 +44,7 @@ _Ref = Annotated[str, Path(max_length=255)]
     response_model=PortalDashboardSummary,
 )
 async def dashboard_summary(caller: PortalDep, database: DatabaseDep) -> Response:
-    """Say what is billed next, what it comes to so far, how far limits are used, and what is to be paid."""
+    """Return what is billed next, what it comes to so far, how far limits are used, and what is to be paid."""
     async with database.transaction(caller.scope) as connection:
         return reply(await portal_view.summary(connection, caller))
 

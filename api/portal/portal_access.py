@@ -64,6 +64,6 @@ async def generate_portal_token(
 async def get_customer_portal_url(
     request: Request, external_id: Ref, caller: CallerDep, database: DatabaseDep
 ) -> Response:
-    """Give an address that opens the portal for a customer; whoever has it is that customer for 12 hours."""
+    """Return an address that opens the portal for a customer; whoever has it is that customer for 12 hours."""
     made = await _issue(request, caller, database, external_id)
     return reply({"portal_url": made.portal_url}, headers={"Cache-Control": "no-store"})

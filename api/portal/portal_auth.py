@@ -55,12 +55,12 @@ class PortalCaller:
 
     @property
     def project_id(self) -> UUID:
-        """Give the customer's project."""
+        """Return the customer's project."""
         return self.scope.project_id
 
     @property
     def actor(self) -> Actor:
-        """Give the name that the audit log notes."""
+        """Return the name that the audit log notes."""
         return Actor("customer", str(self.customer_id))
 
     def begin(self, database: Database) -> AbstractAsyncContextManager[Transaction]:
@@ -92,7 +92,7 @@ def issue(settings: Settings, scope: ProjectScope, customer_id: UUID, *, seconds
 
 
 def portal_url(request: Request, token: str) -> str:
-    """Give the address of the portal's page for a token: below ``public_url``, else where this request came in."""
+    """Return the address of the portal's page for a token: below ``public_url``, else where this request came in."""
     base = request.app.state.settings.public_url or str(request.base_url)
     return f"{base.rstrip('/')}/portal?{urlencode({'token': token})}"
 

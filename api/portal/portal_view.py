@@ -117,7 +117,7 @@ async def invoice(connection: AsyncConnection, caller: PortalCaller, ref: str) -
 
 
 async def summary(connection: AsyncConnection, caller: PortalCaller) -> dict[str, Any]:
-    """Say what is due next, what it comes to so far, how far limits are used, and what is to be paid."""
+    """Return what is due next, what it comes to so far, how far limits are used, and what is to be paid."""
     customer = await customer_of(connection, caller)
     running = [
         each for each in await subscriptions_of_customer(connection, caller, usage=True) if each.usage is not None

@@ -116,7 +116,7 @@ class SuspensionBody(BaseModel):
 
 
 def command_of(change: SubscriptionChange, row: View) -> Command | None:
-    """Give the command that a PATCH means, by `action` or by the wanted `status`; in any case (C22, C23).
+    """Return the command that a PATCH means, by `action` or by the wanted `status`; in any case (C22, C23).
 
     Raises `Problem` 422 for a word that means none.
     """

@@ -225,12 +225,12 @@ def _in_seconds(value: Any) -> Any:
 
 
 def shown_status(row: View) -> str:
-    """Give the status that clients see: canceled as soon as the end is decided (C23)."""
+    """Return the status that clients see: canceled as soon as the end is decided (C23)."""
     return "canceled" if row.canceled_at is not None and row.status != "terminated" else str(row.status)
 
 
 def shown_start(row: View) -> Any:
-    """Give the start in the form it was supplied, unless the subscription began at another time (C21)."""
+    """Return the start in the form it was supplied, unless the subscription began at another time (C21)."""
     supplied = row.starts_at_supplied
     began_as_asked = supplied is not None and read_moment(supplied).instant(row.timezone) == row.starts_at
     return str(supplied) if began_as_asked else row.starts_at

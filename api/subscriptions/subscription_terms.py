@@ -20,7 +20,7 @@ MOST_BACKDATED_PERIODS: Final = 600
 
 
 def first_state(wanted: NewSubscription, named: ResolvedReferences, subscription_id: UUID) -> SubscriptionState:
-    """Give the state with which the subscription's workflow starts: begun if its start has come, else pending.
+    """Return the state with which the subscription's workflow starts: begun if its start has come, else pending.
 
     A body without any start begins now; BoxBilling's (it has an `external_id`) waits for its activate command.
     Raises `Problem` 422 for an end that is not after the start or not ahead, and for too many backdated periods.
@@ -70,7 +70,7 @@ def _clock(named: ResolvedReferences) -> TestClock | None:
 def _trial_end(
     wanted: NewSubscription, named: ResolvedReferences, starts_at: datetime, timezone: str
 ) -> datetime | None:
-    """Give the exclusive end of the trial: as named, or the trial days after the start on the local wall clock."""
+    """Return the exclusive end of the trial: as named, or the trial days after the start on the local wall clock."""
     ends = wanted.trial_end
     if ends is not None:
         at = ends.instant(timezone)
@@ -96,7 +96,7 @@ def _end(wanted: NewSubscription, starts_at: datetime, now: datetime, timezone: 
 
 
 def _bills_from(cycle: BillingCycle, now: datetime, *, automatic: bool) -> datetime:
-    """Give the start of the first period that is billed without being asked for: the one open now (C25, B109)."""
+    """Return the start of the first period that is billed without being asked for: the one open now (C25, B109)."""
     if cycle.anchor >= now:
         return cycle.anchor
     if not automatic:
@@ -111,7 +111,7 @@ def _bills_from(cycle: BillingCycle, now: datetime, *, automatic: bool) -> datet
 
 
 def row_of(state: SubscriptionState, wanted: NewSubscription, named: ResolvedReferences) -> dict[str, Any]:
-    """Give the row to insert: what the state says, and what only the record keeps."""
+    """Return the row to insert: what the state says, and what only the record keeps."""
     has_begun = state.status != "pending"
     supplied = wanted.start
     return {

@@ -154,7 +154,7 @@ def _cycle(row: View) -> BillingCycle:
 
 
 def _current(row: View, at: datetime) -> Period:
-    """Give the billing period that holds an instant; before the start, the first one."""
+    """Return the billing period that holds an instant; before the start, the first one."""
     cycle = _cycle(row)
     return cycle.period_containing(max(at, cycle.anchor))
 
@@ -171,7 +171,7 @@ def _must_not_be_over(row: View) -> None:
     summary="When the next period bill is due",
 )
 async def next_billing_date(subscription_id: str, desk: DeskDep) -> Response:
-    """Give the end of the running period, in the subscription's time (B90); the first one's before the start.
+    """Return the end of the running period, in the subscription's time (B90); the first one's before the start.
 
     409 `subscription_ended` for one that has ended.
     """

@@ -50,7 +50,7 @@ async def _listed(request: Request, caller: Caller, database: Database, page: Pa
     responses=LISTED,
 )
 async def list_keys(request: Request, caller: CallerDep, database: DatabaseDep, page: PageDep) -> Response:
-    """Give the organization's keys that are not revoked, newest first; never a secret (B19)."""
+    """Return the organization's keys that are not revoked, newest first; never a secret (B19)."""
     return await _listed(request, caller, database, page)
 
 
@@ -101,7 +101,7 @@ async def rotate(caller: CallerDep, database: DatabaseDep, id: _KeyId, body: Api
     responses=LISTED,
 )
 async def list_api_keys(request: Request, caller: CallerDep, database: DatabaseDep, page: PageDep) -> Response:
-    """Give the organization's keys that are not revoked, newest first; never a secret (B19)."""
+    """Return the organization's keys that are not revoked, newest first; never a secret (B19)."""
     return await _listed(request, caller, database, page)
 
 

@@ -74,7 +74,7 @@ async def list_audit_logs(
     start_date: _Instant = None,
     end_date: _Instant = None,
 ) -> Response:
-    """Give the changes of the project and of its organization, newest first; `end_date` is exclusive."""
+    """Return the changes of the project and of its organization, newest first; `end_date` is exclusive."""
     wanted = AuditFilter(
         resource_type=resource_type,
         resource_id=None if resource_id is None else _resource_id(resource_id),
@@ -105,7 +105,7 @@ async def get_audit_trail(
     resource_type: Annotated[str, Path(max_length=100)],
     resource_id: Annotated[str, Path(max_length=100)],
 ) -> Response:
-    """Give every change of one resource, newest first; `resource_id` is its uuid or the id that the API shows."""
+    """Return every change of one resource, newest first; `resource_id` is its uuid or the id that the API shows."""
     wanted = AuditFilter(resource_type=resource_type, resource_id=_resource_id(resource_id))
     async with database.transaction(caller.scope) as connection:
         rows, total = await audit_store.entries(connection, wanted, page)

@@ -75,7 +75,7 @@ async def list_notifications(
     category: Annotated[str | None, Query(max_length=100)] = None,
     is_read: bool | None = None,
 ) -> Response:
-    """Give the project's notifications, newest first."""
+    """Return the project's notifications, newest first."""
     wanted = NotificationFilter(category=category, is_read=is_read)
     async with database.transaction(caller.scope) as connection:
         rows, total = await notification_store.listing(connection, wanted, page)

@@ -79,7 +79,7 @@ async def create_organization(operator: OperatorDep, database: DatabaseDep, body
     responses=LISTED,
 )
 async def list_organizations(request: Request, who: AnyCallerDep, database: DatabaseDep, page: PageDep) -> Response:
-    """Give the organizations that the caller may see."""
+    """Return the organizations that the caller may see."""
     async with database.transaction(SYSTEM if isinstance(who, Operator) else who.scope) as connection:
         rows, total = await organization_store.listing(connection, page)
     return listed(page, [_shown(row, who) for row in rows], total, request)
@@ -92,7 +92,7 @@ async def list_organizations(request: Request, who: AnyCallerDep, database: Data
     response_model=OrganizationResponse,
 )
 async def get_current_organization(caller: CallerDep, database: DatabaseDep) -> Response:
-    """Give the organization of the calling key (B9)."""
+    """Return the organization of the calling key (B9)."""
     async with database.transaction(caller.scope) as connection:
         row = await organization_store.get(connection, caller.organization_id)
     return reply(_shown(row, caller))

@@ -32,7 +32,7 @@ router = resource_router("Projects")
     responses=LISTED,
 )
 async def list_projects(request: Request, caller: CallerDep, database: DatabaseDep, page: PageDep) -> Response:
-    """Give the projects that the key may serve, the oldest first; exactly one is active (B4)."""
+    """Return the projects that the key may serve, the oldest first; exactly one is active (B4)."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await organization_store.list_projects(
             connection, caller.organization_id, page, caller.project_ids

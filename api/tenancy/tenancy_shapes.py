@@ -65,7 +65,7 @@ class OrganizationChange(BaseModel):
     portal_welcome_message: Annotated[str, Field(max_length=500)] | None = None
 
     def columns(self) -> dict[str, Any]:
-        """Give the columns of ``organizations`` that the body sets; what may not be null is left out then."""
+        """Return the columns of ``organizations`` that the body sets; what may not be null is left out then."""
         given = self.model_dump(exclude_unset=True)
         color = given.pop("brand_color", None)
         if color is not None:

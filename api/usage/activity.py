@@ -68,7 +68,7 @@ async def list_activity(
     type: Annotated[Literal["event", "rating", "charge"] | None, Query()] = None,
     status: Annotated[Literal["counted", "skipped", "voided"] | None, Query()] = None,
 ) -> Response:
-    """Give the newest entries first: events with status, quantity and amount, and what became of invoices."""
+    """Return the newest entries first: events with status, quantity and amount, and what became of invoices."""
     if page.order_by is not None or page.after is not None:
         raise invalid("order_by" if page.order_by is not None else "cursor", "is not for activity: the newest is first")
     if page.skip > activity_store.MOST_SKIPPED:
@@ -127,7 +127,7 @@ async def list_activity_limits(
     page: PageDep,
     subscription_id: Annotated[str | None, Query(max_length=255)] = None,
 ) -> Response:
-    """Give quotas (a plan's entitlement under the metric's key) and limits of live subscriptions, current period."""
+    """Return quotas (a plan's entitlement under the metric's key) and limits of live subscriptions, current period."""
     async with database.transaction(caller.scope) as connection:
         subscription = None
         if subscription_id is not None:

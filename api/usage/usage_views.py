@@ -122,7 +122,7 @@ def usage_document(usage: PeriodUsage) -> dict[str, Any]:
 
 
 def _filters(charge: Charge) -> dict[str, str]:
-    """Say which property values a part of a charge with filters counts, as BoxBilling does."""
+    """Return which property values a part of a charge with filters counts, as BoxBilling does."""
     only = None if charge.scope is None else charge.scope.only
     return {} if only is None else {match.key: ", ".join(match.values) for match in only.matches}
 
@@ -147,7 +147,7 @@ _SubscriptionQuery = Annotated[str | None, Query(max_length=255, description="Wi
     response_model=SubscriptionUsageResponse,
 )
 async def get_subscription_current_usage(subscription_id: _Ref, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Give what the subscription used so far in its current period, exact to the last accepted event."""
+    """Return what the subscription used so far in its current period, exact to the last accepted event."""
     async with database.transaction(caller.scope) as connection:
         of = await usage_report_store.subscribed(connection, caller.project_id, subscription_id)
         usage = await usage_report_store.usage_in(connection, of, of.current)
@@ -172,7 +172,7 @@ async def get_subscription_current_usage(subscription_id: _Ref, caller: CallerDe
 async def get_customer_current_usage(
     external_id: _Ref, caller: CallerDep, database: DatabaseDep, subscription_id: _SubscriptionQuery = None
 ) -> Response:
-    """Give the usage of the current period of one of the customer's subscriptions."""
+    """Return the usage of the current period of one of the customer's subscriptions."""
     async with database.transaction(caller.scope) as connection:
         of = await usage_report_store.subscribed_of_customer(
             connection, caller.project_id, external_id, subscription_id
@@ -211,7 +211,7 @@ async def get_customer_past_usage(
     external_subscription_id: _SubscriptionQuery = None,
     periods_count: Annotated[int, Query(ge=1, le=_MOST_PERIODS)] = 1,
 ) -> Response:
-    """Give the last closed periods, the newest first; none lies before the subscription's start."""
+    """Return the last closed periods, the newest first; none lies before the subscription's start."""
     async with database.transaction(caller.scope) as connection:
         of = await usage_report_store.subscribed_of_customer(
             connection, caller.project_id, external_id, external_subscription_id
@@ -252,7 +252,7 @@ async def get_subscription_usage_trend(
     end_date: Annotated[date | None, Query(description="The last day; by default the subscription's today.")] = None,
     metric_key: Annotated[str | None, Query(max_length=255)] = None,
 ) -> Response:
-    """Give the usage of each UTC day in `[start_date, end_date]`."""
+    """Return the usage of each UTC day in `[start_date, end_date]`."""
     async with database.transaction(caller.scope) as connection:
         of = await usage_report_store.subscribed(connection, caller.project_id, subscription_id)
         start, end = _span(of, start_date, end_date)

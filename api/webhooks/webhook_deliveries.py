@@ -49,7 +49,7 @@ def _document(request: Request, row: Any) -> dict[str, Any]:
 async def get_webhook_delivery_stats(
     request: Request, caller: CallerDep, database: DatabaseDep, page: PageDep
 ) -> Response:
-    """Give for each of the project's endpoints how its deliveries stand, newest endpoint first."""
+    """Return for each of the project's endpoints how its deliveries stand, newest endpoint first."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await webhook_store.stats(connection, page)
     last = rows[-1].id if rows else None
@@ -97,7 +97,7 @@ async def list_webhooks(
     status: DeliveryStatus | None = None,
     endpoint_id: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """Give the project's deliveries, newest first."""
+    """Return the project's deliveries, newest first."""
     endpoint = None if endpoint_id is None else parse_id(endpoint_id)
     if endpoint_id is not None and endpoint is None:
         raise not_found("webhook_endpoint", endpoint_id)
@@ -114,7 +114,7 @@ async def list_webhooks(
     response_model=WebhookResponse,
 )
 async def get_webhook(request: Request, caller: CallerDep, database: DatabaseDep, webhook_id: _WebhookId) -> Response:
-    """Give one delivery."""
+    """Return one delivery."""
     async with database.transaction(caller.scope) as connection:
         return reply(_document(request, await webhook_store.delivery(connection, webhook_id)))
 
@@ -129,7 +129,7 @@ async def get_webhook(request: Request, caller: CallerDep, database: DatabaseDep
 async def list_webhook_attempts(
     request: Request, caller: CallerDep, database: DatabaseDep, page: PageDep, webhook_id: _WebhookId
 ) -> Response:
-    """Give a delivery's attempts, newest first."""
+    """Return a delivery's attempts, newest first."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await webhook_store.attempts(connection, webhook_id, page)
     return listed(page, [attempt_document(row) for row in rows], total, request)

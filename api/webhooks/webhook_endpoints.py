@@ -68,7 +68,7 @@ async def create_webhook_endpoint(
     responses=LISTED,
 )
 async def list_webhook_endpoints(request: Request, caller: CallerDep, database: DatabaseDep, page: PageDep) -> Response:
-    """Give the project's endpoints, newest first, without their secrets."""
+    """Return the project's endpoints, newest first, without their secrets."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await webhook_store.listing(connection, page)
     return listed(page, [endpoint_document(row) for row in rows], total, request)
@@ -81,7 +81,7 @@ async def list_webhook_endpoints(request: Request, caller: CallerDep, database: 
     response_model=WebhookEndpointResponse,
 )
 async def get_webhook_endpoint(caller: CallerDep, database: DatabaseDep, endpoint_id: _EndpointId) -> Response:
-    """Give one endpoint, without its secret."""
+    """Return one endpoint, without its secret."""
     async with database.transaction(caller.scope) as connection:
         return reply(endpoint_document(await webhook_store.get(connection, endpoint_id)))
 

@@ -66,7 +66,7 @@ class WebhookEndpointUpdate(BaseModel):
     status: Annotated[Status, AnyCase] | None = Field(None, description="Nothing new is sent to a disabled one.")
 
     def columns(self) -> dict[str, Any]:
-        """Give the columns of ``webhook_endpoints`` that the body sets."""
+        """Return the columns of ``webhook_endpoints`` that the body sets."""
         given = self.model_dump(exclude_none=True)
         if "events" in given:
             given["events"] = [] if "*" in given["events"] else sorted(set(given["events"]))

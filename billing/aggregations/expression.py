@@ -32,7 +32,7 @@ class Expression(Aggregation):
     expression: Annotated[str, AfterValidator(check), Field(min_length=1)]
 
     def value_of(self, *, value: Decimal | None, properties: Mapping[str, object]) -> Decimal | None:
-        """Give the expression's result for one event, rounded half away from zero to 18 decimals.
+        """Return the expression's result for one event, rounded half away from zero to 18 decimals.
 
         None when it has no result, or one of more than 20 digits before the point.
         """

@@ -10,7 +10,7 @@ from billing.period import Period
 
 
 def identity_sql(field: str) -> str:
-    """Give the SQL of the text by which values are told apart, of a row with `value` and `properties`.
+    """Return the SQL of the text by which values are told apart, of a row with `value` and `properties`.
 
     `field` is the SQL of the property's name, which may be NULL. The result is NULL for an event that counts nothing.
     """
@@ -42,7 +42,7 @@ class UniqueCount(Aggregation):
         return Decimal(len({identity for event in events if (identity := self._identity(event)) is not None}))
 
     def value_of(self, *, value: Decimal | None, properties: Mapping[str, object]) -> Decimal | None:
-        """Give the value that the event came with, else the number in the property; what counts is the identity."""
+        """Return the value that the event came with, else the number in the property; what counts is the identity."""
         if value is not None or self.field is None:
             return value
         return number_of(properties.get(self.field))

@@ -61,7 +61,7 @@ class Charge(BaseModel):
 
     @property
     def metered(self) -> bool:
-        """Whether the charge prices a metric's usage."""
+        """Return whether the charge prices a metric's usage."""
         return self.model.metered
 
 

@@ -40,7 +40,7 @@ class Dynamic(PricingModel):
         return True
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
-        """Give one step: what the events cost by their own prices."""
+        """Return one step: what the events cost by their own prices."""
         priced = max(usage.priced, Decimal(0))
         return (Step.of("priced by each event", units=Decimal(1), unit_price=priced),)
 

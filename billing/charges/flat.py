@@ -24,7 +24,7 @@ class Flat(PricingModel):
     fee: FixedPrice = Field(alias="amount")
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
-        """Give one step: the fee, once; the usage does not matter."""
+        """Return one step: the fee, once; the usage does not matter."""
         del usage
         return (Step.of("fixed fee", units=Decimal(1), unit_price=self.fee),)
 

@@ -19,7 +19,7 @@ class Graduated(TieredModel):
     kind: Literal["graduated"] = "graduated"
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
-        """Give one step for each tier that the quantity enters.
+        """Return one step for each tier that the quantity enters.
 
         A tier's flat fee is due when the quantity enters it; the first tier's also at zero usage (R4).
         """

@@ -38,7 +38,7 @@ class GraduatedPercentage(PricingModel):
         return self
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
-        """Give one step for each band that the value enters; flat fees as in a graduated price (R4)."""
+        """Return one step for each band that the value enters; flat fees as in a graduated price (R4)."""
         return tuple(self._step(index, lower, units) for index, lower, units in slices(self.bands, usage.billable))
 
     def _step(self, index: int, lower: Decimal, units: Decimal) -> Step:

@@ -24,7 +24,7 @@ class IncludedOverage(PricingModel):
     unit_price: UnitPrice
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
-        """Give a step for the included units, and one for the units above them when there are any."""
+        """Return a step for the included units, and one for the units above them when there are any."""
         free = min(usage.billable, self.included)
         steps = (Step.of("included", units=free, unit_price=Decimal(0), from_=Decimal(0), up_to=self.included),)
         if usage.billable <= self.included:

@@ -25,7 +25,7 @@ class Package(PricingModel):
     free_units: NonNegative = Decimal(0)
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
-        """Give one step: the packages started, in integer arithmetic, each at the package's price (R6)."""
+        """Return one step: the packages started, in integer arithmetic, each at the package's price (R6)."""
         with exact():
             charged = max(usage.billable - self.free_units, Decimal(0))
             # Not a division: the quotient of two decimals may have endless digits, a remainder never has.

@@ -17,7 +17,7 @@ class PerUnit(PricingModel):
     unit_price: UnitPrice
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
-        """Give one step: all units at the unit price; fractions of a unit are priced in proportion (R3)."""
+        """Return one step: all units at the unit price; fractions of a unit are priced in proportion (R3)."""
         return (Step.of("each unit", units=usage.billable, unit_price=self.unit_price),)
 
     @property

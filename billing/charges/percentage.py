@@ -59,7 +59,7 @@ class Percentage(PricingModel):
 
     @property
     def is_ordered(self) -> bool:
-        """Whether it has an allowance or a limit: the price then needs each event's value, in turn."""
+        """Return whether it has an allowance or a limit: the price then needs each event's value, in turn."""
         limits = (self.free_events, self.free_amount, self.transaction_min, self.transaction_max)
         return any(limit is not None for limit in limits)
 
@@ -112,14 +112,14 @@ class Percentage(PricingModel):
         )
 
     def _charged(self, before: Decimal, after: Decimal, *, number: int) -> tuple[Decimal, bool]:
-        """Give the part of an event's value that is charged, and whether the event is."""
+        """Return the part of an event's value that is charged, and whether the event is."""
         if self.free_amount is None:
             return after - before, self.free_events is None or number > self.free_events
         part = max(after, self.free_amount) - max(before, self.free_amount)
         return part, after > self.free_amount or part < 0
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
-        """Give the step of the rate and, with a fixed fee, the step of the events; then what limits added or took."""
+        """Return the step of the rate and, with a fixed fee, the step of the events; then what limits added or took."""
         charged = usage.charged_value if self.is_ordered else usage.billable
         events = usage.charged_events if self.is_ordered else usage.events
         value = Step.of(f"{grouped(self.rate)} % of the value", units=charged, unit_price=self.share)

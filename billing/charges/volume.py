@@ -19,7 +19,7 @@ class Volume(TieredModel):
     kind: Literal["volume"] = "volume"
 
     def steps(self, usage: Usage) -> tuple[Step, ...]:
-        """Give one step: all units in the tier of the total; the first tier's flat fee is due at zero usage too."""
+        """Return one step: all units in the tier of the total; the first tier's flat fee is due at zero usage too."""
         index, lower, _ = slices(self.tiers, usage.billable)[-1]
         tier = self.tiers[index]
         return (

@@ -1,4 +1,4 @@
-"""When a subscription's workflow looks at its alerts and thresholds, and its state after each look (seed 002).
+"""When a subscription's workflow evaluates its alerts and thresholds, and its state after each evaluation (seed 002).
 
 Pure reducers over `SubscriptionState`. A subscription without alerts has no `alert_state`, and
 nothing here costs it anything.
@@ -19,10 +19,10 @@ _MOST_DOUBLINGS: Final = 12
 
 
 def needs_evaluation(state: SubscriptionState) -> bool:
-    """Tell whether the record has to be asked whether something fires.
+    """Return whether the record has to be asked whether something fires.
 
     It has to when an alert was changed (B145), a period began, the plan version or the billing changed, or newer usage
-    has got to the nearest line. Outside of periods nothing fires.
+    has reached the nearest threshold. Outside of periods nothing fires.
     """
     alert_state, period = state.alert_state, state.period
     if alert_state is None or period is None or state.is_over:
@@ -36,7 +36,7 @@ def needs_evaluation(state: SubscriptionState) -> bool:
 
 
 def is_evaluation_time(state: SubscriptionState, at: datetime) -> bool:
-    """Tell whether the instant has come at which something may be reached without any news."""
+    """Return whether the instant has come at which something may be reached without any news."""
     return (
         state.alert_state is not None
         and state.alert_state.evaluate_at is not None
@@ -52,7 +52,7 @@ def evaluation_due(state: SubscriptionState) -> Wake | None:
 
 
 def reached_thresholds(state: SubscriptionState) -> tuple[EvaluationThreshold, ...]:
-    """Give the metrics whose usage has got to their nearest line."""
+    """Return the metrics whose usage has reached their nearest threshold."""
     if state.alert_state is None:
         return ()
     return state.alert_state.reached(
@@ -61,7 +61,7 @@ def reached_thresholds(state: SubscriptionState) -> tuple[EvaluationThreshold, .
 
 
 def evaluation_requested(state: SubscriptionState) -> SubscriptionState:
-    """Give the state after alerts, thresholds or a wallet changed: it looks at them next."""
+    """Return the state after alerts, thresholds or a wallet changed: it evaluates them next."""
     alert_state = state.alert_state
     after = (
         AlertState()
@@ -72,7 +72,7 @@ def evaluation_requested(state: SubscriptionState) -> SubscriptionState:
 
 
 def evaluation_requested_with_usage(state: SubscriptionState) -> SubscriptionState:
-    """Give the state that looks when it hears of usage next: after a new threshold, which fires then (C29)."""
+    """Return the state that evaluates when it hears of usage next: after a new threshold, which fires then (C29)."""
     alert_state = state.alert_state
     if alert_state is None and state.period is not None:
         alert_state = AlertState(
@@ -89,7 +89,7 @@ def evaluation_requested_with_usage(state: SubscriptionState) -> SubscriptionSta
 
 
 def has_newer_usage(state: SubscriptionState, watermark: int | None) -> bool:
-    """Tell whether usage has been told that is newer than a watermark; False without one."""
+    """Return whether usage has been told that is newer than a watermark; False without one."""
     return watermark is not None and state.usage_watermark > watermark
 
 
@@ -99,9 +99,9 @@ def evaluation_requested_again(state: SubscriptionState) -> SubscriptionState:
 
 
 def blocking_error(state: SubscriptionState) -> str | None:
-    """Give the error that keeps thresholds of this period from being invoiced, until something changes.
+    """Return the error that keeps thresholds of this period from being invoiced, until something changes.
 
-    That a look could not be made says nothing of them: it is made again.
+    That an evaluation could not be made says nothing of them: it is made again.
     """
     alert_state, period = state.alert_state, state.period
     if (
@@ -115,25 +115,25 @@ def blocking_error(state: SubscriptionState) -> str | None:
 
 
 def is_parked(state: SubscriptionState) -> bool:
-    """Tell whether the record shows why a look failed."""
+    """Return whether the record shows why an evaluation failed."""
     return state.alert_state is not None and state.alert_state.parked
 
 
 def repeats_last_error(state: SubscriptionState, error: str) -> bool:
-    """Tell whether the look before failed for the same reason, which the record shows already."""
+    """Return whether the evaluation before failed for the same reason, which the record shows already."""
     alert_state = state.alert_state
     return alert_state is not None and alert_state.failures > 0 and alert_state.error == error
 
 
 def retry_evaluation_at(state: SubscriptionState, at: datetime) -> datetime:
-    """Give the instant of the next look after one that failed at `at`: in 5 seconds, then after twice as long each
+    """Return the instant of the next look after one that failed at `at`: in 5 seconds, then after twice as long each
     time, at most six hours."""
     failures = state.alert_state.failures if state.alert_state else 0
     return at + _FIRST_PAUSE * (1 << min(failures, _MOST_DOUBLINGS))
 
 
 def error_skipped(state: SubscriptionState) -> SubscriptionState:
-    """Give the state that no longer shows why a look failed; it looks again when something changes."""
+    """Return the state that no longer shows why an evaluation failed; it evaluates again when something changes."""
     if state.alert_state is None:
         return state
     skipped = {"error": None, "failures": 0, "parked": False}
@@ -155,7 +155,7 @@ def after_evaluation(
     """Return the state after an evaluation that began in `evaluated_state`; newer requests are evaluated again.
 
     `nothing` says that there is nothing to watch any more. After an `error` it waits until something changes, or until
-    `again_at` if the look could not be made at all.
+    `again_at` if the evaluation could not be made at all.
     """
     alert_state, before = state.alert_state, evaluated_state.alert_state
     assert alert_state is not None, "a change of watching keeps it until the look is over"
@@ -184,5 +184,5 @@ def after_evaluation(
 
 
 def progressive_key(subscription_id: UUID, period_start: Instant, evaluations: int) -> str:
-    """Name the invoice that one look may make in the middle of a period; a second run finds it (C8)."""
+    """Name the invoice that one evaluation may make in the middle of a period; a second run finds it (C8)."""
     return f"{subscription_id}:{period_start.isoformat()}:progressive:{evaluations}"

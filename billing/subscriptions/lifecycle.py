@@ -24,12 +24,12 @@ MOST_REMEMBERED_REQUESTS: Final = 50
 
 
 def created(state: SubscriptionState, *, at: datetime) -> SubscriptionState:
-    """Give the state of a new subscription as it is at its creation: `pending` if it starts later, else begun."""
+    """Return the state of a new subscription as it is at its creation: `pending` if it starts later, else begun."""
     return state if state.starts_at > at else begun(state, starts_at=state.starts_at)
 
 
 def begun(state: SubscriptionState, *, starts_at: datetime) -> SubscriptionState:
-    """Give the state of a subscription that starts at `starts_at`, in its trial or in the period that bills first.
+    """Return the state of a subscription that starts at `starts_at`, in its trial or in the period that bills first.
 
     Starting earlier than planned moves the trial's end and the anchor with it. A backdated start leaves the periods
     before `bills_automatically_from` behind: they are billed on demand only (C25, B109).
@@ -51,12 +51,12 @@ def begun(state: SubscriptionState, *, starts_at: datetime) -> SubscriptionState
 
 
 def after_trial(state: SubscriptionState) -> SubscriptionState:
-    """Give the state after the trial: active, in the first billing period."""
+    """Return the state after the trial: active, in the first billing period."""
     return _changed(state, status=transition(state.status, "end_trial"), period=following_period(state))
 
 
 def paused(state: SubscriptionState) -> SubscriptionState:
-    """Give the paused state: periods go by unbilled, usage is kept (C23). Raises `IllegalTransition`."""
+    """Return the paused state: periods go by unbilled, usage is kept (C23). Raises `IllegalTransition`."""
     return _changed(state, status=transition(state.status, "pause"))
 
 
@@ -72,19 +72,19 @@ def resumed(state: SubscriptionState, *, at: datetime) -> SubscriptionState:
 
 
 def cancel_requested(state: SubscriptionState) -> SubscriptionState:
-    """Give the state with its end set to the current period's end; a pending one ends at once. Raises
+    """Return the state with its end set to the current period's end; a pending one ends at once. Raises
     `IllegalTransition`."""
     status = transition(state.status, "cancel")
     return _changed(state, status=status, cancel_at=state.period.end if state.period else None)
 
 
 def ended(state: SubscriptionState, *, at: datetime, by: Literal["end", "terminate"]) -> SubscriptionState:
-    """Give the ended state; open invoices and unbilled time stay with it. Raises `IllegalTransition`."""
+    """Return the ended state; open invoices and unbilled time stay with it. Raises `IllegalTransition`."""
     return _changed(state, status=transition(state.status, by), period=None, cancel_at=at, plan_change=None)
 
 
 def clock_deleted(state: SubscriptionState) -> SubscriptionState:
-    """Give the state of a subscription whose test clock is gone: it ends without another bill or payment."""
+    """Return the state of a subscription whose test clock is gone: it ends without another bill or payment."""
     status = state.status if state.is_over else "terminated"
     return _changed(state, status=status, period=None, invoices=(), due_closes=(), deleted=True)
 
@@ -92,7 +92,7 @@ def clock_deleted(state: SubscriptionState) -> SubscriptionState:
 def plan_change_requested(
     state: SubscriptionState, change: PlanChange, *, at_period_end: bool = False
 ) -> SubscriptionState:
-    """Give the state with a migration: at once, so that the next invoice uses the new version (B38), or with the next
+    """Return the state with a migration: at once, so that the next invoice uses the new version (B38), or with the next
     period.
 
     A period of which something was billed stays under the version that billed it; the close sees to that. Raises
@@ -114,29 +114,29 @@ def following_period(state: SubscriptionState) -> Period | None:
 
 
 def is_billed_at_its_end(state: SubscriptionState) -> bool:
-    """Tell whether the timer bills the current period at its end: not while paused, not in a trial (B92, C23)."""
+    """Return whether the timer bills the current period at its end: not while paused, not in a trial (B92, C23)."""
     return state.status in ("active", "suspended")
 
 
 def after_period(state: SubscriptionState) -> SubscriptionState:
-    """Give the state in the following period; a requested plan change takes effect (B38)."""
+    """Return the state in the following period; a requested plan change takes effect (B38)."""
     change = state.plan_change
     plan = {"plan_version_id": change.plan_version_id, "plan_version": change.plan_version} if change else {}
     return _changed(state, period=following_period(state), plan_change=None, **plan)
 
 
 def with_due_close(state: SubscriptionState, due: DueClose) -> SubscriptionState:
-    """Give the state with a stretch of time that waits to be billed."""
+    """Return the state with a stretch of time that waits to be billed."""
     return _changed(state, due_closes=(*state.due_closes, due))
 
 
 def without_due_close(state: SubscriptionState, due: DueClose) -> SubscriptionState:
-    """Give the state after a stretch of time was billed or skipped."""
+    """Return the state after a stretch of time was billed or skipped."""
     return _changed(state, due_closes=tuple(close for close in state.due_closes if close.period != due.period))
 
 
 def current_period_due(state: SubscriptionState) -> DueClose:
-    """Give the current period as something to bill once its grace days are over (C5; none: at its end)."""
+    """Return the current period as something to bill once its grace days are over (C5; none: at its end)."""
     assert state.period is not None, "a subscription that runs is in a period"
     close_at = state.period.end + timedelta(days=state.grace_days)
     return DueClose(period=state.period, close_at=close_at, plan_version_id=state.plan_version_id)
@@ -156,13 +156,13 @@ def due_close(state: SubscriptionState, period_start: datetime | None) -> DueClo
 
 
 def close_parked(state: SubscriptionState, due: DueClose, *, error: str) -> SubscriptionState:
-    """Give the state with a close set aside with its error; everything else goes on (C10)."""
+    """Return the state with a close set aside with its error; everything else goes on (C10)."""
     stuck = due.model_copy(update={"close_at": None, "error": error})
     return with_due_close(without_due_close(state, due), stuck)
 
 
 def unparked(state: SubscriptionState, *, at: datetime) -> SubscriptionState:
-    """Give the state in which every parked close and invoice is due again now."""
+    """Return the state in which every parked close and invoice is due again now."""
     return _changed(
         state,
         due_closes=tuple(
@@ -178,7 +178,7 @@ def unparked(state: SubscriptionState, *, at: datetime) -> SubscriptionState:
 
 
 def parked_skipped(state: SubscriptionState) -> SubscriptionState:
-    """Give the state without its parked closes and invoices: an operator settles them by hand."""
+    """Return the state without its parked closes and invoices: an operator settles them by hand."""
     return _changed(
         state,
         due_closes=tuple(close for close in state.due_closes if close.close_at is not None),
@@ -187,13 +187,13 @@ def parked_skipped(state: SubscriptionState) -> SubscriptionState:
 
 
 def after_close(state: SubscriptionState, invoice: OpenInvoice | None) -> SubscriptionState:
-    """Give the state after a close: its invoice, if there is one to be settled, is followed from now on."""
+    """Return the state after a close: its invoice, if there is one to be settled, is followed from now on."""
     after = _changed(state, periods_closed=state.periods_closed + 1)
     return after if invoice is None else followed(after, invoice)
 
 
 def followed(state: SubscriptionState, invoice: OpenInvoice) -> SubscriptionState:
-    """Give the state that follows an open invoice; the oldest idle one makes room if there are too many.
+    """Return the state that follows an open invoice; the oldest idle one makes room if there are too many.
 
     One for which something is scheduled is never dropped, however many there are: nothing else would collect it.
     """
@@ -216,7 +216,7 @@ def after_collect(
     at: datetime,
     wall: datetime,
 ) -> SubscriptionState:
-    """Give the state after the provider's answer about one invoice; see `billing.collection.after_outcome`."""
+    """Return the state after the provider's answer about one invoice; see `billing.collection.after_outcome`."""
     invoice = state.invoice(invoice_id)
     if invoice is None:
         return state
@@ -225,7 +225,7 @@ def after_collect(
 
 
 def invoice_parked(state: SubscriptionState, invoice_id: UUID, *, error: str) -> SubscriptionState:
-    """Give the state with an invoice set aside with its error; everything else goes on (C10)."""
+    """Return the state with an invoice set aside with its error; everything else goes on (C10)."""
     invoice = state.invoice(invoice_id)
     return state if invoice is None else _with_invoice(state, invoice_id, parked(invoice, error=error))
 
@@ -233,7 +233,7 @@ def invoice_parked(state: SubscriptionState, invoice_id: UUID, *, error: str) ->
 def invoice_status_reported(
     state: SubscriptionState, invoice_id: UUID, status: str, *, wall: datetime
 ) -> SubscriptionState:
-    """Give the state after somebody else changed an invoice.
+    """Return the state after somebody else changed an invoice.
 
     A paid or voided one is settled. A notice about one whose outcome is unknown is a hint: ask the provider now.
     """
@@ -250,7 +250,7 @@ def invoice_status_reported(
 def usage_recorded(
     state: SubscriptionState, usage: tuple[UsageSoFar, ...], *, watermark: int, period_start: datetime
 ) -> SubscriptionState:
-    """Give the state with newer cumulative usage; an older message changes nothing, so disorder is harmless.
+    """Return the state with newer cumulative usage; an older message changes nothing, so disorder is harmless.
 
     Usage of the next period may be told of before the close of this one is known; it is kept for then.
     """
@@ -261,7 +261,7 @@ def usage_recorded(
 
 
 def clock_advanced(state: SubscriptionState, frozen_time: datetime) -> SubscriptionState:
-    """Give the state whose test clock stands at `frozen_time`; forward only, an older message changes nothing."""
+    """Return the state whose test clock stands at `frozen_time`; forward only, an older message changes nothing."""
     clock = state.clock
     if clock is None or frozen_time <= clock.frozen_time:
         return state
@@ -269,7 +269,7 @@ def clock_advanced(state: SubscriptionState, frozen_time: datetime) -> Subscript
 
 
 def advanced_to(state: SubscriptionState, at: datetime) -> SubscriptionState:
-    """Give the state that has lived until `at` in its test clock; without a test clock nothing changes."""
+    """Return the state that has lived until `at` in its test clock; without a test clock nothing changes."""
     clock = state.clock
     if clock is None or at <= clock.advanced_to:
         return state
@@ -277,14 +277,14 @@ def advanced_to(state: SubscriptionState, at: datetime) -> SubscriptionState:
 
 
 def clock_reported(state: SubscriptionState, reached: datetime) -> SubscriptionState:
-    """Give the state after the clock was told that everything up to `reached` has happened."""
+    """Return the state after the clock was told that everything up to `reached` has happened."""
     assert state.clock is not None, "only a subscription in a test clock reports"
     clock = TestClock(frozen_time=state.clock.frozen_time, advanced_to=reached, reported=reached)
     return _changed(state, clock=clock)
 
 
 def with_request(state: SubscriptionState, request_id: str) -> SubscriptionState:
-    """Give the state that remembers a command, so that its repetition is recognised after a continue-as-new too."""
+    """Return the state that remembers a command, so that its repetition is recognised after a continue-as-new too."""
     return _changed(state, recent_requests=(*state.recent_requests, request_id)[-MOST_REMEMBERED_REQUESTS:])
 
 

@@ -168,12 +168,12 @@ class SubscriptionState(BaseModel):
 
     @property
     def is_over(self) -> bool:
-        """Whether the subscription has ended; its invoices may still be open."""
+        """Return whether the subscription has ended; its invoices may still be open."""
         return self.status in ("canceled", "terminated")
 
     @property
     def is_finished(self) -> bool:
-        """Whether its workflow has nothing left to do: ended, everything billed, every invoice settled."""
+        """Return whether its workflow has nothing left to do: ended, everything billed, every invoice settled."""
         return self.deleted or (self.is_over and not self.due_closes and not self.invoices)
 
     @property
@@ -222,7 +222,7 @@ _ORDER: Final[tuple[WakeKind, ...]] = (
 
 
 def transition(status: Status, command: Command) -> Status:
-    """Give the status after a command; raises `IllegalTransition`.
+    """Return the status after a command; raises `IllegalTransition`.
 
     `cancel` on a running subscription keeps its status until the period's end, when `end` follows (C23). Nothing leaves
     `canceled` and `terminated`.
@@ -266,7 +266,7 @@ def next_wake(
 
 
 def is_due(state: SubscriptionState, wake: Wake, *, wall: datetime) -> bool:
-    """Tell whether what is next can be done now.
+    """Return whether what is next can be done now.
 
     In a test clock only what is due is ever next; asking about payments goes by the wall clock everywhere.
     """
@@ -276,7 +276,7 @@ def is_due(state: SubscriptionState, wake: Wake, *, wall: datetime) -> bool:
 
 
 def overdue(state: SubscriptionState, *, at: datetime) -> Wake:
-    """Say what should have happened to the subscription itself before a command arrives at `at`; payments may wait.
+    """Return what should have happened to the subscription itself before a command arrives at `at`; payments may wait.
 
     While a worker was away, a command must not overtake the end of a period. In a test clock nothing is overdue.
     """
@@ -287,7 +287,7 @@ def overdue(state: SubscriptionState, *, at: datetime) -> Wake:
 
 
 def is_collected_by(wake: Wake, invoice: OpenInvoice) -> bool:
-    """Whether a payment that was due is still to be made: nobody charged the invoice in between."""
+    """Return whether a payment that was due is still to be made: nobody charged the invoice in between."""
     return wake.at == (invoice.next_attempt_at if wake.kind == "payment_retry" else invoice.resolve_at)
 
 
@@ -327,5 +327,5 @@ def _resolving(state: SubscriptionState) -> Iterator[Wake]:
 
 
 def subscription_now(state: SubscriptionState, *, wall: datetime) -> datetime:
-    """Give the subscription's now: how far it has lived in its test clock, or the wall clock's time."""
+    """Return the subscription's now: how far it has lived in its test clock, or the wall clock's time."""
     return state.clock.advanced_to if state.clock else wall

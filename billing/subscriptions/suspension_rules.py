@@ -12,12 +12,12 @@ from billing.subscriptions.subscription import SubscriptionState, Suspension, Wa
 
 
 def suspended(state: SubscriptionState, *, reason: str | None) -> SubscriptionState:
-    """Give the state that an operator suspended; only an operator reinstates it. Raises `IllegalTransition`."""
+    """Return the state that an operator suspended; only an operator reinstates it. Raises `IllegalTransition`."""
     return _with(state, status=transition(state.status, "suspend"), suspension=Suspension(reason=reason))
 
 
 def suspended_as_unpaid(state: SubscriptionState) -> SubscriptionState:
-    """Give the state that is suspended until its unpaid invoices are settled. Raises `IllegalTransition`."""
+    """Return the state that is suspended until its unpaid invoices are settled. Raises `IllegalTransition`."""
     unpaid = _unpaid(state)
     named = ", ".join(invoice.number or str(invoice.invoice_id) for invoice in unpaid)
     reason = f"Every scheduled payment attempt failed for {named}."
@@ -26,25 +26,25 @@ def suspended_as_unpaid(state: SubscriptionState) -> SubscriptionState:
 
 
 def reinstated(state: SubscriptionState) -> SubscriptionState:
-    """Give the active state; what is unpaid now does not suspend it again. Raises `IllegalTransition`."""
+    """Return the active state; what is unpaid now does not suspend it again. Raises `IllegalTransition`."""
     return _with(state, status=transition(state.status, "reinstate"), suspension=None, unpaid=())
 
 
 def retries_exhausted(before: OpenInvoice, after: SubscriptionState) -> bool:
-    """Tell whether the attempt that was just made for an invoice was the last one of its schedule, and failed."""
+    """Return whether the attempt that was just made for an invoice was the last one of its schedule, and failed."""
     invoice = after.invoice(before.invoice_id)
     has_failed = invoice is not None and invoice.status == "failed" != before.status
     return has_failed and before.invoice_id not in after.unpaid
 
 
 def with_unpaid(state: SubscriptionState, invoice_id: UUID) -> SubscriptionState:
-    """Give the state that knows of an invoice which nobody tries to collect any more."""
+    """Return the state that knows of an invoice which nobody tries to collect any more."""
     still_open = tuple(invoice.invoice_id for invoice in _unpaid(state))
     return _with(state, unpaid=(*still_open, invoice_id))
 
 
 def due_transition(state: SubscriptionState) -> Wake | None:
-    """Give the suspension or reinstatement that has to happen by itself now; None if none has."""
+    """Return the suspension or reinstatement that has to happen by itself now; None if none has."""
     if state.status == "active" and _unpaid(state):
         return Wake(kind="suspend", at=state.starts_at)
     if state.status == "suspended" and state.suspension and state.suspension.is_unpaid and not _unpaid(state):

@@ -23,8 +23,8 @@ class EvaluateAlerts(Message):
     """Fire what the usage of ``[period_start, period_end)`` has reached, once, in one transaction.
 
     ``at`` is the subscription's now. ``billable`` says whether its usage is billed: only then are thresholds crossed.
-    ``closing`` says that the period ends: its bill follows, so no threshold is looked at. ``billing_key`` names the
-    invoice that this look may make; a second run finds the thresholds again that the first one crossed under it.
+    ``closing`` says that the period ends: its bill follows, so no threshold is evaluated. ``billing_key`` names the
+    invoice that this evaluation may make; a second run finds the thresholds again that the first one crossed under it.
     """
 
     subscription: SubscriptionRef

@@ -45,7 +45,7 @@ class Resume(Message):
 
 
 class Suspend(Message):
-    """Withhold the service of an active subscription; ``reason`` is told to people and receivers of webhooks."""
+    """Withhold the service of an active subscription; ``reason`` is shown to people and receivers of webhooks."""
 
     request_id: str
     reason: str | None = None

@@ -98,7 +98,7 @@ def evaluation_of(state: SubscriptionState, *, at: datetime, closing: bool) -> E
 
 
 def progressive_close(state: SubscriptionState, look: EvaluateAlerts, found: AlertsEvaluated) -> ClosePeriods:
-    """Ask to bill the usage of the current period so far, for the thresholds that a look found crossed (C30)."""
+    """Ask to bill the usage of the current period so far, for the thresholds that an evaluation found crossed (C30)."""
     return ClosePeriods(
         subscription=look.subscription,
         kind="progressive",
@@ -152,7 +152,7 @@ def record_of(state: SubscriptionState, action: LifecycleAction, *, at: datetime
 def transition_of(  # noqa: PLR0911 - one match, one answer for each command
     state: SubscriptionState, command: LifecycleCommand, *, at: datetime
 ) -> tuple[LifecycleAction, Change]:
-    """Give what a command does to a subscription, and the word for it; the change raises `IllegalTransition`.
+    """Return what a command does to a subscription, and the word for it; the change raises `IllegalTransition`.
 
     The change is applied to the state of then: usage may have come in while it was written down.
     """
@@ -185,7 +185,7 @@ def transition_of(  # noqa: PLR0911 - one match, one answer for each command
 
 
 def opened(closed: InvoiceClosed, *, at: datetime) -> OpenInvoice | None:
-    """Give the invoice of a close as one to follow until it is settled; None if it is settled, or a draft."""
+    """Return the invoice of a close as one to follow until it is settled; None if it is settled, or a draft."""
     if closed.invoice_id is None or closed.status not in COLLECTABLE:
         return None
     return OpenInvoice(
@@ -199,7 +199,7 @@ def opened(closed: InvoiceClosed, *, at: datetime) -> OpenInvoice | None:
 
 
 def invoice_to_collect(invoice_id: UUID, standing: InvoiceStatusFound) -> OpenInvoice:
-    """Give an invoice that the record knows as one to follow."""
+    """Return an invoice that the record knows as one to follow."""
     return OpenInvoice(
         invoice_id=invoice_id,
         number=standing.number,

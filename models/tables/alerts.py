@@ -114,7 +114,7 @@ usage_threshold_crossings = Table(
     Index("ix_usage_threshold_crossings_subscription_id", "subscription_id", "period_start"),
 )
 
-# The nearest line of each metric of a subscription: the relay tells its workflow at once when usage gets there.
+# The nearest threshold of each metric of a subscription: the relay tells its workflow at once when usage gets there.
 evaluation_thresholds = Table(
     "evaluation_thresholds",
     metadata,

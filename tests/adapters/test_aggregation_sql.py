@@ -45,7 +45,7 @@ def connection(postgres: EmbeddedPostgres) -> Iterator[Connection]:
 
 
 def bound(model: Aggregation) -> dict[str, Any]:
-    """Give the bind values that an aggregation's SQL over events needs."""
+    """Return the bind values that an aggregation's SQL over events needs."""
     binds: dict[str, Any] = {"start": PERIOD.start, "end": PERIOD.end, **model.bindings}
     return {name: binds[name] for name in model.sql_parameters}
 

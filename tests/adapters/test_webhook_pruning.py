@@ -22,7 +22,7 @@ async def prune(database: Database, most: int = 100) -> int:
 
 
 def _older(identity: UUID, by: timedelta) -> UUID:
-    """Give an id as it would have been made earlier: its first 48 bits are milliseconds."""
+    """Return an id as it would have been made earlier: its first 48 bits are milliseconds."""
     return UUID(int=identity.int - (int(by.total_seconds() * 1000) << 80))
 
 

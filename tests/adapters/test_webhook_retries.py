@@ -32,7 +32,7 @@ LATER = {"webhook_first_retry_seconds": 3600}
 
 
 async def failed(database: Database, scope: ProjectScope) -> Any:
-    """Make a first attempt fail; gives the delivery's row."""
+    """Make a first attempt fail; returns the delivery's row."""
     await say(database, scope)
     async with delivering(database, **LATER):
         return (await settled(database, "failed"))[-1]

@@ -31,7 +31,7 @@ class Service:
         return document
 
     async def key(self, name: str = "CloudAI") -> str:
-        """Give the first key of a fresh organization."""
+        """Return the first key of a fresh organization."""
         return str((await self.organization(name))["api_key"]["key"])
 
 

@@ -16,7 +16,7 @@ _NO_IDS = ("resource_type", "version")
 
 
 async def _all_of_a(a: httpx.AsyncClient) -> dict[str, list[str]]:
-    """Make one of everything for A; gives the ids by the names of the parameters that take them."""
+    """Make one of everything for A; returns the ids by the names of the parameters that take them."""
     subscription = await quickstart.acme(a)
     invoice = await quickstart.invoice(a)
     draft = await quickstart.made(a, "/v1/invoices/one_off", _one_off("cust_acme"))
@@ -150,7 +150,7 @@ async def _picture(a: httpx.AsyncClient) -> dict[str, Any]:
 
 
 def _example(document: dict[str, Any], operation: dict[str, Any]) -> Any:
-    """Give an example of the operation's body, or an empty object."""
+    """Return an example of the operation's body, or an empty object."""
     schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
     found = _first_example(document, schema)
     return {} if found is None else found

@@ -31,7 +31,7 @@ async def alert_now(client: httpx.AsyncClient, alert: dict[str, Any]) -> dict[st
 
 
 async def told(receiver: Receiver, kind: str, count: int = 1) -> list[dict[str, Any]]:
-    """Wait for webhooks of a type; gives their bodies, one for each id."""
+    """Wait for webhooks of a type; returns their bodies, one for each id."""
 
     async def read() -> dict[str, dict[str, Any]]:
         return {one.headers["webhook-id"]: one.document for one in receiver.received if one.document["type"] == kind}

@@ -44,7 +44,7 @@ def track(amount: int = 1000, **more: Any) -> dict[str, Any]:
 
 
 async def activity(client: httpx.AsyncClient) -> list[tuple[str, Any, Any]]:
-    """Give status, quantity and reason of the events, the oldest first."""
+    """Return status, quantity and reason of the events, the oldest first."""
     entries = (await client.get("/api/v1/activity", params={"type": "event"})).json()
     return [(entry["status"], entry["quantity"], entry["reason"]) for entry in reversed(entries)]
 

@@ -19,7 +19,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def billable(client: httpx.AsyncClient, *, customer: str = "cust_p", start: datetime | None = None) -> str:
-    """Make metric, plan, customer and subscription; answers the subscription's id."""
+    """Make metric, plan, customer and subscription; returns the subscription's id."""
     start = start or datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     bodies: list[tuple[str, dict[str, Any]]] = [
         ("/v1/metrics", {"key": "api_calls", "name": "API Calls", "aggregation": "sum"}),

@@ -192,7 +192,7 @@ async def test_b155_random_periods_add_up_to_one_rating(client: httpx.AsyncClien
 
 
 async def random_period(client: httpx.AsyncClient, code: str, chance: random.Random) -> int:
-    """Live a month with random thresholds, usage and corrections; gives the number of its invoices."""
+    """Live a month with random thresholds, usage and corrections; returns the number of its invoices."""
     subscription = await subscribe(client, code, plan_id="tiered")
     for _ in range(chance.randint(1, 3)):
         threshold = {"amount_cents": chance.randint(1, 4000), "recurring": chance.random() < 0.5}

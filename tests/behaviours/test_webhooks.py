@@ -335,7 +335,7 @@ async def test_b164_what_an_endpoint_missed_is_sent_again_with_rotated_secrets(c
 
 
 async def _pro_plan(client: httpx.AsyncClient, organization: str) -> str:
-    """Steps 2 to 5; gives the subscription's id."""
+    """Steps 2 to 5; returns the subscription's id."""
     await quickstart.made(client, "/api/metrics", {"name": "API Calls", "key": "API_CALL", "unit": "calls"})
     pro = {"name": "Pro", "basePrice": 100, "billingCycle": "MONTHLY", "currency": "usd"}
     plan = (await quickstart.made(client, "/api/plans", pro))["id"]

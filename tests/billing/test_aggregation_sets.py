@@ -141,5 +141,5 @@ def test_a_thousand_random_sets(kind: str) -> None:
 
 
 def has_values(part: Events, counted: Events) -> bool:
-    """Tell whether a part has a largest and a smallest value; of one without, the quantity is 0."""
+    """Return whether a part has a largest and a smallest value; of one without, the quantity is 0."""
     return any(event.value is not None and event in counted for event in part)

@@ -23,7 +23,7 @@ INVOICE = OpenInvoice(invoice_id=UUID(int=1), total_minor=14900, currency="USD",
 
 
 def answered(invoice: OpenInvoice, outcome: Outcome, *, at: datetime = AT, wall: datetime = WALL) -> OpenInvoice:
-    """Give the invoice after an answer to the attempt that is due; it stays open."""
+    """Return the invoice after an answer to the attempt that is due; it stays open."""
     number = invoice.attempt_to_make
     after = after_outcome(invoice, outcome, attempt_no=number, error="card_declined", at=at, wall=wall)
     assert after is not None

@@ -37,7 +37,7 @@ COMMANDS: tuple[Command, ...] = (
 
 
 def pending(**more: Any) -> SubscriptionState:
-    """Give a subscription that starts on 31 January 2026 and has not begun."""
+    """Return a subscription that starts on 31 January 2026 and has not begun."""
     trial_ends_at = more.get("trial_ends_at")
     given_: dict[str, Any] = {
         "organization_id": UUID(int=1),
@@ -59,17 +59,17 @@ def pending(**more: Any) -> SubscriptionState:
 
 
 def active(**more: Any) -> SubscriptionState:
-    """Give the subscription in its first period."""
+    """Return the subscription in its first period."""
     return lifecycle.created(pending(), at=START).model_copy(update=more)
 
 
 def due(state: SubscriptionState, at: datetime = START, wall: datetime | None = None) -> Wake:
-    """Give what is due next, in wall time unless `wall` differs."""
+    """Return what is due next, in wall time unless `wall` differs."""
     return next_wake(state, at=at, wall=wall or at)
 
 
 def invoice(number: int = 9, **more: Any) -> OpenInvoice:
-    """Give an open invoice."""
+    """Return an open invoice."""
     return OpenInvoice(**({"invoice_id": UUID(int=number), "currency": "USD", "total_minor": 4900} | more))
 
 

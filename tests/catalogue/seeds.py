@@ -56,7 +56,7 @@ async def refused(
 
 
 def fields_of(problem: dict[str, Any]) -> list[str]:
-    """Give the fields that a problem names."""
+    """Return the fields that a problem names."""
     return [error["field"] for error in problem["errors"]]
 
 

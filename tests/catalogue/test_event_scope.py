@@ -66,7 +66,7 @@ async def _insert(connection: Connection, table: Any, scope: ProjectScope, **val
 
 
 async def _filtered_plan(connection: Connection, scope: ProjectScope) -> tuple[UUID, tuple[Charge, ...], Any]:
-    """Make a plan that prices calls at 25, those of the EU at 10; gives the metric, the charges and the version."""
+    """Make a plan that prices calls at 25, those of the EU at 10; returns the metric, the charges and the version."""
     metric = await _insert(connection, metrics, scope, key="calls", name="Calls", aggregation="count")
     region = await _insert(connection, metric_filters, scope, metric_id=metric, key="region", values=["eu", "us"])
     eu = FilterDraft(

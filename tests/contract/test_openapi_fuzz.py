@@ -26,7 +26,7 @@ _ALIASES = ("/v1/meters", "/v1/billable_metrics", "/v1/price-plans")
 
 
 def _documented(answer: httpx.Response, responses: dict[str, Any]) -> str | None:
-    """Say what is wrong with an answer; None if nothing is."""
+    """Return what is wrong with an answer; None if nothing is."""
     status, kind = answer.status_code, answer.headers.get("content-type", "").partition(";")[0]
     if status >= 500:
         return f"{status}: {answer.text[:500]}"

@@ -45,7 +45,7 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """A checkout whose `uv` only writes down how it was called."""
+    """A checkout whose `uv` only record how it was called."""
     for name in ("uv.lock", "pyproject.toml"):
         (tmp_path / name).write_text(name)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)

@@ -41,7 +41,7 @@ async def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 
 def _executes(pid: int, text: str) -> bool:
-    """Say whether the process lives and has become the program (the launcher has handed over)."""
+    """Return whether the process lives and has become the program (the launcher has handed over)."""
     try:
         process = psutil.Process(pid)
         arguments = process.cmdline()

@@ -70,7 +70,7 @@ class LocalStack:
         return int(self.home.pid_file(name).read_text())
 
     async def healthy(self) -> bool:
-        """Say whether /healthz answers 200."""
+        """Return whether /healthz answers 200."""
         try:
             async with httpx.AsyncClient(verify=NO_CERTIFICATES) as client:
                 return (await client.get(f"http://127.0.0.1:{self.port}/healthz", timeout=5)).status_code == 200

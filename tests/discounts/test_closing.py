@@ -26,7 +26,7 @@ FEE = ("Growth base fee", 4900)
 
 
 async def give(world: World, code: str = "TEN", **terms: Any) -> UUID:
-    """Give the customer a coupon, for ever if not said otherwise."""
+    """Return the customer a coupon, for ever if not said otherwise."""
     values = {"code": code, "name": code, "frequency": "forever", **(terms or TEN_PERCENT)}
     async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
         row = await coupon_store.create(tx, values)
@@ -46,7 +46,7 @@ async def charge(world: World, code: str = "setup", amount: str = "2500", curren
 
 
 async def held(world: World) -> list[tuple[int | None, bool]]:
-    """Give what is left of the customer's coupons, and whether each is used up."""
+    """Return what is left of the customer's coupons, and whether each is used up."""
     return [(row.uses_left, row.used_up_at is not None) for row in await world.rows(applied_coupons)]
 
 

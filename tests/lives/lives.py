@@ -96,22 +96,22 @@ class Life:
         return self.start + self.trial_days * DAY
 
     def boundary(self, k: int) -> int:
-        """Give the minute at which period k begins: the anchor plus k months, the day clamped (R12)."""
+        """Return the minute at which period k begins: the anchor plus k months, the day clamped (R12)."""
         return months_after(self.anchor, k)
 
 
 def instant(minute: int) -> datetime:
-    """Give a minute as a point in time."""
+    """Return a minute as a point in time."""
     return ORIGIN + timedelta(minutes=minute)
 
 
 def minute_of(at: datetime) -> int:
-    """Give a point in time as a minute."""
+    """Return a point in time as a minute."""
     return (at - ORIGIN) // timedelta(minutes=1)
 
 
 def months_after(anchor: int, k: int) -> int:
-    """Give the same day and time k months later, or the last day of a shorter month."""
+    """Return the same day and time k months later, or the last day of a shorter month."""
     begins = instant(anchor)
     years, month = divmod(begins.year * 12 + begins.month - 1 + k, 12)
     day = min(begins.day, calendar.monthrange(years, month + 1)[1])
@@ -193,7 +193,7 @@ class _Teller:
         self._drafts = 0
 
     def told(self) -> Life:
-        """Give the life with its steps, and the minute at which it is accounted for."""
+        """Return the life with its steps, and the minute at which it is accounted for."""
         chance, base, steps = self._chance, self._base, list[Step]()
         at = base.start + 2
         for _ in range(chance.randrange(3, 26)):
@@ -210,7 +210,7 @@ class _Teller:
         return replace(base, steps=tuple(steps), until=until)
 
     def _later(self, at: int) -> int:
-        """Give an even minute after `at`: minutes or days later, sometimes a boundary itself."""
+        """Return an even minute after `at`: minutes or days later, sometimes a boundary itself."""
         chance = self._chance
         if chance.random() < 0.12:
             return next(b for k in range(100) if (b := self._base.boundary(k)) > at)
@@ -257,7 +257,7 @@ class _Teller:
         return bool(self._base.coupons) and DISCOUNTED_CORRECTIONS not in self._base.holds
 
     def _is_of_an_open_period(self, when: int, at: int) -> bool:
-        """Whether no invoice can have closed the period of an event: it is the current one, and not over."""
+        """Return whether no invoice can have closed the period of an event: it is the current one, and not over."""
         k = next(k for k in range(100) if self._base.boundary(k) > at)
         return self._status != "over" and (k == 0 or when >= self._base.boundary(k - 1))
 

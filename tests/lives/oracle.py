@@ -37,7 +37,7 @@ class _Facts:
 
 
 def account(life: Life, forgiven: Mapping[Charge, int]) -> Account:
-    """Say what every period that is over owes; `forgiven` is what voided invoices held and is not billed again."""
+    """Return what every period that is over owes; `forgiven` is what voided invoices held and is not billed again."""
     facts = _facts(life)
     charges: dict[Charge, int] = {}
     net: dict[int, int] = {}
@@ -92,7 +92,7 @@ def _facts(life: Life) -> _Facts:
 
 
 def _period_end(life: Life, at: int) -> int:
-    """Give the end of the period, or of the trial, in which a minute lies."""
+    """Return the end of the period, or of the trial, in which a minute lies."""
     return next(b for k in range(200) if (b := life.boundary(k)) > at)
 
 

@@ -63,7 +63,7 @@ class Invoice:
 
     @property
     def is_live(self) -> bool:
-        """Whether it bills anything."""
+        """Return whether it bills anything."""
         return self.state != "voided"
 
 
@@ -140,11 +140,11 @@ class Record:
         return lines
 
     def version_at(self, start: datetime) -> int:
-        """Give the plan version that served the period with that start."""
+        """Return the plan version that served the period with that start."""
         return [version for since, version in self.served if since <= start][-1]
 
     def spend(self, period: Period, version: int) -> int:
-        """Give what the usage of the running period costs so far, in minor units: what thresholds look at."""
+        """Return what the usage of the running period costs so far, in minor units: what thresholds look at."""
         lines = self._proposed(period, period, period.end, version)
         return total([line for line in lines if line.kind == "usage"])
 
@@ -185,7 +185,7 @@ class Record:
         return frozenset(line.period.start for i, line in lines if i.period.end >= line.period.end)
 
     def _late_before(self, first: datetime) -> list[datetime]:
-        """Give the closed periods whose usage has changed, as `late_usage_store.LATE_PERIODS` does."""
+        """Return the closed periods whose usage has changed, as `late_usage_store.LATE_PERIODS` does."""
         found = set()
         for start in sorted(begin for begin in self._closed() if begin < first):
             lines = [line for one in self.invoices for line in one.lines if line.period.start == start]
@@ -269,14 +269,14 @@ class Record:
         self._use_coupons(invoice.counted, by=1)
 
     def live_of(self, start: datetime, charge_id: UUID) -> int:
-        """Give what live invoices bill for a charge in a period, whatever version it is of."""
+        """Return what live invoices bill for a charge in a period, whatever version it is of."""
         lines = [line for one in self.invoices if one.is_live for line in one.lines if line.period.start == start]
         return total([line for line in lines if name_of(line.charge_id) == name_of(charge_id)])
 
 
 @cache
 def charges_of(prices: Prices, version: int) -> tuple[Charge, ...]:
-    """Give a plan version's charges; their ids say which charge of which version they are."""
+    """Return a plan version's charges; their ids say which charge of which version they are."""
     tiers = tuple(Tier(up_to=up_to, unit_price=unit, flat_fee=flat) for up_to, unit, flat in prices.tiers)
     models = (PerUnit(unit_price=Decimal(prices.unit)), Graduated(tiers=tiers), Flat(fee=Decimal(prices.fee)))
     return tuple(
@@ -286,12 +286,12 @@ def charges_of(prices: Prices, version: int) -> tuple[Charge, ...]:
 
 
 def name_of(charge_id: UUID) -> str:
-    """Give what the naive account calls a charge."""
+    """Return what the naive account calls a charge."""
     return NAMES[charge_id.int % 10]
 
 
 def applied(coupons: tuple[Coupon, ...]) -> list[AppliedCoupon]:
-    """Give the coupons of a life as a customer holds them."""
+    """Return the coupons of a life as a customer holds them."""
     return [
         AppliedCoupon(
             application_id=UUID(int=n + 1),
@@ -306,7 +306,7 @@ def applied(coupons: tuple[Coupon, ...]) -> list[AppliedCoupon]:
 
 
 def record_of(life: Life) -> Record:
-    """Give the record of a life that has just begun."""
+    """Return the record of a life that has just begun."""
     begins = instant(life.anchor)
     cycle = BillingCycle(interval="monthly", anchor=begins, timezone="UTC", alignment="anniversary")
     made = Record(life=life, cycle=cycle, begins=begins, coupons=applied(life.coupons))

@@ -26,7 +26,7 @@ _COMMANDS = (
 
 
 def fingerprint(history: WorkflowHistory) -> list[str]:
-    """Give one line for each thing the workflow commanded."""
+    """Return one line for each thing the workflow commanded."""
     named = ((EventType.Name(event.event_type).removeprefix("EVENT_TYPE_"), event) for event in history.events)
     return [_line(name, event) for name, event in named if name in _COMMANDS]
 

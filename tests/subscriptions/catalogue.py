@@ -60,5 +60,5 @@ async def subscribed(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
 
 
 def month_start() -> datetime:
-    """Give the first instant of the present month, in UTC."""
+    """Return the first instant of the present month, in UTC."""
     return datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -32,7 +32,7 @@ async def shop(client: httpx.AsyncClient, *, at: str | None = MARCH, **customer:
 async def subscribe(
     client: httpx.AsyncClient, code: str, *, at: str | None = MARCH, plan_id: str = "pro_monthly", **customer: Any
 ) -> dict[str, Any]:
-    """Make a customer with a subscription of its own; gives the subscription with its `clock`."""
+    """Make a customer with a subscription of its own; returns the subscription with its `clock`."""
     clock = None if at is None else (await post(client, "/v1/test_clocks", {"frozen_time": at}))["id"]
     lives_in = {} if clock is None else {"test_clock_id": clock}
     await post(client, "/v1/customers", {"id": code, "name": code, **lives_in, **customer})

@@ -23,7 +23,7 @@ class Collection:
     activities: CollectingActivities
 
     async def card(self, name: str) -> None:
-        """Give the customer a test card by name."""
+        """Return the customer a test card by name."""
         await self.world.change(customers, self.world.customer_id, payment_provider_customer_id=name)
 
     async def collect(self, attempt_no: int = 1, *, at: datetime = MAY, final: bool = False) -> InvoiceCollected:

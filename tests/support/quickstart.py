@@ -26,7 +26,7 @@ APRIL = {"customer_id": "cust_acme", "cutoff_date": "2026-04-30T23:59:59Z"}
 
 
 async def made(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """POST and expect success; gives the answer."""
+    """POST and expect success; returns the answer."""
     answer = await client.post(path, json=body)
     assert answer.status_code in (200, 201, 202), answer.text
     document: dict[str, Any] = answer.json()
@@ -71,7 +71,7 @@ async def use(client: httpx.AsyncClient, value: int, key: str, timestamp: str = 
 
 
 async def acme(client: httpx.AsyncClient, *, calls: int = 1_200_000, **more: Any) -> dict[str, Any]:
-    """Do steps 1 to 5; gives the subscription."""
+    """Do steps 1 to 5; returns the subscription."""
     await catalogue(client)
     await customer(client, **more)
     subscribed = await subscription(client)

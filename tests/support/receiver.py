@@ -20,12 +20,12 @@ class Received:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Give the body as JSON."""
+        """Return the body as JSON."""
         found: dict[str, Any] = json.loads(self.body)
         return found
 
     def verified(self, secret: str) -> Any:
-        """Give the body if its signature is right; raises WebhookVerificationError if it is not."""
+        """Return the body if its signature is right; raises WebhookVerificationError if it is not."""
         return Webhook(secret).verify(self.body, self.headers)
 
 
@@ -41,7 +41,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Give the address to register."""
+        """Return the address to register."""
         return f"http://127.0.0.1:{self.port}/hooks"
 
     def types(self) -> list[str]:

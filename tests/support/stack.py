@@ -42,11 +42,11 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Give the API's address."""
+        """Return the API's address."""
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """Give the environment of the API, of the worker and of commands run beside them."""
+        """Return the environment of the API, of the worker and of commands run beside them."""
         return {
             **os.environ,
             "DATABASE_URL": self.database_url,
@@ -110,7 +110,7 @@ class Stack:
         raise AssertionError(f"not ready in {READY_SECONDS} s: {last}\n{self.tail('api')}\n{self.tail('worker')}")
 
     def tail(self, name: str, lines: int = 40) -> str:
-        """Give the end of a process's output."""
+        """Return the end of a process's output."""
         path = self.directory / f"{name}.log"
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
 
@@ -136,7 +136,7 @@ class Stack:
 
     @contextlib.asynccontextmanager
     async def client(self, name: str = "Test") -> AsyncIterator[httpx.AsyncClient]:
-        """Give an HTTP client that carries the first key of a fresh organization."""
+        """Return an HTTP client that carries the first key of a fresh organization."""
         organization = await self.new_organization(name)
         headers = {"Authorization": f"Bearer {organization['api_key']['key']}"}
         async with self.caller(headers=headers) as opened:

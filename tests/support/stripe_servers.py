@@ -37,7 +37,7 @@ def _running(command: Sequence[str], url: str, log: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def localstripe(directory: Path) -> Iterator[str]:
-    """Run localstripe, a stateful stand-in without idempotency keys; gives its address."""
+    """Run localstripe, a stateful stand-in without idempotency keys; returns its address."""
     port = free_port()
     command = [sys.executable, "-m", "localstripe", "--port", str(port), "--from-scratch"]
     with _running(command, f"http://localhost:{port}", directory / "localstripe.log") as url:
@@ -46,7 +46,7 @@ def localstripe(directory: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def mock(directory: Path) -> Iterator[str]:
-    """Run stripe-mock, which checks every request against Stripe's OpenAPI document; gives its address."""
+    """Run stripe-mock, which checks every request against Stripe's OpenAPI document; returns its address."""
     port = free_port()
     binary = stripe_mock.find(settings().stripe_mock_bin, say=print)
     command = [str(binary), "-http-addr", f"127.0.0.1:{port}", "-https-addr", f"127.0.0.1:{free_port()}"]

@@ -48,14 +48,14 @@ class Catalogue:
             await self._insert(connection, plan_charges, id=new_id(), metric_id=metric_id, model=model, **charge)
 
     async def new_version(self, number: int, *, fee: str) -> UUID:
-        """Add a version with another fee; gives its id."""
+        """Add a version with another fee; returns its id."""
         version_id = new_id()
         async with self.database.transaction(self.scope) as connection:
             await self.version(connection, number, version_id, fee=fee)
         return version_id
 
     async def clock(self, frozen_time: datetime) -> UUID:
-        """Make a test clock; gives its id."""
+        """Make a test clock; returns its id."""
         async with self.database.transaction(self.scope) as connection:
             row = await clock_store.create(
                 connection, project_id=self.scope.project_id, name="clock", frozen_time=frozen_time
@@ -63,7 +63,7 @@ class Catalogue:
         return UUID(str(row.id))
 
     async def customer(self, *, card: str | None = "card_ok", clock_id: UUID | None = None, **more: Any) -> UUID:
-        """Write a customer, paying with a sandbox card unless `card` is None; gives its id."""
+        """Write a customer, paying with a sandbox card unless `card` is None; returns its id."""
         customer_id = new_id()
         values = {"code": f"cust_{customer_id.hex}", "test_clock_id": clock_id, **more}
         if card is not None:
@@ -75,7 +75,7 @@ class Catalogue:
     def state(
         self, customer_id: UUID, starts_at: datetime, *, at: datetime, frozen: datetime | None = None, **more: Any
     ) -> SubscriptionState:
-        """Give the state of a new subscription, created at `at`."""
+        """Return the state of a new subscription, created at `at`."""
         trial_ends_at: datetime | None = more.get("trial_ends_at")
         cycle = BillingCycle(
             interval=self.interval, anchor=trial_ends_at or starts_at, timezone="UTC", alignment="anniversary"
@@ -99,7 +99,7 @@ class Catalogue:
         return lifecycle.created(bare, at=at)
 
     async def subscribe(self, *states: SubscriptionState, clock_id: UUID | None = None) -> list[str]:
-        """Write subscriptions and the outbox rows of their starts in one transaction; gives the workflow ids."""
+        """Write subscriptions and the outbox rows of their starts in one transaction; returns the workflow ids."""
         async with self.database.transaction(self.scope) as connection:
             for state in states:
                 await self._insert(connection, subscriptions, **row_of(state), test_clock_id=clock_id)
@@ -125,7 +125,7 @@ class Catalogue:
 
 
 def row_of(state: SubscriptionState) -> dict[str, Any]:
-    """Give the subscription's row as the API would insert it."""
+    """Return the subscription's row as the API would insert it."""
     period = state.period
     return {
         "id": state.subscription_id,
@@ -157,7 +157,7 @@ def workflow_id_of(state: SubscriptionState) -> str:
 
 
 def soon_due(seconds: float, *, interval: Interval = "monthly") -> tuple[datetime, datetime]:
-    """Give a start whose first period ends so many seconds from now, and an instant inside that period."""
+    """Return a start whose first period ends so many seconds from now, and an instant inside that period."""
     end = datetime.now(UTC) + timedelta(seconds=seconds)
     assert interval == "monthly", "the other intervals are not needed here"
     year, month = (end.year, end.month - 1) if end.month > 1 else (end.year - 1, 12)

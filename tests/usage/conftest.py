@@ -45,7 +45,7 @@ class Shop:
         return str((await self.made("/v1/subscriptions", **body))["id"])
 
     async def ready(self) -> str:
-        """Make all of it; gives the subscription's id."""
+        """Make all of it; returns the subscription's id."""
         await self.metric()
         await self.plan()
         await self.customer()
@@ -61,13 +61,13 @@ class Shop:
         return document
 
     async def units(self, subscription: str) -> Any:
-        """Give the quantity of the only metered charge in the current period."""
+        """Return the quantity of the only metered charge in the current period."""
         answer = await self.http.get(f"/v1/subscriptions/{subscription}/current_usage")
         assert answer.status_code == 200, answer.text
         return answer.json()["charges"][0]["units"]
 
     async def status_of(self, event: str) -> tuple[str, str | None]:
-        """Give an event's status and the reason why it does not count."""
+        """Return an event's status and the reason why it does not count."""
         answer = await self.http.get(f"/v1/events/{event}")
         assert answer.status_code == 200, answer.text
         return answer.json()["status"], answer.json()["skip_reason"]

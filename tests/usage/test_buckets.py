@@ -59,7 +59,7 @@ def some_combination(chance: random.Random) -> Combination:
 
 
 def some_charges(chance: random.Random, metric_id: UUID) -> list[Charge]:
-    """Give the parts of one charge: its filters and its default bucket, grouped or not."""
+    """Return the parts of one charge: its filters and its default bucket, grouped or not."""
     buckets = tuple(some_combination(chance) for _ in range(chance.randrange(4)))
     group_by = tuple(chance.sample(["tier", "region"], chance.randrange(3)))
     scopes = [EventScope(buckets=buckets, bucket=index) for index in (*range(len(buckets)), None)]
@@ -192,7 +192,7 @@ PARTS = [
 
 
 async def combined(shop: Shop, **more: Any) -> str:
-    """Sell calls at 1, in Europe at 0.5, and to gold customers of the EU at 2; gives the subscription."""
+    """Sell calls at 1, in Europe at 0.5, and to gold customers of the EU at 2; returns the subscription."""
     await shop.metric(name="API Calls", unit="calls")
     await shop.made("/v1/metrics/api_calls/filters", key="region", values=["eu", "us", "uk"])
     await shop.made("/v1/metrics/api_calls/filters", key="tier", values=["gold", "iron"])

@@ -72,7 +72,7 @@ async def change_filters(chance: random.Random, meters: Meters, kind: str) -> No
 
 
 def parts(metric_id: UUID, combinations: Sequence[Combination]) -> list[Charge]:
-    """Give the parts of one charge: its filters and its default bucket."""
+    """Return the parts of one charge: its filters and its default bucket."""
     scopes = [EventScope(buckets=tuple(combinations), bucket=index) for index in (*range(len(combinations)), None)]
     model = {"kind": "per_unit", "unit_price": 1}
     return [Charge(id=new_id(), metric_id=metric_id, scope=scope, model=model) for scope in scopes]
@@ -93,7 +93,7 @@ async def rolled(meters: Meters) -> list[tuple[Any, ...]]:
 
 
 async def differences(database: Database) -> list[Any]:
-    """Give what a check of every project finds."""
+    """Return what a check of every project finds."""
     found: list[Any] = []
     for scope in await usage_check_store.all_projects(database):
         one = await usage_check_store.check(database, scope, started_by="test", tell=lambda _: None)

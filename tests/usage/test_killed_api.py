@@ -112,7 +112,7 @@ class Client:
 
 
 def stored(database: FreshDatabase) -> tuple[dict[str, int], int, int]:
-    """Give the stored events with their values, and number and sum in the rollups."""
+    """Return the stored events with their values, and number and sum in the rollups."""
     with psycopg.connect(database.admin_url) as connection:
         rows = connection.execute("SELECT idempotency_key, value FROM events WHERE status = 'counted'").fetchall()
         totals = connection.execute("SELECT sum(event_count), sum(value_sum) FROM usage_rollups").fetchone()

@@ -117,7 +117,7 @@ async def meters(database: Database, tenant: ProjectScope) -> Meters:
 
 
 def some_period(chance: random.Random) -> Period:
-    """Give a period of up to six days, at midnight or anywhere."""
+    """Return a period of up to six days, at midnight or anywhere."""
     start = START + timedelta(days=chance.randrange(200))
     end = start + timedelta(days=chance.randrange(1, 7))
     if chance.random() < 0.7:
@@ -127,7 +127,7 @@ def some_period(chance: random.Random) -> Period:
 
 
 def some_events(chance: random.Random, code: str, kind: str, period: Period) -> list[IngestEvent]:
-    """Give events in and around a period, many of them at its edges."""
+    """Return events in and around a period, many of them at its edges."""
     instants = [
         period.start,
         period.end,

@@ -70,7 +70,7 @@ class Story:
         return self.chance.choice((at, max(start, at.replace(hour=0, minute=0, second=0))))
 
     def content(self) -> tuple[str | None, dict[str, Any]]:
-        """Give a value and properties."""
+        """Return a value and properties."""
         user = self.chance.choice((*USERS, None))
         if user is None:
             return "7.5", {"other": 1}

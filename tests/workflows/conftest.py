@@ -54,7 +54,7 @@ class Office:
                     await relaying
 
     def handle(self, state: SubscriptionState) -> WorkflowHandle[Any, Any]:
-        """Give the handle of a subscription's workflow."""
+        """Return the handle of a subscription's workflow."""
         return self.client.get_workflow_handle(workflow_id_of(state))
 
     async def live(self, state: SubscriptionState) -> SubscriptionState:
@@ -63,7 +63,7 @@ class Office:
         return found
 
     async def advance(self, clock_id: UUID, to: datetime, *, seconds: float = 60) -> Any:
-        """Advance a test clock and wait until everybody has arrived; gives its row, failed if work was parked."""
+        """Advance a test clock and wait until everybody has arrived; returns its row, failed if work was parked."""
         scope = self.catalogue.scope
         async with self.database.transaction(scope) as connection:
             await clock_store.advance(connection, scope.project_id, str(clock_id), to)

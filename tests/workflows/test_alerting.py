@@ -37,7 +37,7 @@ _ME = Actor("test")
 
 
 async def watch(office: Office, state: SubscriptionState, *, cents: int) -> None:
-    """Give a subscription an alert on 100 calls, at half and at all of them, and a threshold of some cents."""
+    """Return a subscription an alert on 100 calls, at half and at all of them, and a threshold of some cents."""
     scope = office.catalogue.scope
     async with begin(office.database, scope, _ME) as tx:
         watched = await alert_store.watched(tx.connection, scope.project_id, str(state.subscription_id))
@@ -53,7 +53,7 @@ async def watch(office: Office, state: SubscriptionState, *, cents: int) -> None
 
 
 async def levels(office: Office) -> list[tuple[int, int]]:
-    """Give every trigger as (level, usage)."""
+    """Return every trigger as (level, usage)."""
     return [(row.level, int(row.current_usage)) for row in await office.catalogue.rows(usage_alert_triggers)]
 
 
@@ -119,7 +119,7 @@ async def test_a_look_that_ran_before_its_worker_died_finds_what_it_did(office: 
 
 
 async def reached(office: Office, *, interval_seconds: float = 3600) -> list[ThresholdHit]:
-    """Give the lines that the relay would tell at once, and note their subscriptions as told."""
+    """Return the lines that the relay would tell at once, and note their subscriptions as told."""
     async with office.database.transaction(SYSTEM) as connection:
         lines = await threshold_hit_store.hit_thresholds(
             connection, suppression_seconds=0, interval_seconds=interval_seconds, limit=10
@@ -233,7 +233,7 @@ async def unreadable(office: Office, **columns: Any) -> None:
 
 
 async def looked_again(office: Office) -> str:
-    """A look cannot be made, is tried after longer and longer pauses, and is made when its cause is mended."""
+    """An evaluation cannot be made, is tried after longer and longer pauses, and is made when its cause is mended."""
     clock_id, state = await in_clock(office)
     await watch(office, state, cents=100_000)
     await eventually(

@@ -84,5 +84,5 @@ def _at_least(wanted: int) -> Any:
 
 
 async def _told(receiver: Receiver) -> set[tuple[str, str]]:
-    """Give the id of each message, however often it was delivered, with its alert."""
+    """Return the id of each message, however often it was delivered, with its alert."""
     return {(one.headers["webhook-id"], one.document["data"]["alert_id"]) for one in receiver.received}

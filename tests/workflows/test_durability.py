@@ -25,7 +25,7 @@ JULY = datetime(2026, 7, 31, tzinfo=UTC)
 
 
 async def runs(office: Office, state: SubscriptionState) -> list[WorkflowExecutionStatus]:
-    """Give the statuses of all runs of a subscription's workflow."""
+    """Return the statuses of all runs of a subscription's workflow."""
     query = f'WorkflowId = "{workflow_id_of(state)}"'
     found = [execution.status async for execution in office.client.list_workflows(query)]
     return [status for status in found if status is not None]

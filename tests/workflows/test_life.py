@@ -46,26 +46,26 @@ async def in_clock(
 
 
 async def bills(office: Office, state: SubscriptionState) -> list[tuple[str, str, int]]:
-    """Give a subscription's invoices as (kind, status, minor units)."""
+    """Return a subscription's invoices as (kind, status, minor units)."""
     found = await office.catalogue.rows(invoices, invoices.c.subscription_id == state.subscription_id)
     return [(row.kind, row.status, row.total_minor) for row in found]
 
 
 async def status(office: Office, state: SubscriptionState) -> str:
-    """Give the status of a subscription's row."""
+    """Return the status of a subscription's row."""
     row = await office.catalogue.row(subscriptions, state.subscription_id)
     return str(row.status)
 
 
 async def new_card(office: Office, state: SubscriptionState) -> None:
-    """Give the customer a card that pays."""
+    """Return the customer a card that pays."""
     customer = {"payment_provider_customer_id": "card_ok"}
     async with office.database.transaction(office.catalogue.scope) as connection:
         await connection.execute(customers.update().where(customers.c.id == state.customer_id).values(**customer))
 
 
 async def is_over(office: Office, state: SubscriptionState) -> bool:
-    """Tell whether a workflow has completed."""
+    """Return whether a workflow has completed."""
     description = await office.handle(state).describe()
     return description.status == WorkflowExecutionStatus.COMPLETED
 

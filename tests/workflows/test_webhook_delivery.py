@@ -18,7 +18,7 @@ from workflows.webhook_delivery import backoff_delay
 
 
 async def first_fails(office: Office, receiver: Receiver) -> Any:
-    """Let a message fail once; gives its delivery when its workflow has been started."""
+    """Let a message fail once; returns its delivery when its workflow has been started."""
     await endpoint(office.database, office.catalogue.scope, receiver.url)
     await say(office.database, office.catalogue.scope, about="inv_1")
 

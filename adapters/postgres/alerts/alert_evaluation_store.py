@@ -1,4 +1,4 @@
-"""One look at a subscription's alerts and thresholds: what the record has reached, and what it writes."""
+"""One evaluation of a subscription's alerts and thresholds: what the record has reached, and what it writes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ _FIRED: Final = Prepared(
 async def _fired_before(
     connection: AsyncConnection, alerts: Sequence[Any], message: EvaluateAlerts
 ) -> Mapping[UUID, frozenset[int]]:
-    """Give the levels that fire no more: those of this period, and for an alert that does not recur those of ever."""
+    """Return the levels that fire no more: those of this period, and for an alert that does not recur those of ever."""
     found: dict[UUID, frozenset[int]] = {}
     if not alerts:
         return found
@@ -147,7 +147,7 @@ async def _fired_before(
 
 
 def _needs_every_signal(alerts: Sequence[Any], fired_before: Mapping[UUID, frozenset[int]], measured: Measured) -> bool:
-    """Tell whether something is open that the totals of whole metrics do not show."""
+    """Return whether something is open that the totals of whole metrics do not show."""
     if any(threshold.id not in measured.crossed_before for threshold in measured.thresholds):
         return True
     return any(
@@ -163,7 +163,7 @@ async def _evaluate_at(
     message: EvaluateAlerts,
     currency: str,
 ) -> datetime | None:
-    """Give the first instant of the period at which time alone may reach a line; None if none is to come.
+    """Return the first instant of the period at which time alone may reach a threshold; None if none is to come.
 
     A projection begins, and without further usage only falls from then on; what a wallet held expires.
     """
@@ -267,7 +267,7 @@ _DRAW: Final = Prepared(
 async def _write_evaluation_thresholds(
     tx: Transaction, message: EvaluateAlerts, lines: Sequence[EvaluationThreshold]
 ) -> None:
-    """Let the relay know where the nearest line of each metric is, so that it tells the workflow at once."""
+    """Let the relay know where the nearest threshold of each metric is, so that it tells the workflow at once."""
     drawn = {
         "subscription": message.subscription.subscription_id,
         "project": tx.scope.project_id,

@@ -47,7 +47,7 @@ class Measured:
 async def measure(
     connection: AsyncConnection, message: EvaluateAlerts, alerts: Sequence[Any], *, without_spend: bool = False
 ) -> Measured:
-    """Read everything that a look compares; what nothing asks for costs no statement.
+    """Read everything that an evaluation compares; what nothing asks for costs no statement.
 
     Usage that cannot be priced raises `ValueError` or `ArithmeticError`; `without_spend` measures the rest all the
     same.
@@ -80,7 +80,7 @@ async def measure(
 async def quantities_of(
     connection: AsyncConnection, subscription_id: UUID, alerts: Sequence[Any], period: Period, *, at: datetime
 ) -> dict[UUID, Decimal]:
-    """Give the quantity of each alert on usage, keyed by alert; none for a projection in its period's first tenth.
+    """Return the quantity of each alert on usage, keyed by alert; none for a projection in its period's first tenth.
 
     What does not grow with time, such as a maximum, is its own projection.
     """
@@ -123,7 +123,7 @@ _THRESHOLDS: Final = Prepared(
 
 
 async def _thresholds(connection: AsyncConnection, message: EvaluateAlerts) -> tuple[list[Threshold], frozenset[UUID]]:
-    """Give the thresholds of the subscription and of its plan, and which of them are crossed on this occasion.
+    """Return the thresholds of the subscription and of its plan, and which of them are crossed on this occasion.
 
     A plan's threshold is an amount in the currency that the plan had then: versions in another one have not got it.
     One that was crossed by an earlier run of this very look counts as open, so that its invoice is found (C8).
@@ -154,7 +154,7 @@ async def wallet_balance(connection: AsyncConnection, subscription_id: UUID, cur
 async def next_expiry(
     connection: AsyncConnection, subscription_id: UUID, currency: str, *, at: datetime
 ) -> datetime | None:
-    """Give the instant at which the first of these wallets expires that holds something; None if none does."""
+    """Return the instant at which the first of these wallets expires that holds something; None if none does."""
     first = _of_wallets(func.min(wallets.c.expires_at), subscription_id, currency, at)
     found: datetime | None = (await connection.execute(first.where(wallets.c.credits_balance > 0))).scalar_one()
     return found

@@ -130,7 +130,7 @@ async def get(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: 
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, subscription_id: UUID | None
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's alerts, newest first, and their number; of one subscription, or of all."""
+    """Return one part of the project's alerts, newest first, and their number; of one subscription, or of all."""
     wanted: list[ColumnElement[bool]] = [usage_alerts.c.project_id == project_id, usage_alerts.c.deleted_at.is_(None)]
     if subscription_id is not None:
         wanted.append(usage_alerts.c.subscription_id == subscription_id)
@@ -138,7 +138,7 @@ async def listed(
 
 
 async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
-    """Change columns of an alert that `get` locked; it is looked at again at once (B145), triggers stay (B147)."""
+    """Change columns of an alert that `get` locked; it is evaluated again at once (B145), triggers stay (B147)."""
     changes = changes_between(row._asdict(), values)
     if not changes:
         return row
@@ -159,7 +159,7 @@ async def remove(tx: Transaction, row: Row[Any]) -> None:
 
 
 async def triggers(connection: AsyncConnection, alert_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of an alert's triggers, newest first, and their number; the values are those at firing (B147)."""
+    """Return one part of an alert's triggers, newest first, and their number; the values are those at firing (B147)."""
     of_alert = usage_alert_triggers.c.usage_alert_id == alert_id
     return await page_of(connection, usage_alert_triggers, page, of_alert)
 
@@ -200,13 +200,13 @@ async def status(connection: AsyncConnection, scope: ProjectScope, alert: Row[An
 
 
 def _current(of: usage_report_store.SubscriptionUsageContext) -> Period:
-    """Give the period in which a subscription's alerts are; its trial is one, too."""
+    """Return the period in which a subscription's alerts are; its trial is one, too."""
     start, end = of.row.current_period_start, of.row.current_period_end
     return of.current if start is None or end is None else Period(start=start, end=end)
 
 
 async def is_watched(connection: AsyncConnection, plan_id: UUID) -> bool:
-    """Tell whether a plan has thresholds, so that its subscriptions watch their spend from the start.
+    """Return whether a plan has thresholds, so that its subscriptions watch their spend from the start.
 
     Must come after the subscription's row was inserted: a threshold that is made at the same time then either is seen
     here, or sees the row.

@@ -1,7 +1,7 @@
-"""Which subscriptions' usage has got to an alert's line: the relay tells those at once, not in their turn.
+"""Which subscriptions' usage has reached an alert's threshold: the relay tells those at once, not in their turn.
 
-A line that was told rests: the signal is on its way, and telling each further event of a subscription whose workflow
-has not come to look yet would keep it from looking.
+A threshold that was signalled is suppressed: the signal is on its way, and telling each further event of a subscription
+whose workflow has not come to look yet would keep it from looking.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from adapters.postgres.journal.relay_store import DueWatermark
 from adapters.postgres.metric_aggregation import rolled_sql
 from adapters.postgres.prepared import Prepared
 
-#: In the place of a metric: money or a part of the events is watched, which only a look can tell.
+#: In the place of a metric: money or a part of the events is watched, which only an evaluation can tell.
 ANY_USAGE: Final = UUID(int=0)
 
-#: How long a told line rests at the most, should a look not have drawn another one by then.
+#: How long a signalled threshold is suppressed at the most, should an evaluation not have drawn another one by then.
 _MAX_SUPPRESSION_SECONDS: Final = 15
 
-# Counts whole days, so that at the edges of a period it may ask for a look too many, and never misses one that whole
-# days would show. What does not add up by days is told in its turn.
+# Counts whole days, so that at the edges of a period it may ask for an evaluation too many, and never misses one that
+# whole days would show. What does not add up by days is told in its turn.
 _REACHED: Final = Prepared(
     text(f"""
     SELECT k.project_id, k.subscription_id, k.version, l.metric_id, l.quantity
@@ -53,7 +53,7 @@ _REACHED: Final = Prepared(
 )
 
 
-# Only the line that was read: a look may have drawn the next one meanwhile.
+# Only the line that was read: an evaluation may have drawn the next one meanwhile.
 _REST: Final = """
     UPDATE evaluation_thresholds l SET suppressed_until = clock_timestamp() + make_interval(secs => told.seconds)
     FROM unnest(%(subscriptions)s::uuid[], %(metrics)s::uuid[], %(quantities)s::numeric[], %(seconds)s::float8[])
@@ -64,14 +64,14 @@ _REST: Final = """
 
 @dataclass(frozen=True)
 class ThresholdHit:
-    """A line that untold usage has got to, as whole days have it; of `ANY_USAGE` the quantity means nothing."""
+    """A line that untold usage has reached, as whole days have it; of `ANY_USAGE` the quantity means nothing."""
 
     mark: DueWatermark
     metric_id: UUID
     quantity: Decimal
 
     def suppression_seconds(self, told: Decimal, interval_seconds: float) -> float:
-        """Give how long it rests after a quantity was told: until a look, or for an interval if that was less."""
+        """Return how long it rests after a quantity was told: until a look, or for an interval if that was less."""
         return _MAX_SUPPRESSION_SECONDS if told >= self.quantity else interval_seconds
 
 
@@ -90,7 +90,7 @@ async def hit_thresholds(
 
 
 async def suppress(connection: AsyncConnection, told: Sequence[tuple[ThresholdHit, float]]) -> None:
-    """Let lines rest for some seconds each; one that was drawn elsewhere meanwhile does not."""
+    """Suppress thresholds for some seconds each; one that was written elsewhere meanwhile does not."""
     if not told:
         return
     names = {

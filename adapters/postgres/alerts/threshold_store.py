@@ -55,7 +55,7 @@ def _of(owner: Mapping[str, Any]) -> list[ColumnElement[bool]]:
 
 
 async def listed(connection: AsyncConnection, owner: Mapping[str, Any], page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the thresholds of a plan or a subscription, newest first, and their number."""
+    """Return one part of the thresholds of a plan or a subscription, newest first, and their number."""
     total = await connection.scalar(select(func.count()).select_from(usage_thresholds).where(*_of(owner)))
     statement = paged(select(usage_thresholds).where(*_of(owner)), page, usage_thresholds.c.id, ORDERABLE)
     return (await connection.execute(statement)).all(), int(total or 0)

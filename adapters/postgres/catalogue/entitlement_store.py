@@ -46,7 +46,7 @@ def _viewed() -> Select[Any]:
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, plan_id: UUID | None
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the entitlements, newest first, and their number; of one plan, or of all not deleted."""
+    """Return one part of the entitlements, newest first, and their number; of one plan, or of all not deleted."""
     wanted = [entitlements.c.project_id == project_id, plans.c.deleted_at.is_(None)]
     if plan_id is not None:
         wanted.append(entitlements.c.plan_id == plan_id)
@@ -64,7 +64,7 @@ async def of_plan(connection: AsyncConnection, plan_id: UUID) -> Sequence[Row[An
 
 
 async def granted(connection: AsyncConnection, plan_ids: Sequence[UUID]) -> dict[UUID, dict[str, EntitlementValue]]:
-    """Give the embedded objects of many plans with one query: typed values by the features' codes (C27)."""
+    """Return the embedded objects of many plans with one query: typed values by the features' codes (C27)."""
     found: dict[UUID, dict[str, EntitlementValue]] = {plan_id: {} for plan_id in plan_ids}
     if found:
         statement = _viewed().where(entitlements.c.plan_id.in_(found)).order_by(features.c.code)

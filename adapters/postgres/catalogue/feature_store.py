@@ -48,7 +48,7 @@ async def _insert(tx: Transaction, values: Mapping[str, Any]) -> Row[Any] | None
 
 
 async def ensured(tx: Transaction, wanted: Mapping[str, FeatureType]) -> dict[str, Row[Any]]:
-    """Give the features with these codes, creating those that are missing with the type named (C27).
+    """Return the features with these codes, creating those that are missing with the type named (C27).
 
     They are kept from being deleted until the transaction ends. Missing ones are made in the order of their codes, so
     that two plans that name the same ones never wait for each other in a circle.
@@ -82,7 +82,7 @@ async def lock_feature(connection: AsyncConnection, row: Row[Any]) -> None:
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, conditions: Mapping[str, str]
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's features, newest first, and their number; `conditions` are equalities."""
+    """Return one part of the project's features, newest first, and their number; `conditions` are equalities."""
     wanted: list[ColumnElement[bool]] = [features.c.project_id == project_id, _LIVING]
     wanted += [features.c[column] == value for column, value in conditions.items()]
     return await page_of(connection, features, page, *wanted, orderable=ORDERABLE)

@@ -57,7 +57,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, conditions: Mapping[str, str]
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's metrics, newest first, and their number; `conditions` are equalities."""
+    """Return one part of the project's metrics, newest first, and their number; `conditions` are equalities."""
     wanted: list[ColumnElement[bool]] = [metrics.c.project_id == project_id, metrics.c.deleted_at.is_(None)]
     wanted += [metrics.c[column] == value for column, value in conditions.items()]
     return await page_of(connection, metrics, page, *wanted, orderable=ORDERABLE)
@@ -110,7 +110,7 @@ async def delete(tx: Transaction, row: Row[Any]) -> None:
 
 
 async def charged(connection: AsyncConnection, metric_id: UUID) -> bool:
-    """Tell whether any version of a plan that was not deleted charges on the metric."""
+    """Return whether any version of a plan that was not deleted charges on the metric."""
     statement = (
         select(plan_charges.c.id)
         .join(plans, plans.c.id == plan_charges.c.plan_id)
@@ -196,7 +196,7 @@ async def change_filter(
     *,
     values: list[Any],
 ) -> Row[Any]:
-    """Give a filter of a metric that `locked` gave other values.
+    """Return a filter of a metric that `locked` gave other values.
 
     Raises `Problem` 409 `metric_filter_in_use` when a plan prices by a value that would go.
     """
@@ -217,7 +217,7 @@ async def change_filter(
 
 
 async def _priced_values(connection: AsyncConnection, metric_id: UUID, filter_id: UUID) -> set[str]:
-    """Give the values of a filter by which plans price."""
+    """Return the values of a filter by which plans price."""
     rows = await connection.execute(_pricing_by(metric_id, filter_id).with_only_columns(plan_charges.c.filters))
     return {
         value

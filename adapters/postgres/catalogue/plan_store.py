@@ -69,7 +69,7 @@ _CURRENT: Final = plan_versions.c.version == plans.c.current_version
 
 
 def shown_charges(current: PlanDetail) -> tuple[Row[Any], ...]:
-    """Give the rows that answers show: neither the base fee nor the parts of filtered charges."""
+    """Return the rows that answers show: neither the base fee nor the parts of filtered charges."""
     return tuple(row for row in current.charges if row.position > 0 and "part_of" not in row.supplied)
 
 
@@ -97,7 +97,7 @@ async def listed(
     metric_id: UUID | None = None,
     status: str | None = None,
 ) -> tuple[list[PlanDetail], int]:
-    """Give one part of the project's plans with their current versions, newest first, and their number.
+    """Return one part of the project's plans with their current versions, newest first, and their number.
 
     `metric_id` keeps the plans whose current version charges on that metric.
     """
@@ -143,7 +143,7 @@ def _charges_in(version_ids: Sequence[UUID]) -> Select[Any]:
 
 
 async def charges_of_version(connection: AsyncConnection, plan_version_id: UUID) -> tuple[Charge, ...]:
-    """Give everything that a version prices, in order: the base fee first, each filter of a charge as its own part.
+    """Return everything that a version prices, in order: the base fee first, each filter of a charge as its own part.
 
     Ids are those of `plan_charges` rows, so they are stable. Parts of a filtered charge have a `scope`: usage must be
     counted within it, or events would be priced more than once.

@@ -142,7 +142,7 @@ async def change(
 
 
 def draft_of(current: PlanDetail) -> VersionDraft:
-    """Give a stored version as the draft that would make it."""
+    """Return a stored version as the draft that would make it."""
     return VersionDraft(
         name=current.plan.name,
         currency=current.plan.currency,

@@ -43,7 +43,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, code: str | None = None
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's products, newest first, and their number."""
+    """Return one part of the project's products, newest first, and their number."""
     wanted: list[ColumnElement[bool]] = [products.c.project_id == project_id, products.c.deleted_at.is_(None)]
     if code is not None:
         wanted.append(products.c.code == code)

@@ -78,7 +78,7 @@ async def _refuse_taken_numbers(connection: AsyncConnection, row: Row[Any]) -> N
 
 
 async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's billing entities, newest first, and their number."""
+    """Return one part of the project's billing entities, newest first, and their number."""
     wanted = [billing_entities.c.project_id == project_id, _LIVING]
     return await page_of(connection, billing_entities, page, *wanted, orderable=ORDERABLE)
 
@@ -122,7 +122,7 @@ async def resolve_locked(connection: AsyncConnection, project_id: UUID, refs: Ma
 async def terms_for_customer(
     connection: AsyncConnection, project_id: UUID, billing_entity_id: UUID | None
 ) -> dict[str, Any]:
-    """Give the columns that a new customer takes from its billing entity, or from the project's default one.
+    """Return the columns that a new customer takes from its billing entity, or from the project's default one.
 
     Empty without any. The entity is kept from being deleted until the transaction ends.
     """

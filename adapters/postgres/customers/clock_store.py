@@ -75,7 +75,7 @@ async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> t
 
 
 async def now(connection: AsyncConnection, test_clock_id: UUID | None) -> datetime:
-    """Give the time that a customer or subscription lives in: its clock's frozen time, or the wall clock's (C11).
+    """Return the time that a customer or subscription lives in: its clock's frozen time, or the wall clock's (C11).
 
     While the clock advances this is the time it left: what is due in between has not all happened yet.
     """
@@ -87,7 +87,7 @@ async def now(connection: AsyncConnection, test_clock_id: UUID | None) -> dateti
 
 
 async def locked_now(connection: AsyncConnection, test_clock_id: UUID | None) -> datetime:
-    """Give the time as `now` does, and keep the clock from advancing until the transaction ends.
+    """Return the time as `now` does, and keep the clock from advancing until the transaction ends.
 
     Raises `Problem` 409 `test_clock_advancing`, or `test_clock_deleted` if the clock is gone.
     """
@@ -134,7 +134,7 @@ async def advance(
 
 
 async def reached(connection: AsyncConnection, subscription_id: UUID, frozen_time: datetime) -> bool:
-    """Note that a subscription has processed everything due by `frozen_time`; answers whether its clock is now ready.
+    """Note that a subscription has processed everything due by `frozen_time`; returns whether its clock is now ready.
 
     The workflow's activity calls it after each `clock_advanced` signal; again, late or twice is harmless. Safe for a
     subscription without a clock.
@@ -151,7 +151,7 @@ async def reached(connection: AsyncConnection, subscription_id: UUID, frozen_tim
 
 
 async def mark_ready_if_idle(connection: AsyncConnection, clock_id: UUID) -> bool:
-    """Make a clock ready if nothing holds it back any more; answers whether it is ready.
+    """Make a clock ready if nothing holds it back any more; returns whether it is ready.
 
     To be called, too, when a subscription of the clock ends while others are still on their way.
     """
@@ -178,7 +178,7 @@ async def _anyone_behind(connection: AsyncConnection, clock_id: UUID, target: da
 
 
 async def _parked(connection: AsyncConnection, clock_id: UUID) -> str | None:
-    """Say which subscription of a clock has work that could not be done, and why."""
+    """Return which subscription of a clock has work that could not be done, and why."""
     columns = subscriptions.c
     statement = (
         select(columns.id, columns.needs_attention)

@@ -68,7 +68,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
 
 
 async def lazily_created(connection: AsyncConnection, project_id: UUID, code: str) -> Row[Any]:
-    """Give the customer with that code, creating it for usage that named an unknown one (seed 003, C8).
+    """Return the customer with that code, creating it for usage that named an unknown one (seed 003, C8).
 
     Safe to call at the same time from several transactions: one creates it, the others find it.
     """
@@ -90,7 +90,7 @@ async def lazily_created(connection: AsyncConnection, project_id: UUID, code: st
 
 
 async def organization_customer(tx: Transaction, name: str) -> Row[Any]:
-    """Give the hidden customer that stands for the organization itself, creating it at first need (C9)."""
+    """Return the hidden customer that stands for the organization itself, creating it at first need (C9)."""
     statement = select(customers).where(
         customers.c.project_id == tx.scope.project_id, customers.c.is_organization, customers.c.deleted_at.is_(None)
     )
@@ -118,7 +118,7 @@ async def _insert(
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, conditions: Mapping[str, str]
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's customers, newest first, and their number; the organization's own is hidden."""
+    """Return one part of the project's customers, newest first, and their number; the organization's own is hidden."""
     wanted: list[ColumnElement[bool]] = [
         customers.c.project_id == project_id,
         customers.c.deleted_at.is_(None),
@@ -174,7 +174,7 @@ async def usable_clock(connection: AsyncConnection, project_id: UUID, ref: str) 
 
 
 async def default_timezone(connection: AsyncConnection, project_id: UUID) -> str:
-    """Give the billing zone of customers without one: the project's, else the organization's, else UTC."""
+    """Return the billing zone of customers without one: the project's, else the organization's, else UTC."""
     statement = (
         select(func.coalesce(projects.c.timezone, organizations.c.timezone))
         .join(organizations, organizations.c.id == projects.c.organization_id)
@@ -194,7 +194,7 @@ class BillingEntityTerms:
 async def billing_entity_terms_of(
     connection: AsyncConnection, project_id: UUID, rows: Sequence[Row[Any]]
 ) -> Mapping[UUID | None, BillingEntityTerms]:
-    """Give what applies to customers by their billing entities, and under None what applies without one.
+    """Return what applies to customers by their billing entities, and under None what applies without one.
 
     A time zone is the billing entity's, else the project's, else the organization's, else UTC.
     """

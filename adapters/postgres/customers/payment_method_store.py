@@ -31,7 +31,7 @@ _ORDERABLE: Final[Mapping[str, ColumnElement[Any]]] = {
 
 
 def is_default_of(customer_id: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Give the condition under which a customer's default method is joined."""
+    """Return the condition under which a customer's default method is joined."""
     return and_(DEFAULT_METHOD.c.customer_id == customer_id, DEFAULT_METHOD.c.is_default)
 
 

@@ -167,12 +167,12 @@ async def _replaced(tx: Transaction, window: Window) -> dict[str, dict[str, Any]
 
 
 def _names(kind: str, identity: UUID | None) -> list[str]:
-    """Give the names by which an event may mean it, beside the one that its owner chose."""
+    """Return the names by which an event may mean it, beside the one that its owner chose."""
     return [] if identity is None else [str(identity), shown_id(kind, identity)]
 
 
 def _kept(stored: Mapping[str, Mapping[str, Any]], sent: Sequence[IngestEvent]) -> dict[str, IngestEvent]:
-    """Give the events that were sent under the key of one in the window. Raises `Problem` 409 for another time."""
+    """Return the events that were sent under the key of one in the window. Raises `Problem` 409 for another time."""
     kept: dict[str, IngestEvent] = {}
     for event in sent:
         row = None if event.key is None else stored.get(event.key)
@@ -204,7 +204,7 @@ class _Amended:
 def _amended(
     metric: Metric | None, stored: Mapping[str, Mapping[str, Any]], kept: Mapping[str, IngestEvent]
 ) -> list[_Amended]:
-    """Give what changes of the events that keep their key; an event without a value is read from its properties."""
+    """Return what changes of the events that keep their key; an event without a value is read from its properties."""
     found = []
     for key, event in kept.items():
         row = stored[key]
@@ -221,7 +221,7 @@ def _counted(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _versions(amended: Sequence[_Amended]) -> list[Mapping[str, Any]]:
-    """Give amended events that count as they were and as they are."""
+    """Return amended events that count as they were and as they are."""
     own = [one for one in amended if one.row["status"] == "counted"]
     after = [{**one.row, "value": one.value, "properties": one.properties} for one in own]
     return [*(one.row for one in own), *after]

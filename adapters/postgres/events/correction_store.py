@@ -53,7 +53,7 @@ class Correction:
     id: UUID = field(default_factory=new_id)
 
     def row(self, *, settled_at: datetime | None) -> dict[str, Any]:
-        """Give the columns; what never counted leaves nothing to be looked at again."""
+        """Return the columns; what never counted leaves nothing to be looked at again."""
         event = self.event
         return {
             "id": self.id,
@@ -145,7 +145,7 @@ async def metric_of(
 
 
 def replaced_value(metric: Metric | None, stored: Mapping[Any, Any], replacement: Replacement) -> Decimal | None:
-    """Give what a stored event counts for with its new content, read as ingestion reads it.
+    """Return what a stored event counts for with its new content, read as ingestion reads it.
 
     A value that is given wins. New properties give it where the metric reads a property; otherwise it stays. Raises
     `Problem` 422 if a counted event would have no number.
@@ -244,7 +244,7 @@ class CorrectionFilter:
 async def listed(
     connection: AsyncConnection, project_id: UUID, wanted: CorrectionFilter, page: Page
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the matching corrections, the newest first, and their number."""
+    """Return one part of the matching corrections, the newest first, and their number."""
     columns = usage_corrections.c
     conditions = [columns.project_id == project_id]
     for column, value in (

@@ -151,7 +151,7 @@ def _reasons(
     now: datetime,
     close_acceptance: bool,
 ) -> list[str]:
-    """Say what is still open, one line for each project and cause."""
+    """Return what is still open, one line for each project and cause."""
     if before > now:
         return [f"{before:%Y-%m} has not begun"]
     cut = {"before": before, "now": now, "closed_until": closed_until}

@@ -21,7 +21,7 @@ _AROUND: Final = 4
 
 
 def rollup_dimensions(filters: Mapping[str, Sequence[object]]) -> dict[str, list[str]]:
-    """Give what rollups tell the events of a metric apart by, from the values that its filters list: texts of them.
+    """Return what rollups tell the events of a metric apart by, from the values that its filters list: texts of them.
 
     Filters with values too long for an index, taken in the order of their properties, tell nothing apart.
     """
@@ -42,7 +42,7 @@ def _bytes(text: str) -> int:
 
 
 def filters_of(condition: str) -> str:
-    """Give a query for what tells the events of metrics apart in rollups: metric_id, key, and the texts `allowed`.
+    """Return a query for what tells the events of metrics apart in rollups: metric_id, key, and the texts `allowed`.
 
     `condition` chooses the metrics (`m`).
     """
@@ -51,7 +51,7 @@ def filters_of(condition: str) -> str:
 
 
 def filter_bucket(row: str) -> str:
-    """Give the text that names the filter bucket of an event: of each of its metric's filters, its value, as JSON.
+    """Return the text that names the filter bucket of an event: of each of its metric's filters, its value, as JSON.
 
     A value that is not among the filter's is left out, so that '' is an event that no filter knows. `row` has metric_id
     and properties; the statement has a `filters` that `filters_of` gave.
@@ -63,7 +63,7 @@ def filter_bucket(row: str) -> str:
 
 
 def bucket_expression(buckets: Sequence[Combination]) -> tuple[str, dict[str, Any]]:
-    """Give an integer expression over rows of `events`, the index of the bucket, and its bind values.
+    """Return an integer expression over rows of `events`, the index of the bucket, and its bind values.
 
     The most specific combination that holds an event takes it; `DEFAULT_BUCKET` is for what none takes.
     """
@@ -73,7 +73,7 @@ def bucket_expression(buckets: Sequence[Combination]) -> tuple[str, dict[str, An
 
 
 def group_expressions(group_by: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Give a text expression over rows of `events` for each property, sorted by property, and their bind values."""
+    """Return a text expression over rows of `events` for each property, sorted by property, and their bind values."""
     keys = sorted(set(group_by))
     binds = {f"group_{index}_key": key for index, key in enumerate(keys)}
     return tuple(_text_of(_property(name)) for name in binds), binds
@@ -93,7 +93,7 @@ def _property(bind: str) -> str:
 
 
 def _text_of(found: str) -> str:
-    """Give the SQL of `billing.aggregating.text_of` for a JSON value.
+    """Return the SQL of `billing.aggregating.text_of` for a JSON value.
 
     Equal numbers are equal in any notation; NULL for an event without the property, or with a list or an object there.
     """

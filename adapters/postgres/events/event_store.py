@@ -65,7 +65,7 @@ def _read() -> Select[Any]:
 
 
 async def _conditions(connection: AsyncConnection, project_id: UUID, wanted: EventFilter) -> list[ColumnElement[bool]]:
-    """Give conditions that indexes answer: what counts is found by what it resolved to, the rest by what was sent."""
+    """Return conditions that indexes answer: what counts is found by what it resolved to, the rest by what was sent."""
     found: list[ColumnElement[bool]] = [events.c.project_id == project_id]
     for ref, kind, column, sent in (
         (wanted.customer, CUSTOMER, events.c.customer_id, events.c.customer_ref),
@@ -101,7 +101,7 @@ def _keyed(project_id: UUID, key: str) -> ScalarSelect[UUID]:
 
 
 async def _subscriptions_of(connection: AsyncConnection, project_id: UUID, customer_id: UUID) -> list[UUID]:
-    """Give the subscriptions that may hold a customer's events: its own and the organization's (C9)."""
+    """Return the subscriptions that may hold a customer's events: its own and the organization's (C9)."""
     organizations = select(customers.c.id).where(customers.c.project_id == project_id, customers.c.is_organization)
     owners = or_(subscriptions.c.customer_id == customer_id, subscriptions.c.customer_id.in_(organizations))
     statement = select(subscriptions.c.id).where(subscriptions.c.project_id == project_id, owners)
@@ -111,7 +111,7 @@ async def _subscriptions_of(connection: AsyncConnection, project_id: UUID, custo
 async def listed(
     connection: AsyncConnection, project_id: UUID, wanted: EventFilter, page: Page
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the matching events, the last received first, and their number."""
+    """Return one part of the matching events, the last received first, and their number."""
     condition = and_(*await _conditions(connection, project_id, wanted))
     orderable = {
         "timestamp": events.c.occurred_at,
@@ -143,7 +143,7 @@ async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[A
 
 
 async def many(connection: AsyncConnection, project_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
-    """Give events by their uuids."""
+    """Return events by their uuids."""
     statement = _read().where(events.c.project_id == project_id, events.c.id.in_(ids))
     return {row.id: row for row in (await connection.execute(statement)).all()}
 

@@ -91,22 +91,22 @@ class Outcome:
         return [position for position, stored in self.already.items() if not stored.same_content]
 
     def id_at(self, position: int) -> UUID:
-        """Give the id of an event, the earlier one's if its key was there before."""
+        """Return the id of an event, the earlier one's if its key was there before."""
         stored = self.already.get(position)
         return UUID(hex=self.rows.ids[self.first + position]) if stored is None else stored.id
 
     def key_at(self, position: int) -> str:
-        """Give the idempotency key of an event, also one that was made here."""
+        """Return the idempotency key of an event, also one that was made here."""
         return self.rows.keys[self.first + position]
 
     def time_at(self, position: int) -> datetime:
-        """Give the time of an event, also one that was taken from the clock."""
+        """Return the time of an event, also one that was taken from the clock."""
         return self.rows.times[self.first + position]
 
     def value_at(self, position: int) -> str | None:
-        """Give the number that an event counts for."""
+        """Return the number that an event counts for."""
         return self.rows.values[self.first + position]
 
     def subscription_at(self, position: int) -> UUID | None:
-        """Give the subscription on which an event counts."""
+        """Return the subscription on which an event counts."""
         return self.rows.subscription_of(self.first + position)

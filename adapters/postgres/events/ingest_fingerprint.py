@@ -27,7 +27,7 @@ def references_of(event: IngestEvent) -> str:
 
 
 def fingerprint_of(references: str, value: str | None, properties: str) -> int:
-    """Give the fingerprint of an event as a signed 64-bit number; ``properties`` as `canonical` writes them."""
+    """Return the fingerprint of an event as a signed 64-bit number; ``properties`` as `canonical` writes them."""
     if value is not None and "." in value:
         value = value.rstrip("0").rstrip(".")
     data = f"{references}{value}{_SEPARATOR}{properties}".encode()

@@ -145,7 +145,7 @@ class Lookup:
     closed_until: datetime | None = None
 
     def charges(self, held: SubscriptionTerms, metric: Metric) -> bool:
-        """Tell whether the subscription's plan version charges the metric."""
+        """Return whether the subscription's plan version charges the metric."""
         return metric.id in _charged_metrics.get(held.plan_version_id, frozenset())
 
     def accepts(self, presented: PresentedKey | None, scope: ProjectScope) -> bool:
@@ -319,5 +319,5 @@ async def _resolve_other_names(connection: AsyncConnection, project_id: UUID, re
 
 
 def wall_clock_now() -> datetime:
-    """Give the wall clock's now in UTC."""
+    """Return the wall clock's now in UTC."""
     return datetime.now(UTC)

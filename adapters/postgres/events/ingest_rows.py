@@ -30,17 +30,17 @@ class Rows:
         return len(self.keys)
 
     def share(self, shared: Shared) -> int:
-        """Give the number of a combination of references."""
+        """Return the number of a combination of references."""
         return self.shared.setdefault(shared, len(self.shared))
 
     def subscription_of(self, place: int) -> UUID | None:
-        """Give the subscription to which the row at a place belongs."""
+        """Return the subscription to which the row at a place belongs."""
         if len(self._listed) != len(self.shared):
             self._listed = list(self.shared)
         return self._listed[self.shared_of[place]][7]
 
     def parameters(self) -> dict[str, Any]:
-        """Give the arrays as Postgres array texts."""
+        """Return the arrays as Postgres array texts."""
         columns = list(zip(*self.shared, strict=True)) if self.shared else [()] * 9
         properties = None
         if any(each is not None for each in self.properties):

@@ -327,7 +327,7 @@ async def _store(
 async def _look_up_already(
     raw: "psycopg.AsyncConnection[Any]", parameters: Mapping[str, Any]
 ) -> dict[int, Mapping[str, Any]]:
-    """Give the keys that were there before, and their events, by place."""
+    """Return the keys that were there before, and their events, by place."""
     async with raw.cursor(row_factory=dict_row) as reading:
         await reading.execute(_ALREADY, parameters)
         return {int(each["place"]) - 1: each for each in await reading.fetchall()}
@@ -353,7 +353,7 @@ def _note_already(
 
 
 def _is_same(event: IngestEvent, fingerprint: int, value: str | None, row: Mapping[str, Any]) -> bool:
-    """Tell whether an event says what the first one of its key said (C3); a time that was left out is equal.
+    """Return whether an event says what the first one of its key said (C3); a time that was left out is equal.
 
     A key from before fingerprints is compared with its event, or, once that is detached, taken for the same.
     """

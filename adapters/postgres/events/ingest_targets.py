@@ -47,7 +47,7 @@ class Target:
     creates_customer: bool = False
 
     def choose(self, at: datetime) -> tuple[SubscriptionTerms | None, str | None]:
-        """Give the subscription that takes an event of that time, and the reason if none counts it."""
+        """Return the subscription that takes an event of that time, and the reason if none counts it."""
         if self.reason is not None:
             return None, self.reason
         if self.counts_until is not None and at > self.counts_until:
@@ -136,7 +136,7 @@ def _before(now: datetime, past: timedelta) -> datetime:
 
 
 def value_of(metric: Metric, event: IngestEvent) -> tuple[str | None, str | None]:
-    """Give the number that an event counts for, as text, and the reason if it has none where one is needed.
+    """Return the number that an event counts for, as text, and the reason if it has none where one is needed.
 
     The property that the metric names (``field``, BoxBilling's ``field_name``) wins where the event has it; else the
     event's own value; the rest is for its aggregation to say (`Aggregation.read`).
@@ -150,7 +150,7 @@ def value_of(metric: Metric, event: IngestEvent) -> tuple[str | None, str | None
 
 
 def customer_of(target: Target, held: SubscriptionTerms | None) -> UUID | None:
-    """Give the customer whom the event belongs to: the one it names, else the subscription's."""
+    """Return the customer whom the event belongs to: the one it names, else the subscription's."""
     if target.customer is not None:
         return target.customer.id
     return None if held is None else held.customer_id

@@ -31,7 +31,7 @@ class Window:
 
 
 async def begin(tx: Transaction, window: Window) -> tuple[Row[Any], str]:
-    """Write the run and the start of its workflow; answers the row and the workflow's id."""
+    """Write the run and the start of its workflow; returns the row and the workflow's id."""
     identity = new_id()
     total = await tx.connection.scalar(
         select(func.count()).select_from(events).where(*_wanted(tx.scope.project_id, window), _is_of(window.customer))

@@ -180,7 +180,7 @@ class Days:
     end: datetime
 
     def names(self) -> dict[str, object]:
-        """Give the bind values: the window widened to whole UTC days."""
+        """Return the bind values: the window widened to whole UTC days."""
         first = self.start.astimezone(UTC).date()
         last = (self.end - timedelta(microseconds=1)).astimezone(UTC).date()
         midnight = datetime.min.time()

@@ -47,7 +47,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
 
 
 async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's add-ons, newest first, and their number."""
+    """Return one part of the project's add-ons, newest first, and their number."""
     wanted = [add_ons.c.project_id == project_id, _LIVING]
     return await page_of(connection, add_ons, page, *wanted, orderable=ORDERABLE)
 
@@ -109,12 +109,12 @@ def _applied() -> Select[Any]:
 
 
 async def applied_to(connection: AsyncConnection, customer_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of what was applied to a customer, newest first, and its number."""
+    """Return one part of what was applied to a customer, newest first, and its number."""
     return await _applications(connection, applied_add_ons.c.customer_id == customer_id, page)
 
 
 async def applications_of(connection: AsyncConnection, add_on_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of an add-on's applications, newest first, and their number."""
+    """Return one part of an add-on's applications, newest first, and their number."""
     return await _applications(connection, applied_add_ons.c.add_on_id == add_on_id, page)
 
 

@@ -48,7 +48,7 @@ class Adjustment:
 
 
 async def adjustments(connection: AsyncConnection, invoice_id: UUID) -> list[Adjustment]:
-    """Give the adjustment lines of an invoice in their order.
+    """Return the adjustment lines of an invoice in their order.
 
     Late events are those that were received after the period's last bill and before this invoice.
     """

@@ -171,7 +171,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
 
 
 def _billing_start(row: Any) -> datetime:
-    """Give the first instant that is billed: the start, or the end of the trial (B92)."""
+    """Return the first instant that is billed: the start, or the end of the trial (B92)."""
     begins: datetime = row.starts_at if row.trial_ends_at is None else max(row.starts_at, row.trial_ends_at)
     return begins
 
@@ -317,7 +317,7 @@ async def bill(
 
 
 def _with_its_last_instant(active: Period) -> Period:
-    """Give what is counted of a period that its subscription's end cuts: what was accepted at that very instant too.
+    """Return what is counted of a period that its subscription's end cuts: what was accepted at that very instant too.
 
     In a test clock, which stands still, usage and the command that ends a subscription have the same time.
     """
@@ -325,7 +325,7 @@ def _with_its_last_instant(active: Period) -> Period:
 
 
 def _covered(lines: Sequence[InvoiceLine], before: Billed, *, start: datetime, end: datetime) -> Period:
-    """Give the period an invoice shows: from the last invoiced instant, or the start, to the cutoff (C25).
+    """Return the period an invoice shows: from the last invoiced instant, or the start, to the cutoff (C25).
 
     An invoice that only corrects periods invoiced before shows those.
     """

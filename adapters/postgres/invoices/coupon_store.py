@@ -84,7 +84,7 @@ async def duplicate(tx: Transaction, row: Row[Any]) -> Row[Any]:
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, status: str | None
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's coupons, newest first, and their number; of one status, or of all."""
+    """Return one part of the project's coupons, newest first, and their number; of one status, or of all."""
     wanted = [coupons.c.project_id == project_id]
     if status is not None:
         wanted.append(coupons.c.status == status)
@@ -101,7 +101,7 @@ class Application:
 
 
 async def apply(tx: Transaction, row: Row[Any], wanted: Application) -> Row[Any]:
-    """Give a customer a coupon that `locked` gave.
+    """Return a customer a coupon that `locked` gave.
 
     Raises `Problem` 409: `coupon_terminated`, `coupon_expired` on the customer's clock, `coupon_not_reusable` for a
     customer who had it before, `coupon_exhausted` when it was applied as often as it may be.
@@ -163,7 +163,7 @@ async def view_applied(connection: AsyncConnection, project_id: UUID, ref: str) 
 
 
 async def applied_to(connection: AsyncConnection, customer_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of a customer's applications, newest first, and their number; terminated ones included."""
+    """Return one part of a customer's applications, newest first, and their number; terminated ones included."""
     wanted = applied_coupons.c.customer_id == customer_id
     return await page_of(
         connection,

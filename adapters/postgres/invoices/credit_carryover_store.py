@@ -29,7 +29,7 @@ CREDIT: Final = "wallet_credit"
 
 
 def carryover_line(due_minor: int) -> list[NewLine]:
-    """Give the line that brings a negative sum, in minor units, to 0; none for what is not negative."""
+    """Return the line that brings a negative sum, in minor units, to 0; none for what is not negative."""
     if due_minor >= 0:
         return []
     return [
@@ -85,7 +85,7 @@ async def grant(tx: Transaction, credited: CarriedOverInvoice) -> None:
 
 
 async def carryover_of(connection: AsyncConnection, invoice_id: UUID) -> int:
-    """Give what a stored invoice carries over to a wallet, in minor units."""
+    """Return what a stored invoice carries over to a wallet, in minor units."""
     statement = select(func.coalesce(func.sum(invoice_lines.c.amount_minor), 0)).where(
         invoice_lines.c.invoice_id == invoice_id, invoice_lines.c.kind == CREDIT
     )

@@ -75,7 +75,7 @@ async def pending_adjustments(
 async def _taken(
     connection: AsyncConnection, terms: Terms, end: datetime, *, but: UUID | None = None
 ) -> dict[UUID, int]:
-    """Give what coupons took off the invoices of a subscription's billing period, perhaps but one of them.
+    """Return what coupons took off the invoices of a subscription's billing period, perhaps but one of them.
 
     `end` is the exclusive end of an invoice's time, whose last instant lies in the period; a discount is of the period
     in which the time of its invoice ends, whatever other periods that invoice bills.
@@ -107,7 +107,7 @@ def _coupon(row: Row[Any], taken_minor: int | None) -> AppliedCoupon:
 
 
 def adjustments_for(held: PendingAdjustments, bill: Bill, subscription_id: UUID) -> InvoiceAdjustments:
-    """Give the lines that an invoice of these charges has beside them: fees in its currency, then discounts."""
+    """Return the lines that an invoice of these charges has beside them: fees in its currency, then discounts."""
     currency = normalise_currency(bill.currency)
     fees = [row for row in held.add_ons if normalise_currency(row.amount_currency) == currency]
     taken = discounts(held.coupons, [line.amount_minor for line in bill.lines], currency)
@@ -152,7 +152,7 @@ def _discount(discount: Discount, bill: Bill, subscription_id: UUID) -> NewLine:
 
 
 def remaining_after(held: PendingAdjustments, used: InvoiceAdjustments) -> PendingAdjustments:
-    """Give what waits after an invoice with these extras."""
+    """Return what waits after an invoice with these extras."""
     return PendingAdjustments(
         coupons=after_use(held.coupons, used.discounts),
         add_ons=tuple(row for row in held.add_ons if row.id not in used.add_on_ids),

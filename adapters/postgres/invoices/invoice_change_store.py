@@ -63,7 +63,7 @@ _TITLES: Final = {
 
 
 def next_status(row: Row[Any], event: InvoiceEvent) -> InvoiceStatus:
-    """Give the status after an event. Raises `Problem` 409 `illegal_transition`."""
+    """Return the status after an event. Raises `Problem` 409 `illegal_transition`."""
     try:
         return transition(row.status, event)
     except IllegalTransition as error:
@@ -202,7 +202,7 @@ async def set_due_date(tx: Transaction, row: Row[Any], due_at: datetime) -> None
 
 
 async def describe_line(tx: Transaction, row: Row[Any], *, line: Row[Any], description: str) -> None:
-    """Give a line of a draft, whose locked view is `row`, other words; its amounts are never edited (B101).
+    """Return a line of a draft, whose locked view is `row`, other words; its amounts are never edited (B101).
 
     Raises `Problem` 409 `invoice_issued`: what was issued is a permanent record.
     """

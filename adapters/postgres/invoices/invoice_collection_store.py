@@ -9,7 +9,7 @@ from models.messages.collecting import CollectInvoiceUntilSettled
 
 
 async def follow(tx: Transaction, invoice: OpenInvoice, *, frozen_at: datetime | None) -> str:
-    """Have a workflow of its own care for an issued invoice; answers the workflow's id.
+    """Have a workflow of its own care for an issued invoice; returns the workflow's id.
 
     `frozen_at` is the time of the customer's test clock; None means the wall clock.
     """

@@ -44,7 +44,7 @@ class InvoiceFilter:
     statuses: Sequence[str] | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Give the conditions of a row."""
+        """Return the conditions of a row."""
         found: list[ColumnElement[bool]] = []
         if self.customer_id is not None:
             found.append(invoices.c.customer_id == self.customer_id)
@@ -149,7 +149,7 @@ async def log_of(connection: AsyncConnection, invoice_id: UUID) -> Sequence[Row[
 
 
 async def newest_of(connection: AsyncConnection, subscription_id: UUID) -> UUID | None:
-    """Give the newest invoice of a subscription that was not voided."""
+    """Return the newest invoice of a subscription that was not voided."""
     statement = (
         select(invoices.c.id)
         .where(invoices.c.subscription_id == subscription_id, invoices.c.status != "voided")
@@ -210,7 +210,7 @@ class FeeFilter:
     payment_status: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Give the conditions of a line joined with its invoice."""
+        """Return the conditions of a line joined with its invoice."""
         found: list[ColumnElement[bool]] = []
         if self.invoice_id is not None:
             found.append(invoice_lines.c.invoice_id == self.invoice_id)

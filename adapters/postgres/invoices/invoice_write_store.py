@@ -92,7 +92,7 @@ class NewInvoice:
 
     @property
     def is_final(self) -> bool:
-        """Whether it is more than a draft, so that it has a number and was issued."""
+        """Return whether it is more than a draft, so that it has a number and was issued."""
         return self.status != "draft"
 
 
@@ -180,7 +180,7 @@ _TITLES: Final = {
 
 
 async def write_invoice(connection: AsyncConnection, invoice: NewInvoice) -> str | None:
-    """Write the invoice and everything that must be known about it; answers its number, None for a draft.
+    """Write the invoice and everything that must be known about it; returns its number, None for a draft.
 
     Raises `AlreadyBilled` when an invoice with its billing key exists; the transaction is then lost.
     """
@@ -238,7 +238,7 @@ def _title(invoice: NewInvoice, action: str) -> str:
 
 
 def number_prefix(at: datetime) -> str:
-    """Give what stands before the running number: INV-20260501-."""
+    """Return what stands before the running number: INV-20260501-."""
     return f"INV-{at:%Y%m%d}-"
 
 

@@ -65,7 +65,7 @@ async def unbilled(
 
 
 def _shown(spend: PeriodSpend, at: datetime) -> Period:
-    """Give the time that the invoice shows; it ends before the period does, which stays open."""
+    """Return the time that the invoice shows; it ends before the period does, which stays open."""
     start, closed = spend.period.start, spend.before.closed_until
     begins = start if closed is None or not start < closed < at else closed
     return Period(start=begins, end=max(at, begins + _SHORTEST))

@@ -177,7 +177,7 @@ class AuditFilter:
 
 
 async def entries(connection: AsyncConnection, wanted: AuditFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the matching entries that the transaction's scope may see, newest first, and their number."""
+    """Return one part of the matching entries that the transaction's scope may see, newest first, and their number."""
     conditions = wanted.conditions()
     orderable = {"resource_type": audit_log.c.resource_type, "action": audit_log.c.action}
     return await page_of(connection, audit_log, page, *conditions, orderable=orderable)

@@ -50,7 +50,7 @@ async def claim(
 ) -> StoredAnswer | IdempotencyConflict | None:
     """Take the key for this request; None means that it is ours and the work may begin.
 
-    A holder that crashed loses the key when its lock expires; answers older than ``KEPT`` count as never given.
+    A holder that crashed loses the key when its lock expires; returns older than ``KEPT`` count as never given.
     """
     locked = _now + func.make_interval(0, 0, 0, 0, 0, 0, lock_seconds)
     expired = _table.created_at < _now - KEPT

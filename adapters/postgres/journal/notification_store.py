@@ -54,7 +54,7 @@ async def notify(
     resource_id: UUID | None,
     key: str,
 ) -> bool:
-    """Write a notification in the transaction of what it tells; answers whether it is new.
+    """Write a notification in the transaction of what it tells; returns whether it is new.
 
     ``kind`` is its category (``usage_alert``, ``usage_threshold``, ``payment``, ``billing``, ``webhook``, ``outbox``).
     ``key`` names the fact, unique in the project: telling it again, read or not, changes nothing. Titles are cut at 255
@@ -79,7 +79,7 @@ async def notify(
 async def listing(
     connection: AsyncConnection, wanted: NotificationFilter, page: Page
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's notifications, newest first, and their number."""
+    """Return one part of the project's notifications, newest first, and their number."""
     conditions = wanted.conditions()
     return await page_of(connection, notifications, page, *conditions, orderable=_ORDERABLE)
 
@@ -107,6 +107,6 @@ async def mark_read(connection: AsyncConnection, reference: str) -> Row[Any]:
 
 
 async def mark_all_read(connection: AsyncConnection) -> int:
-    """Mark every notification of the project as read; answers how many were unread."""
+    """Mark every notification of the project as read; returns how many were unread."""
     unread = update(notifications).where(notifications.c.read_at.is_(None))
     return (await connection.execute(unread.values(read_at=func.clock_timestamp()))).rowcount

@@ -41,7 +41,7 @@ def shown_instant(instant: datetime) -> str:
 async def enqueue(
     connection: AsyncConnection, *, project_id: UUID, topic: str, ordering_key: str, payload: Mapping[str, Any]
 ) -> int:
-    """Write one outbox row in the caller's transaction; answers its id.
+    """Write one outbox row in the caller's transaction; returns its id.
 
     Rows of one ``ordering_key`` (a workflow's id, a resource) are delivered in the order of their ids.
     """
@@ -57,7 +57,7 @@ async def enqueue(
 async def enqueue_start(
     connection: AsyncConnection, *, project_id: UUID, workflow: str, workflow_id: str, message: Message
 ) -> str:
-    """Write the row that starts a workflow by its registered name; answers the workflow's id."""
+    """Write the row that starts a workflow by its registered name; returns the workflow's id."""
     await enqueue(
         connection,
         project_id=project_id,

@@ -70,7 +70,7 @@ class DueWatermark:
 
 @asynccontextmanager
 async def leadership(database: Database) -> AsyncIterator[AsyncConnection | None]:
-    """Try to become the one relay of this database; gives the connection that holds the lock, or None.
+    """Try to become the one relay of this database; returns the connection that holds the lock, or None.
 
     Postgres lets go of the lock when the connection ends, however the process died.
     """
@@ -92,7 +92,7 @@ async def still_leads(connection: AsyncConnection) -> None:
 
 
 async def due_rows(connection: AsyncConnection, *, limit: int) -> list[DueRow]:
-    """Give rows to deliver, oldest first; none whose key has an older row that waits for a later attempt."""
+    """Return rows to deliver, oldest first; none whose key has an older row that waits for a later attempt."""
     older = outbox.alias("older")
     blocked = select(literal(1)).where(
         older.c.ordering_key == outbox.c.ordering_key,
@@ -105,7 +105,7 @@ async def due_rows(connection: AsyncConnection, *, limit: int) -> list[DueRow]:
 
 
 async def rows_of(connection: AsyncConnection, ordering_key: str, *, limit: int = 100) -> list[DueRow]:
-    """Give every undelivered row of one key, oldest first, also those that wait for a later attempt."""
+    """Return every undelivered row of one key, oldest first, also those that wait for a later attempt."""
     return await _undelivered(connection, outbox.c.ordering_key == ordering_key, limit)
 
 
@@ -155,13 +155,13 @@ async def retry_all_now(connection: AsyncConnection) -> None:
 
 
 async def prune(connection: AsyncConnection, *, most: int) -> int:
-    """Delete rows that were delivered more than a week ago, the oldest first; answers how many."""
+    """Delete rows that were delivered more than a week ago, the oldest first; returns how many."""
     old = select(outbox.c.id).where(outbox.c.delivered_at < func.clock_timestamp() - _KEPT).order_by(outbox.c.id)
     return (await connection.execute(delete(outbox).where(outbox.c.id.in_(old.limit(most))))).rowcount
 
 
 async def due_watermarks(connection: AsyncConnection, *, quiet_ms: int, busy_ms: int, limit: int) -> list[DueWatermark]:
-    """Give subscriptions with usage to tell: once their events pause for `quiet_ms`, at least every `busy_ms`."""
+    """Return subscriptions with usage to tell: once their events pause for `quiet_ms`, at least every `busy_ms`."""
     now = func.clock_timestamp()
     pause, interval = timedelta(milliseconds=quiet_ms), timedelta(milliseconds=busy_ms)
     paused = usage_watermarks.c.marked_at <= now - pause

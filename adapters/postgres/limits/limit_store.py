@@ -70,7 +70,7 @@ async def listed(connection: AsyncConnection, subscription_id: UUID, page: Page)
 
 
 async def limit_statuses(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> dict[UUID, tuple[Limit, LimitUsage]]:
-    """Give how limits of subscriptions stand now, keyed by their ids; one that was deleted meanwhile is absent."""
+    """Return how limits of subscriptions stand now, keyed by their ids; one that was deleted meanwhile is absent."""
     counters = await limit_usage.counters(connection, sorted({row.subscription_id for row in rows}))
     own = {limit.id: (limit, counter) for counter in counters.values() for limit in counter.limits}
     return {row.id: own[row.id] for row in rows if row.id in own}

@@ -97,7 +97,7 @@ class LimitUsage:
         self.held.append(asked)
 
     def standing(self, limit: Limit, asked: ReservedQuantity | None = None) -> LimitStatus:
-        """Give how a limit stands, with a reservation of one of its metrics that is asked for counted as made."""
+        """Return how a limit stands, with a reservation of one of its metrics that is asked for counted as made."""
         if limit.metric_id is not None:
             used = self.used.get(limit.metric_id, NO_USAGE).billable
             with exact():
@@ -107,7 +107,7 @@ class LimitUsage:
         return LimitStatus(cap=limit.cap, used=Decimal(spent), reserved=Decimal(expected - spent))
 
     def concerned(self, metric_id: UUID) -> list[Limit]:
-        """Give the limits that a reservation of a metric must keep."""
+        """Return the limits that a reservation of a metric must keep."""
         return [each for each in self.limits if each.metric_id in (None, metric_id)]
 
     def _spend(self, held: Sequence[ReservedQuantity]) -> int:
@@ -150,7 +150,7 @@ async def locked_counters(
 
 
 def usage_statements(concerned: Sequence[LimitedSubscription]) -> tuple[Asked, Asked]:
-    """Give the statements of ``locked_counters``, to be sent together with others; ``told`` reads their rows."""
+    """Return the statements of ``locked_counters``, to be sent together with others; ``told`` reads their rows."""
     names = {"subscriptions": uuids(each.subscription_id for each in concerned)}
     return (_LIMITS, names), (_USED_AND_RESERVED, additive_usage.parameters(_wanted(concerned)))
 
@@ -230,14 +230,14 @@ async def _held(connection: AsyncConnection, subscription_id: UUID) -> list[Rese
 
 
 def _current(row: Any) -> Period:
-    """Give the period that holds the subscription's now; the first one before it starts, the last after it ended."""
+    """Return the period that holds the subscription's now; the first one before it starts, the last after it ended."""
     _, _, interval, aligned, anchor, ended_at, frozen = row
     at = frozen or datetime.now(UTC)
     return period_at(interval, aligned, anchor, at if ended_at is None else min(at, ended_at))
 
 
 def period_at(interval: str, aligned: str, anchor: datetime, at: datetime) -> Period:
-    """Give the period of a billing cycle that holds an instant; the first one for an instant before.
+    """Return the period of a billing cycle that holds an instant; the first one for an instant before.
 
     ``aligned`` is the alignment and the time zone, a blank between them; ``anchor`` is where billing periods begin.
     """

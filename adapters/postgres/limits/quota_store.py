@@ -58,7 +58,7 @@ class Quota:
 
     @property
     def exceeded(self) -> bool:
-        """Whether more was used than granted."""
+        """Return whether more was used than granted."""
         return self.used > self.most
 
     @property
@@ -71,7 +71,7 @@ class Quota:
 async def quotas(
     connection: AsyncConnection, project_id: UUID, *, subscription_id: UUID | None, skip: int, limit: int
 ) -> tuple[list[Quota], int]:
-    """Give one part of the quotas of live subscriptions, those of the newest subscription first, and their number."""
+    """Return one part of the quotas of live subscriptions, those of the newest subscription first, and their number."""
     names = {"project": project_id, "subscription": subscription_id}
     total = int(await connection.scalar(_COUNT, names) or 0)
     rows = (await connection.execute(_PAGE, {**names, "skip": skip, "limit": limit})).all()

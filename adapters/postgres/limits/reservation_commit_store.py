@@ -169,7 +169,7 @@ async def _settle_each(
 
 
 def _judged(ask: ReservationCommit, row: dict[str, Any] | None) -> Answer | None:
-    """Answer what needs no change: refusals, and what was done before; None for an open reservation."""
+    """Return what needs no change: refusals, and what was done before; None for an open reservation."""
     if row is None:
         return not_found("reservation", ask.ref)
     shown = shown_id("reservation", row["id"])

@@ -47,7 +47,7 @@ _SWEEP: Final = f"""
 
 
 async def sweep(database: Database) -> int:
-    """Mark every reservation that expired, of all tenants, and take it out of the figures; gives how many.
+    """Mark every reservation that expired, of all tenants, and take it out of the figures; returns how many.
 
     Safe to run anywhere, any number of times: nothing that it changes is seen from outside.
     """

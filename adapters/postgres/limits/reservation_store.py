@@ -144,7 +144,7 @@ def _event(ask: ReservationRequest) -> IngestEvent:
 
 
 def _limited_subscriptions(wanted: Sequence[_Wanted | Problem | KeyChanged | None]) -> list[LimitedSubscription]:
-    """Give the subscriptions whose limits must be kept, in the order in which those are locked."""
+    """Return the subscriptions whose limits must be kept, in the order in which those are locked."""
     asked: dict[UUID, set[UUID]] = {}
     subscriptions: dict[UUID, Subscription] = {}
     for each in wanted:
@@ -264,7 +264,7 @@ def _admit(wanted: _Wanted, counters: dict[UUID, LimitUsage]) -> Answer:
 
 
 def _refusal(limit: Limit, counter: LimitUsage, wanted: _Wanted) -> Problem:
-    """Say which cap is reached, and what of it is used, reserved and left."""
+    """Return which cap is reached, and what of it is used, reserved and left."""
     standing = counter.standing(limit)
     shown = {"cap": standing.cap, "used": standing.used, "reserved": standing.reserved, "left": standing.left}
     state = {

@@ -40,7 +40,7 @@ class ReceivedPayment:
 
 
 def due(row: Row[Any]) -> int:
-    """Give what is left to pay of an invoice, in minor units."""
+    """Return what is left to pay of an invoice, in minor units."""
     return int(row.total_minor - row.settled_minor)
 
 
@@ -109,7 +109,7 @@ async def _insert(tx: Transaction, row: Row[Any], amount: int, values: Mapping[s
 
 
 async def _settle(tx: Transaction, row: Row[Any], *, payment_id: UUID, amount: int) -> str | None:
-    """Count a payment that succeeded; answers the workflow to be told if the invoice is paid by it."""
+    """Count a payment that succeeded; returns the workflow to be told if the invoice is paid by it."""
     paid = await settlement_store.apply_payment(
         tx.connection, tx.scope.project_id, row.id, source_id=payment_id, amount_minor=amount, at=row.customer_now
     )

@@ -118,7 +118,7 @@ async def finish_attempt(
     failure_code: str | None = None,
     failure_message: str | None = None,
 ) -> bool:
-    """Record an attempt's outcome unless it has a final one; answers whether this call changed it."""
+    """Record an attempt's outcome unless it has a final one; returns whether this call changed it."""
     statement = (
         update(payment_attempts)
         .where(payment_attempts.c.id == attempt_id, payment_attempts.c.status.in_(OPEN))
@@ -136,13 +136,13 @@ async def finish_attempt(
 
 
 async def is_live(connection: AsyncConnection, project_id: UUID) -> bool:
-    """Tell whether real money is taken in a project."""
+    """Return whether real money is taken in a project."""
     found = await connection.scalar(select(projects.c.environment).where(projects.c.id == project_id))
     return found == "live"
 
 
 def charge_request(project_id: UUID, invoice: Collectable, row: Row[Any], *, at: datetime) -> ChargeRequest:
-    """Say what the provider is asked for an attempt's row; `at` is the subscription's now."""
+    """Return what the provider is asked for an attempt's row; `at` is the subscription's now."""
     return ChargeRequest(
         project_id=project_id,
         invoice_id=invoice.invoice_id,

@@ -33,7 +33,7 @@ class PaymentFilter:
     provider: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Give the conditions of a payment joined with its invoice."""
+        """Return the conditions of a payment joined with its invoice."""
         found: list[ColumnElement[bool]] = []
         if self.invoice_id is not None:
             found.append(payment_attempts.c.invoice_id == self.invoice_id)

@@ -89,7 +89,7 @@ class ActivityFilter:
 
     @property
     def only_events(self) -> bool:
-        """Whether something is asked for that only events have."""
+        """Return whether something is asked for that only events have."""
         return self.status is not None or self.metric is not None
 
 
@@ -106,7 +106,7 @@ class Activity:
 async def recent(
     connection: AsyncConnection, project_id: UUID, wanted: ActivityFilter, *, skip: int, limit: int
 ) -> list[Activity]:
-    """Give a part of the log, the newest entry first."""
+    """Return a part of the log, the newest entry first."""
     raw = await driver(connection)
     cursor = await raw.execute(
         _PAGE,
@@ -172,7 +172,7 @@ class _PriceBucket:
     currency: str
 
     def amount_between(self, before: Usage, after: Usage) -> Decimal:
-        """Give what all charges ask for the usage in (before, after], in major units, unrounded."""
+        """Return what all charges ask for the usage in (before, after], in major units, unrounded."""
         with exact():
             return sum((each.model.amount_between(before, after) for each in self.charges), Decimal(0))
 
@@ -180,7 +180,7 @@ class _PriceBucket:
 async def _amounts(
     connection: AsyncConnection, project_id: UUID, shown: Sequence[Mapping[str, Any]]
 ) -> dict[UUID, tuple[Decimal | None, str | None]]:
-    """Give what each counted event added to the bill of its period, and the currency."""
+    """Return what each counted event added to the bill of its period, and the currency."""
     counted = [row for row in shown if row["status"] == "counted" and row["aggregation"] in ADDITIVE]
     if not counted:
         return {}
@@ -248,7 +248,7 @@ class _PriceBuckets:
     async def without(
         self, pot: _PriceBucket, subscription: UUID, metric: UUID, value: Decimal | None, kind: str
     ) -> tuple[Usage, Usage]:
-        """Give the usage with an event and all before it, and the usage before it."""
+        """Return the usage with an event and all before it, and the usage before it."""
         name = (subscription, metric, pot.period.start)
         if name not in self._usage:
             found = await metric_usages(self._connection, subscription, [metric], pot.period)

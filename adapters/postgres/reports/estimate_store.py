@@ -87,7 +87,7 @@ async def _priced(
 
 
 def _before(charge: Charge, usage: Usage, event: UnstoredEvent) -> Usage:
-    """Give the usage that the event comes on top of: the charge's, or that of the event's group."""
+    """Return the usage that the event comes on top of: the charge's, or that of the event's group."""
     if not charge.group_by:
         return usage
     group = group_of(charge.group_by, event.properties)
@@ -97,7 +97,7 @@ def _before(charge: Charge, usage: Usage, event: UnstoredEvent) -> Usage:
 async def _after(
     connection: AsyncConnection, part: EventSlice, charge: Charge, before: Usage, event: UnstoredEvent
 ) -> Usage:
-    """Give the usage with the event: added up where that is exact, else folded from the events and this one."""
+    """Return the usage with the event: added up where that is exact, else folded from the events and this one."""
     folding = aggregation_of(part.metric)
     own = folding.worth_of(event.value)
     if charge.model.is_ordered:

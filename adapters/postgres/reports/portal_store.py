@@ -35,7 +35,7 @@ async def outstanding(connection: AsyncConnection, customer_id: UUID) -> Sequenc
 
 
 async def wallet_balances(connection: AsyncConnection, customer_id: UUID, at: datetime) -> Mapping[str, int]:
-    """Give what a customer's wallets hold at an instant in whole minor units, by currency in capitals."""
+    """Return what a customer's wallets hold at an instant in whole minor units, by currency in capitals."""
     currency = func.upper(wallets.c.currency)
     statement = (
         select(currency, func.sum(func.floor(wallets.c.credits_balance * wallets.c.rate_amount)))

@@ -46,7 +46,7 @@ class Days:
 
 
 async def trend(connection: AsyncConnection, days: Days, metric_id: UUID | None) -> list[tuple[date, Decimal, int]]:
-    """Give value and number of events of each day, days without events as zeros; several metrics are added up.
+    """Return value and number of events of each day, days without events as zeros; several metrics are added up.
 
     Sums, counts, maxima and minima come from the rollups, unique counts from the values that are kept, the others from
     the day's events. Of a weighted sum, which has no value for a day alone, it is what was added.
@@ -71,7 +71,7 @@ def _by_events(folding: Aggregation) -> bool:
 
 
 async def _folded(connection: AsyncConnection, days: Days, metric: Row[Any]) -> Mapping[date, Decimal]:
-    """Give what the values that are kept say of each day, else run an aggregation's own SQL over its events."""
+    """Return what the values that are kept say of each day, else run an aggregation's own SQL over its events."""
     if metric.keeps_values:
         return await unique_counts_by_day(connection, days.subscription_id, metric.id, days.first, days.last)
     folding = aggregation_of(metric)

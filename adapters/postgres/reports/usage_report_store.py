@@ -108,7 +108,7 @@ async def _subscribed(connection: AsyncConnection, row: Row[Any]) -> Subscriptio
 
 
 async def _in(connection: AsyncConnection, of: SubscriptionUsageContext, period: Period) -> SubscriptionUsageContext:
-    """Give the subscription with the plan version that a period of it is billed under."""
+    """Return the subscription with the plan version that a period of it is billed under."""
     return replace(of, version=await version_of_period(connection, of.terms, period.start))
 
 
@@ -133,7 +133,7 @@ async def subscribed_of_customer(
 
 
 async def usage_in(connection: AsyncConnection, of: SubscriptionUsageContext, period: Period) -> PeriodUsage:
-    """Give the usage of a period, priced; exact to the last acknowledged event.
+    """Return the usage of a period, priced; exact to the last acknowledged event.
 
     Raises `TooManyGroups` for a charge whose group_by is absurd.
     """
@@ -182,7 +182,7 @@ def _grown(usage: Usage, whole: Decimal, elapsed: Decimal) -> Usage:
 
 
 async def past(connection: AsyncConnection, of: SubscriptionUsageContext, count: int) -> list[PeriodUsage]:
-    """Give the usage of at most ``count`` closed periods, the newest first, none before the subscription began.
+    """Return the usage of at most ``count`` closed periods, the newest first, none before the subscription began.
 
     Each is priced by its own plan version, as its invoice is.
     """
@@ -204,7 +204,7 @@ async def _priced(
 
 
 async def _growing(connection: AsyncConnection, charges: Sequence[Charge]) -> frozenset[UUID]:
-    """Tell which metrics grow with the time of a period."""
+    """Return which metrics grow with the time of a period."""
     ids = {charge.metric_id for charge in charges if charge.metric_id is not None}
     return frozenset((await connection.execute(select(metrics.c.id).where(metrics.c.id.in_(ids), GROWS))).scalars())
 
@@ -306,7 +306,7 @@ async def _of_subscription(
 
 
 async def _usage_of(connection: AsyncConnection, pair: _Used, period: Period, customer: str | None) -> Usage:
-    """Give a metric's usage, or the part of it that one customer of the organization caused."""
+    """Return a metric's usage, or the part of it that one customer of the organization caused."""
     if customer is not None:
         return await usage_of_part(
             connection, EventSlice(pair.subscription_id, pair.metric, period).of_customer(customer)

@@ -18,7 +18,7 @@ _ENDED: Final = ("canceled", "terminated")
 async def request_evaluation(
     connection: AsyncConnection, project_id: UUID, subscription_id: UUID, *, next_usage: bool = False
 ) -> None:
-    """Let a subscription's workflow look at its alerts and thresholds, when this transaction has committed.
+    """Let a subscription's workflow evaluate its alerts and thresholds, when this transaction has committed.
 
     `next_usage` lets it wait for usage that is not known yet.
     """
@@ -33,7 +33,7 @@ async def request_evaluation(
 
 
 async def request_evaluation_for_plan(connection: AsyncConnection, plan_id: UUID) -> int:
-    """Let every live subscription of a plan look with its next usage; one statement, answers how many there are."""
+    """Let every live subscription of a plan look with its next usage; one statement, returns how many there are."""
     return await _request_evaluations(connection, subscriptions.c.plan_id == plan_id, next_usage=True)
 
 

@@ -29,7 +29,7 @@ class EndedSubscription:
 
 
 async def ended_among(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> dict[UUID, EndedSubscription]:
-    """Give those of some subscriptions that have ended; works in the system's scope."""
+    """Return those of some subscriptions that have ended; works in the system's scope."""
     rows = (await connection.execute(_ENDED, {"subscriptions": list(subscription_ids)})).all()
     found: dict[UUID, EndedSubscription] = {}
     for row in rows:

@@ -61,7 +61,7 @@ _WEBHOOKS: Final[dict[LifecycleAction, str]] = {
 
 
 async def record(tx: Transaction, step: RecordLifecycle) -> bool:
-    """Write one lifecycle step: the row, an audit entry, a webhook's outbox row; answers whether anything changed.
+    """Write one lifecycle step: the row, an audit entry, a webhook's outbox row; returns whether anything changed.
 
     A second run finds the row as it should be and writes nothing. An ended subscription no longer holds its test clock
     back.
@@ -119,7 +119,7 @@ async def _signal_clock(connection: AsyncConnection, step: RecordLifecycle, befo
 async def find_invoice_status(
     connection: AsyncConnection, subscription_id: UUID, invoice_id: UUID
 ) -> InvoiceStatusFound:
-    """Say where an invoice of a subscription stands, and whether its newest payment attempt has a known outcome."""
+    """Return where an invoice of a subscription stands, and whether its newest payment attempt has a known outcome."""
     found = (
         await connection.execute(
             select(invoices).where(invoices.c.id == invoice_id, invoices.c.subscription_id == subscription_id)
@@ -152,7 +152,7 @@ async def _locked(connection: AsyncConnection, subscription_id: UUID) -> Row[Any
 
 
 def _columns(step: RecordLifecycle) -> dict[str, Any]:
-    """Give the columns that a step sets; an ended subscription keeps its last period."""
+    """Return the columns that a step sets; an ended subscription keeps its last period."""
     columns = {
         "status": step.status,
         "starts_at": step.starts_at,
@@ -199,7 +199,7 @@ async def _announce(tx: Transaction, step: RecordLifecycle) -> None:
 
 
 def _audited(step: RecordLifecycle) -> dict[str, Any] | None:
-    """Give what the audit entry tells beside the changed columns."""
+    """Return what the audit entry tells beside the changed columns."""
     match step.action:
         case "plan_change_requested":
             return {"requested_plan_version": step.requested_plan_version}
@@ -221,7 +221,7 @@ def _order(subscription_id: UUID) -> str:
 
 
 def _more(step: RecordLifecycle) -> dict[str, Any]:
-    """Give what only some messages tell."""
+    """Return what only some messages tell."""
     match step.action:
         case "parked":
             return {"needs_attention": step.needs_attention}

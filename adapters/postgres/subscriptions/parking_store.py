@@ -56,7 +56,7 @@ async def parked(connection: AsyncConnection, *, limit: int = 1000) -> Sequence[
 
 
 async def release_parked(connection: AsyncConnection, row_id: int) -> bool:
-    """Let the relay deliver a row that was set aside; answers whether there is such a row (system scope)."""
+    """Let the relay deliver a row that was set aside; returns whether there is such a row (system scope)."""
     waiting = update(outbox).where(outbox.c.id == bindparam("row"), text("parked_at IS NOT NULL"))
     changed = await connection.execute(
         waiting.values(parked_at=None, attempts=0, next_attempt_at=func.clock_timestamp()), {"row": row_id}
@@ -65,7 +65,7 @@ async def release_parked(connection: AsyncConnection, row_id: int) -> bool:
 
 
 async def list_or_release(database: Database, *, release: int | None) -> tuple[Sequence[ParkedRow], bool]:
-    """Release a row if one is named, then list what is still set aside; tells whether one was released."""
+    """Release a row if one is named, then list what is still set aside; returns whether one was released."""
     try:
         async with database.transaction(SYSTEM) as connection:
             released = release is not None and await release_parked(connection, release)

@@ -19,7 +19,7 @@ class ServedVersions:
     changes: Sequence[tuple[datetime, UUID]] = ()
 
     def of(self, period_start: datetime) -> UUID | None:
-        """Give the version of a period that starts then; None if it is the subscription's present one."""
+        """Return the version of a period that starts then; None if it is the subscription's present one."""
         return next((version for until, version in self.changes if period_start < until), None)
 
 

@@ -49,7 +49,7 @@ class SubscriptionFilter:
     external_id: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Give the conditions of a row."""
+        """Return the conditions of a row."""
         columns = subscriptions.c
         wanted = {
             columns.customer_id: self.customer_id,
@@ -110,7 +110,7 @@ async def listed(
 
 
 async def wanted_id(connection: AsyncConnection, project_id: UUID, kind: Kind, ref: str | None) -> UUID | None:
-    """Give the uuid that a list is filtered by: None without a reference, one of no row for an unknown name."""
+    """Return the uuid that a list is filtered by: None without a reference, one of no row for an unknown name."""
     if ref is None:
         return None
     row = (await resolve_many(connection, project_id, kind, (ref,))).get(ref)

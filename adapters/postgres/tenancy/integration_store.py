@@ -57,12 +57,12 @@ def _taken(provider: str) -> Exception:
 
 
 async def listing(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's integrations, newest first, and their number."""
+    """Return one part of the project's integrations, newest first, and their number."""
     return await page_of(connection, integrations, page, _alive, orderable=ORDERABLE)
 
 
 async def get(connection: AsyncConnection, reference: str, *, lock: bool = False) -> Row[Any]:
-    """Give an integration by its uuid. Raises ``Problem`` 404."""
+    """Return an integration by its uuid. Raises ``Problem`` 404."""
     found = parse_id(reference)
     statement = select(integrations).where(integrations.c.id == found, _alive)
     if lock:
@@ -124,12 +124,12 @@ async def _added(tx: Transaction, table: Table, values: Mapping[str, Any]) -> Ro
 
 
 async def customers_of(connection: AsyncConnection, integration_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the customers that the integration knows, newest first, and their number."""
+    """Return one part of the customers that the integration knows, newest first, and their number."""
     return await _listed(connection, integration_customers, integration_id, page)
 
 
 async def mappings_of(connection: AsyncConnection, integration_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the objects that the integration knows, newest first, and their number."""
+    """Return one part of the objects that the integration knows, newest first, and their number."""
     return await _listed(connection, integration_mappings, integration_id, page)
 
 
@@ -144,7 +144,7 @@ class SyncFilter:
 async def syncs_of(
     connection: AsyncConnection, integration_id: UUID, page: Page, wanted: SyncFilter
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of what was tried with the integration, newest first, and the number of it."""
+    """Return one part of what was tried with the integration, newest first, and the number of it."""
     fields = {name: value for name, value in vars(wanted).items() if value is not None}
     return await _listed(connection, integration_syncs, integration_id, page, fields)
 

@@ -125,7 +125,7 @@ class NewKey:
 
 
 async def issue(connection: AsyncConnection, key: NewKey) -> tuple[Row[Any], str]:
-    """Make a key and store its hash; gives its row and the key itself, which nobody can read again (B19)."""
+    """Make a key and store its hash; returns its row and the key itself, which nobody can read again (B19)."""
     secret = new_secret(key.kind, key.environment)
     values = {
         **vars(key),
@@ -139,7 +139,7 @@ async def issue(connection: AsyncConnection, key: NewKey) -> tuple[Row[Any], str
 
 
 async def get(connection: AsyncConnection, organization_id: UUID, key_id: UUID, *, lock: bool = False) -> Row[Any]:
-    """Give a key of the organization that has not been revoked. Raises ``Problem`` 404."""
+    """Return a key of the organization that has not been revoked. Raises ``Problem`` 404."""
     statement = select(api_keys).where(
         api_keys.c.organization_id == organization_id, api_keys.c.id == key_id, _not_revoked
     )
@@ -152,7 +152,7 @@ async def get(connection: AsyncConnection, organization_id: UUID, key_id: UUID, 
 async def listing(
     connection: AsyncConnection, organization_id: UUID, page: Page, *, within: tuple[UUID, ...] = ()
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give the organization's keys that are not revoked, newest first, and their number.
+    """Return the organization's keys that are not revoked, newest first, and their number.
 
     ``within`` narrows them to keys that serve only those projects (what a restricted key may see); empty: all.
     """

@@ -35,7 +35,7 @@ def hashed(secret: str) -> bytes:
 async def invite(
     connection: AsyncConnection, actor: Actor, organization_id: UUID, *, email: str, role: str
 ) -> tuple[Row[Any], str]:
-    """Invite a person; gives the row and the secret that accepts the invitation, which nobody can read again.
+    """Invite a person; returns the row and the secret that accepts the invitation, which nobody can read again.
 
     An address is taken in any case of its letters. An invitation that has expired is made anew, with the new role.
     Raises ``Problem`` 409 ``invitation_pending``, or ``member_exists`` for a person who is a member already.
@@ -81,7 +81,7 @@ def _of(organization_id: UUID) -> list[ColumnElement[bool]]:
 
 
 async def listing(connection: AsyncConnection, organization_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the organization's members and invitations, newest first, and their number."""
+    """Return one part of the organization's members and invitations, newest first, and their number."""
     wanted = _of(organization_id)
     orderable = {"email": members.c.email, "role": members.c.role, "status": members.c.status}
     return await page_of(connection, members, page, *wanted, orderable=orderable)

@@ -71,7 +71,7 @@ async def _with_free_slug(connection: AsyncConnection, values: Mapping[str, Any]
 
 
 async def get(connection: AsyncConnection, organization_id: UUID, *, lock: bool = False) -> Row[Any]:
-    """Give an organization that has not been deleted. Raises ``Problem`` 404."""
+    """Return an organization that has not been deleted. Raises ``Problem`` 404."""
     statement = select(organizations).where(organizations.c.id == organization_id, organizations.c.deleted_at.is_(None))
     row: Row[Any] | None = (await connection.execute(_locked(statement, lock))).one_or_none()
     if row is None:
@@ -84,7 +84,7 @@ def _locked(statement: Select[Any], lock: bool) -> Select[Any]:
 
 
 async def listing(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the organizations that the transaction's scope may see, newest first, and their number."""
+    """Return one part of the organizations that the transaction's scope may see, newest first, and their number."""
     alive = organizations.c.deleted_at.is_(None)
     orderable = {"name": organizations.c.name, "slug": organizations.c.slug}
     return await page_of(connection, organizations, page, alive, orderable=orderable)
@@ -150,7 +150,7 @@ async def add_project(
 async def list_projects(
     connection: AsyncConnection, organization_id: UUID, page: Page, within: tuple[UUID, ...] = ()
 ) -> tuple[Sequence[Row[Any]], int]:
-    """Give the organization's projects, the oldest first, and their number; ``within`` narrows them if not empty."""
+    """Return the organization's projects, the oldest first, and their number; ``within`` narrows them if not empty."""
     conditions = [projects.c.organization_id == organization_id]
     if within:
         conditions.append(projects.c.id.in_(within))
@@ -184,7 +184,7 @@ async def get_project(connection: AsyncConnection, organization_id: UUID, refere
 
 
 async def first_project(connection: AsyncConnection, organization_id: UUID, environment: str) -> Row[Any] | None:
-    """Give the organization's default project of an environment: the marked one, else the oldest."""
+    """Return the organization's default project of an environment: the marked one, else the oldest."""
     statement = select(projects).where(
         projects.c.organization_id == organization_id, projects.c.environment == environment
     )

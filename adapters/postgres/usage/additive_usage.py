@@ -56,7 +56,7 @@ class UsageWindow:
 
 
 async def usages_of_many(connection: AsyncConnection, wanted: Sequence[UsageWindow]) -> dict[tuple[UUID, UUID], Usage]:
-    """Give each one's usage, keyed by (subscription, metric), rounded as the metric says.
+    """Return each one's usage, keyed by (subscription, metric), rounded as the metric says.
 
     What does not add up is asked for one by one, as everywhere else.
     """

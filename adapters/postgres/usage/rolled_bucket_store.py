@@ -72,7 +72,7 @@ class Buckets:
 
 
 async def quantities(connection: AsyncConnection, wanted: Buckets, period: Period) -> dict[int, tuple[Decimal, int]]:
-    """Give quantity and number of events in ``[start, end)`` of each combination that has any, by its index.
+    """Return quantity and number of events in ``[start, end)`` of each combination that has any, by its index.
 
     `event_scope.DEFAULT_BUCKET` is for what no combination takes. The metric's aggregation must be additive; one that
     carries over counts the events of the period, and folds all there were before its end. Exact to the last committed

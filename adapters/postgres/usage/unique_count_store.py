@@ -107,7 +107,7 @@ async def unique_count(connection: AsyncConnection, values: Values) -> Decimal:
 
 
 def _with_edges(values: Values) -> tuple[str, dict[str, Any]]:
-    """Give the statement that counts the edges too, and what it needs beside the days."""
+    """Return the statement that counts the edges too, and what it needs beside the days."""
     names = ("head", "tail")[: len(values.edges)]
     days = [start.date() for start, _ in values.edges]
     parameters: dict[str, Any] = {"field": values.field}

@@ -77,7 +77,7 @@ class Measure:
 
 
 def is_split(charge: Charge) -> bool:
-    """Tell whether a charge's usage is not simply its metric's."""
+    """Return whether a charge's usage is not simply its metric's."""
     return charge.scope is not None or bool(charge.group_by) or charge.model.prices_events
 
 
@@ -85,7 +85,7 @@ _Family = tuple[UUID, tuple[Combination, ...], tuple[str, ...], ChargeModel | No
 
 
 def _family(charge: Charge) -> _Family:
-    """Say what charges must share to be counted by one statement: the parts of a charge with filters do."""
+    """Return what charges must share to be counted by one statement: the parts of a charge with filters do."""
     assert charge.metric_id is not None, "a metered charge has a metric"
     buckets = () if charge.scope is None else charge.scope.buckets
     return charge.metric_id, buckets, charge.group_by, charge.model if charge.model.prices_events else None
@@ -98,7 +98,7 @@ async def split_usages(
     measures: Mapping[UUID, Measure],
     period: Period,
 ) -> dict[UUID, Usage]:
-    """Give the usage of charges that `is_split` in the period ``[start, end)``, keyed by charge id.
+    """Return the usage of charges that `is_split` in the period ``[start, end)``, keyed by charge id.
 
     Raises `TooManyGroups` for a charge with more than `MOST_GROUPS` groups.
     """
@@ -120,7 +120,7 @@ async def split_usages(
 
 
 def _is_rolled_up(family: _Family, folding: Aggregation) -> bool:
-    """Tell whether rollups hold the parts of a charge: they add up, are no groups, and price no single events."""
+    """Return whether rollups hold the parts of a charge: they add up, are no groups, and price no single events."""
     _, buckets, group_by, eventwise = family
     return bool(buckets) and not group_by and eventwise is None and folding.from_rollup is not None
 

@@ -238,7 +238,7 @@ async def _finish(tx: Transaction, identity: UUID, progress: Progress, details: 
 
 
 async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of a project's checks, the newest first, and their number."""
+    """Return one part of a project's checks, the newest first, and their number."""
     own = usage_checks.c.project_id == project_id
     return await page_of(connection, usage_checks, page, own, orderable={"status": usage_checks.c.status})
 

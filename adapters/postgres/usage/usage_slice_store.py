@@ -86,7 +86,7 @@ class EventSlice:
 
 
 async def usage_of_part(connection: AsyncConnection, part: EventSlice, more: UnstoredEvent | None = None) -> Usage:
-    """Give the usage of chosen events, as their metric rounds it; `more` is counted as if it were one of them."""
+    """Return the usage of chosen events, as their metric rounds it; `more` is counted as if it were one of them."""
     metric, period, folding = part.metric, part.period, aggregation_of(part.metric)
     configuration: Mapping[str, Any] = {"start": period.start, "end": period.end, **folding.bindings}
     names: dict[str, Any] = {

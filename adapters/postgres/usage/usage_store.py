@@ -70,7 +70,7 @@ async def usages(
     *,
     through: datetime | None = None,
 ) -> dict[UUID, Usage]:
-    """Give the usage of every metered charge in the period ``[start, end)``, keyed by charge id; 0 without events.
+    """Return the usage of every metered charge in the period ``[start, end)``, keyed by charge id; 0 without events.
 
     ``through`` (exclusive) leaves out events that occurred at or after it, for a bill in the middle of a period.
     The event's own time decides (R11); quantities are rounded as their metric says. Exact to the last committed event.
@@ -95,7 +95,7 @@ async def usages(
 async def metric_usages(
     connection: AsyncConnection, subscription_id: UUID, metric_ids: Sequence[UUID], period: Period
 ) -> dict[UUID, Usage]:
-    """Give the usage of some metrics of one subscription in ``[start, end)``, keyed by metric id."""
+    """Return the usage of some metrics of one subscription in ``[start, end)``, keyed by metric id."""
     totals = await _totals(connection, subscription_id, metric_ids, period)
     return await _whole(connection, subscription_id, totals, period)
 
@@ -144,7 +144,7 @@ def _total(row: tuple[Any, ...]) -> _Total:
 async def _whole(
     connection: AsyncConnection, subscription_id: UUID, totals: Mapping[UUID, _Total], period: Period
 ) -> dict[UUID, Usage]:
-    """Give the usage of metrics over all of their events; what carries over is read from the beginning."""
+    """Return the usage of metrics over all of their events; what carries over is read from the beginning."""
     carried = [metric for metric, each in totals.items() if each.measure.folding.carries and each.quantity is not None]
     since_ever: Mapping[UUID, _Total] = {}
     if carried:

@@ -32,7 +32,7 @@ async def apply_payment(
     at: datetime,
     payment_intent_id: str | None = None,
 ) -> bool:
-    """Count a payment towards a locked, open invoice; answers whether it is paid now.
+    """Count a payment towards a locked, open invoice; returns whether it is paid now.
 
     `amount_minor` is more than 0 and not more than what is due. `at` is when the money came, in the customer's time.
     """

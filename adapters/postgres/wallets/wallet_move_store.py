@@ -46,7 +46,7 @@ async def locked(connection: AsyncConnection, *conditions: ColumnElement[bool]) 
 
 
 async def move(tx: Transaction, wallet: Row[Any], change: Move) -> UUID:
-    """Change a locked wallet's balance; answers the transaction's id.
+    """Change a locked wallet's balance; returns the transaction's id.
 
     Raises `Problem` 409 `insufficient_credits`, and `too_many_credits` for more than a wallet holds.
     """

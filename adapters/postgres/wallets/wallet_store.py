@@ -37,7 +37,7 @@ class WalletFilter:
     status: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Give the conditions of a row."""
+        """Return the conditions of a row."""
         wanted = {wallets.c.customer_id: self.customer_id, wallets.c.status: self.status}
         return [column == value for column, value in wanted.items() if value is not None]
 
@@ -169,7 +169,7 @@ class Day:
 async def timeline(
     connection: AsyncConnection, wallet_id: UUID, *, start: datetime | None, end: datetime | None
 ) -> list[Day]:
-    """Give the days from start to end, both included, on which something moved, oldest first.
+    """Return the days from start to end, both included, on which something moved, oldest first.
 
     None leaves a side open.
     """

@@ -167,7 +167,7 @@ WHERE status = 'failed' AND next_attempt_at < clock_timestamp() - CAST(:overdue 
 async def due(
     connection: AsyncConnection, *, busy: Sequence[UUID], endpoints: int, failing: int, each: int
 ) -> list[DueDelivery]:
-    """Give what the relay should send now: at most ``each`` for every endpoint, none for those in ``busy``.
+    """Return what the relay should send now: at most ``each`` for every endpoint, none for those in ``busy``.
 
     So many ``endpoints`` that do well, and so many that are ``failing``; who has waited longest comes first.
     """
@@ -194,7 +194,7 @@ class DeliveryStatus:
 
 
 async def find(connection: AsyncConnection, delivery_id: UUID) -> DeliveryStatus | None:
-    """Give a delivery as it would be sent now; ``open`` says that its endpoint is active, ``exists`` not deleted."""
+    """Return a delivery as it would be sent now; ``open`` says that its endpoint is active, ``exists`` not deleted."""
     row = await (await _ONE.run(await driver(connection), {"id": delivery_id})).fetchone()
     if row is None:
         return None

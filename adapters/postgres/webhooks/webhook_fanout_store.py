@@ -139,7 +139,7 @@ def _message(row: Any) -> _Message:
 
 
 def completed(payload: Mapping[str, Any], recorded_at: datetime) -> dict[str, Any]:
-    """Give what is sent, without its number: the seed's ``{type, data}`` with an id and an instant (C26, B167).
+    """Return what is sent, without its number: the seed's ``{type, data}`` with an id and an instant (C26, B167).
 
     Whoever wrote the outbox row may have given the id and the instant (in the subscription's time) already. Raises
     KeyError, TypeError or ValueError for a row that is no message.

@@ -48,22 +48,22 @@ class Outcome(Protocol):
 
     @property
     def success(self) -> bool:
-        """Tell whether it was accepted."""
+        """Return whether it was accepted."""
         ...
 
     @property
     def attempted_at(self) -> datetime:
-        """Give when it was made."""
+        """Return when it was made."""
         ...
 
     @property
     def error(self) -> str | None:
-        """Give why it failed."""
+        """Return why it failed."""
         ...
 
     @property
     def http_status(self) -> int | None:
-        """Give what was answered, None for no answer."""
+        """Return what was answered, None for no answer."""
         ...
 
 

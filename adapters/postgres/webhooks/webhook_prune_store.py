@@ -48,7 +48,7 @@ SELECT count(*) FROM gone
 async def prune(connection: AsyncConnection, *, kept: timedelta, most: int = MOST) -> int:
     """Delete deliveries that nothing happened to for longer than ``kept``, and messages of that age that none needs.
 
-    At most so many of each; answers how many (system scope). A resource's last number stays, so that its next message
+    At most so many of each; returns how many (system scope). A resource's last number stays, so that its next message
     goes on from there.
     """
     asked: dict[str, Any] = {"kept": kept, "most": most}

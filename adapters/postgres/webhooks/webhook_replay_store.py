@@ -102,7 +102,7 @@ async def replay(tx: Transaction, reference: str, wanted: Replay) -> Replayed:
 
 
 async def _send(connection: AsyncConnection, endpoint: Any, chosen: Sequence[Any], *, everything: bool) -> int:
-    """Make messages due in their order, whether they were sent to this endpoint before or not; answers how many."""
+    """Make messages due in their order, whether they were sent to this endpoint before or not; returns how many."""
     again = [(place, row.delivery_id) for place, row in enumerate(chosen) if row.delivery_id is not None]
     anew = [(place, row.message_id) for place, row in enumerate(chosen) if row.delivery_id is None]
     sent = 0

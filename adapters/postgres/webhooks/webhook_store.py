@@ -74,13 +74,13 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
 
 
 async def listing(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's endpoints, newest first, and their number."""
+    """Return one part of the project's endpoints, newest first, and their number."""
     alive = webhook_endpoints.c.deleted_at.is_(None)
     return await page_of(connection, webhook_endpoints, page, alive, orderable=ORDERABLE)
 
 
 async def get(connection: AsyncConnection, reference: str, *, lock: bool = False) -> Row[Any]:
-    """Give an endpoint. Raises ``Problem`` 404."""
+    """Return an endpoint. Raises ``Problem`` 404."""
     statement = select(webhook_endpoints).where(
         webhook_endpoints.c.id == _id("webhook_endpoint", reference), webhook_endpoints.c.deleted_at.is_(None)
     )
@@ -158,7 +158,7 @@ async def delete(tx: Transaction, reference: str) -> None:
 
 
 async def stats(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give how the deliveries to one part of the project's endpoints stand, newest first, and how many endpoints."""
+    """Return how the deliveries to one part of the project's endpoints stand, newest first, and how many endpoints."""
     alive = webhook_endpoints.c.deleted_at.is_(None)
     total = await connection.scalar(select(func.count()).select_from(webhook_endpoints).where(alive))
     part = paged(select(webhook_endpoints).where(alive), page, webhook_endpoints.c.id, ORDERABLE).subquery()
@@ -183,7 +183,7 @@ async def stats(connection: AsyncConnection, page: Page) -> tuple[Sequence[Row[A
 
 
 async def deliveries(connection: AsyncConnection, wanted: DeliveryFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of the project's deliveries, newest first, and their number."""
+    """Return one part of the project's deliveries, newest first, and their number."""
     conditions = wanted.conditions()
     total = await connection.scalar(select(func.count()).select_from(_hooks).where(*conditions))
     statement = paged(_hook.where(*conditions), page, webhook_deliveries.c.id)
@@ -191,7 +191,7 @@ async def deliveries(connection: AsyncConnection, wanted: DeliveryFilter, page: 
 
 
 async def delivery(connection: AsyncConnection, reference: str) -> Row[Any]:
-    """Give one delivery with its message. Raises ``Problem`` 404."""
+    """Return one delivery with its message. Raises ``Problem`` 404."""
     statement: Select[Any] = _hook.where(webhook_deliveries.c.id == _id("webhook", reference))
     row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     if row is None:
@@ -200,7 +200,7 @@ async def delivery(connection: AsyncConnection, reference: str) -> Row[Any]:
 
 
 async def attempts(connection: AsyncConnection, reference: str, page: Page) -> tuple[Sequence[Row[Any]], int]:
-    """Give one part of a delivery's attempts, newest first, and their number. Raises ``Problem`` 404."""
+    """Return one part of a delivery's attempts, newest first, and their number. Raises ``Problem`` 404."""
     found = await delivery(connection, reference)
     of_it = webhook_attempts.c.delivery_id == found.id
     statement = paged(select(webhook_attempts).where(of_it), page, webhook_attempts.c.id)
