@@ -22,6 +22,8 @@ DISCOUNTED_PARTS: Final = "coupons on a period that is billed in parts"
 COUNTED_IN_GRACE: Final = "coupons for some periods with grace days"
 CANCELED_AGREED_ENDS: Final = "cancel after an end was agreed"
 ENDS_WHILE_PENDING: Final = "an agreed end before the start"
+ENDS_WITH_GRACE: Final = "an end with grace days"
+MIGRATES_BACK: Final = "migrations back and forth"
 LATE_DELETES: Final = "drafts deleted after their period"
 ALL_OPTIONS: Final = frozenset(
     {
@@ -34,6 +36,8 @@ ALL_OPTIONS: Final = frozenset(
         COUNTED_IN_GRACE,
         CANCELED_AGREED_ENDS,
         ENDS_WHILE_PENDING,
+        ENDS_WITH_GRACE,
+        MIGRATES_BACK,
         LATE_DELETES,
     }
 )
@@ -121,7 +125,8 @@ def months_after(anchor: int, k: int) -> int:
 def life(seed: int, options: frozenset[str] = ALL_OPTIONS) -> Life:
     """Make the life of a seed; it holds no more than the options, and the same seed gives the same life."""
     chance = random.Random(seed)
-    holds = frozenset(option for option in sorted(ALL_OPTIONS) if chance.random() < 0.5) & options
+    # Each option by itself, so that a new one leaves the lives of the others as they are.
+    holds = frozenset(option for option in options if random.Random(f"{seed} {option}").random() < 0.5)
     void = bool(holds & {FORGIVING_VOIDS, REBILLING_VOIDS})
     coupons = _coupons(chance, limited=not void and PAUSES not in holds, fixed=not void)
     base = Life(
@@ -141,7 +146,7 @@ def life(seed: int, options: frozenset[str] = ALL_OPTIONS) -> Life:
         base = replace(base, thresholds=())
     if any(one.periods for one in coupons) and COUNTED_IN_GRACE not in holds:
         base = replace(base, grace_days=0)
-    if chance.random() < 0.15:
+    if chance.random() < 0.15 and not (base.grace_days and ENDS_WITH_GRACE not in holds):
         base = replace(base, agreed_end=base.start + 2 * chance.randrange(60 * DAY))
     return _Teller(chance, base).told()
 
@@ -191,6 +196,7 @@ class _Teller:
         self._gone: set[int] = set()
         self._corrected = False
         self._drafts = 0
+        self._has_migrated = False
 
     def told(self) -> Life:
         """Return the life with its steps, and the minute at which it is accounted for."""
@@ -302,6 +308,13 @@ class _Teller:
         trial_is_over = at >= self._base.anchor
         if act in ("suspend", "migrate") and not trial_is_over:
             return None
+        if act in ("cancel", "terminate") and self._base.grace_days and ENDS_WITH_GRACE not in self._base.holds:
+            return None
+        if act == "migrate" and MIGRATES_BACK not in self._base.holds:
+            if self._has_migrated:
+                return None
+            self._has_migrated = True
+            return Step(at, act, n=1)
         if act == "terminate":
             self._over_at, self._status = at, "over"
         elif act == "cancel":

@@ -11,7 +11,15 @@ import pytest
 
 from billing.subscriptions.subscription import IllegalTransition
 from tests.lives.driver import Driver
-from tests.lives.lives import Life, instant, life, minute_of, rough_life
+from tests.lives.lives import (
+    ENDS_WITH_GRACE,
+    MIGRATES_BACK,
+    Life,
+    instant,
+    life,
+    minute_of,
+    rough_life,
+)
 from tests.lives.oracle import account
 from tests.lives.record import Record, name_of
 
@@ -19,7 +27,7 @@ LIVES: Final = int(os.environ.get("DURABILL_LIVES", "1200"))
 ONE: Final = os.environ.get("DURABILL_LIFE")
 SHARES: Final = 4
 
-KEPT: Final = frozenset[str]()
+KEPT: Final = frozenset({ENDS_WITH_GRACE, MIGRATES_BACK})
 """The options of a life in which the core keeps the rules; each of the others is a known fault."""
 
 
