@@ -28,12 +28,13 @@ from adapters.postgres.invoices.invoice_write_store import webhook_data, webhook
 from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.failure_notifications import action_required, payment_failed
 from adapters.postgres.journal.transaction import Transaction, begin
-from adapters.postgres.payments import payment_store
+from adapters.postgres.payments import payment_store, unapplied_payments
 from adapters.postgres.payments.payment_store import Collectable
+from adapters.postgres.payments.unapplied_payments import UnappliedPayment
 from adapters.postgres.rows import Row
 from adapters.postgres.wallets import settlement_store
 from billing.invoice import InvoiceStatus, transition
-from models.identifiers import invoice_workflow_id, shown_id, subscription_workflow_id
+from models.identifiers import invoice_workflow_id, subscription_workflow_id
 from models.messages.collecting import CollectInvoice, InvoiceCollected
 
 _COLLECTABLE: Final = ("issued", "overdue", "failed")
@@ -41,7 +42,10 @@ _COLLECTABLE: Final = ("issued", "overdue", "failed")
 
 @dataclass(frozen=True)
 class _Attempt:
-    """An open attempt that the provider is to be asked about."""
+    """An open attempt that the provider is to be asked about.
+
+    `superseded`: the invoice was settled otherwise, so that the attempt must not take money any more.
+    """
 
     id: UUID
     provider: PaymentProvider
@@ -49,6 +53,7 @@ class _Attempt:
     status: str
     may_send: bool
     resumed: bool
+    superseded: bool
 
 
 class CollectingActivities:
@@ -78,10 +83,12 @@ class CollectingActivities:
         async with _begin(self._database, message) as tx:
             invoice = await payment_store.lock_invoice(tx.connection, message.invoice_id)
             attempts = await payment_attempt_store.attempts_of(tx.connection, message.invoice_id)
+            open_one = next((row for row in attempts if row.status in payment_attempt_store.OPEN), None)
             refusal = _not_collectable(message, invoice)
+            if invoice is not None and open_one is not None and refusal is not None:
+                return self._attempt(message, invoice, open_one, resumed=True, superseded=True)
             if invoice is None or refusal is not None:
                 return _known(message, attempts) or refusal or _missing(message)
-            open_one = next((row for row in attempts if row.status in payment_attempt_store.OPEN), None)
             resumed = open_one is not None
             if open_one is None:
                 known = _known(message, attempts)
@@ -102,7 +109,15 @@ class CollectingActivities:
                 )
             return self._attempt(message, invoice, open_one, resumed=resumed)
 
-    def _attempt(self, message: CollectInvoice, invoice: Collectable, row: Row[Any], *, resumed: bool) -> _Attempt:
+    def _attempt(
+        self,
+        message: CollectInvoice,
+        invoice: Collectable,
+        row: Row[Any],
+        *,
+        resumed: bool,
+        superseded: bool = False,
+    ) -> _Attempt:
         return _Attempt(
             id=row.id,
             provider=self._providers[row.provider],
@@ -110,6 +125,7 @@ class CollectingActivities:
             status=row.status,
             may_send=row.may_send,
             resumed=resumed,
+            superseded=superseded,
         )
 
     async def _record(self, message: CollectInvoice, attempt: _Attempt, outcome: Outcome) -> InvoiceCollected:
@@ -131,6 +147,8 @@ async def _query_provider(attempt: _Attempt) -> Outcome:
     What is refused today (no card is left, the customer changed) may have succeeded when it was sent. Nothing is sent
     when the key may be forgotten or the customer has to act first (C7).
     """
+    if attempt.superseded:
+        return await attempt.provider.abandon(attempt.request)
     if attempt.resumed:
         found = await attempt.provider.find(attempt.request)
         if found is not None:
@@ -289,26 +307,8 @@ async def _apply_payment(
     if paid:
         await _announce(tx, invoice, "invoice.paid", "paid", payment_intent_id=payment_id)
     if amount > applied:
-        await _record_unapplied(tx, invoice, attempt, amount - applied)
-
-
-async def _record_unapplied(tx: Transaction, invoice: Collectable, attempt: _Attempt, amount: int) -> None:
-    """Show money that came for an invoice that was settled otherwise: it has to be given back, and is never lost."""
-    await payment_store.set_unapplied(tx.connection, attempt.id, amount_minor=amount)
-    shown = shown_id("payment", attempt.id)
-    data = {"payment_id": shown, "amount_minor": amount, "invoice_status": invoice.status}
-    await _log(tx, invoice, attempt, action="payment_unapplied", data=data)
-    about = {"payment_id": shown, "unapplied_amount_cents": str(amount)}
-    await _announce(tx, invoice, "payment.unapplied", invoice.status, **about)
-    await tx.notify(
-        kind="payment",
-        title=f"Payment {shown} came for an invoice that is {invoice.status}",
-        body=f"{attempt.provider.name} took {amount} minor units of {invoice.currency} for {invoice.number}, which had "
-        "been settled before. Refund it at the provider, and note that with POST /v1/payments/{id}/refund.",
-        resource_type="payment",
-        resource_id=attempt.id,
-        key=f"payment_unapplied:{attempt.id}",
-    )
+        unapplied = UnappliedPayment(attempt.id, attempt.provider.name, amount_minor=amount - applied)
+        await unapplied_payments.record(tx, invoice, unapplied)
 
 
 def _of(invoice: Collectable, attempt: _Attempt) -> dict[str, Any]:
@@ -341,17 +341,15 @@ async def _log(
 
 _TITLES: Final = {
     "charged": "Invoice paid by charge",
-    "payment_unapplied": "Charge came after the invoice was settled",
     "charge_failed": "Charge failed",
     "charge_requires_action": "Charge waits for the customer",
 }
 
 
 async def _announce(tx: Transaction, invoice: Collectable, kind: str, status: str, **more: Any) -> None:
-    shown = invoice.customer_code if invoice.customer_code_chosen else shown_id("customer", invoice.customer_id)
     data = webhook_data(
         invoice_id=invoice.invoice_id,
-        customer_shown=shown,
+        customer_shown=invoice.customer_shown,
         subscription_id=invoice.subscription_id,
         total_minor=invoice.total_minor,
         currency=invoice.currency,

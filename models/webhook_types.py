@@ -133,7 +133,7 @@ class WebhookType(StrEnum):
     )
     PAYMENT_UNAPPLIED = (
         "payment.unapplied",
-        "A charge succeeded after its invoice had been settled otherwise: give it back.",
+        "Money came for an invoice that needed less or nothing of it by then: give it back.",
         {**_PAYMENT, "status": "paid", "unapplied_amount_cents": "12000"},
     )
     SUBSCRIPTION_CREATED = (

@@ -18,8 +18,6 @@ from models.identifiers import shown_id
 from models.problems import Problem, conflict
 
 _WAITS_FOR_ITS_OWNER: Final = "requires_action"
-#: Makes the workflow ask the provider at once instead of at its next turn.
-_MAY_BE_PAID: Final = "payment_reported"
 
 
 async def abandon_waiting_attempt(
@@ -41,7 +39,7 @@ async def abandon_waiting_attempt(
     async with begin(database, scope, actor) as tx:
         row = await invoice_store.view(tx.connection, scope.project_id, str(attempt.invoice_id), lock=True)
         if isinstance(outcome, Succeeded):
-            return await invoice_change_store.notify(tx, row, _MAY_BE_PAID)
+            return await invoice_change_store.notify(tx, row, invoice_change_store.MAY_BE_PAID)
         if not isinstance(outcome, Declined):
             raise _pending("The provider cannot say now whether the open payment is given up; try again.")
         closed = await payment_store.finish_attempt(

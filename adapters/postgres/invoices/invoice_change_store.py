@@ -37,6 +37,9 @@ from models.tables import customers, invoice_lines, invoices
 
 INVOICE_STATUS_CHANGED: Final = "invoice_status_changed"
 
+#: Tells the workflow to ask the provider at once instead of at its next turn.
+MAY_BE_PAID: Final = "payment_reported"
+
 _FINALIZE: Final = text(
     DRAW_NUMBER
     + """

@@ -14,12 +14,21 @@ from sqlalchemy import Row, delete, func, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payment_port import MANUAL
-from adapters.postgres.invoices import invoice_store
-from adapters.postgres.invoices.invoice_change_store import audit, log, next_status, no_open_attempt, notify
+from adapters.postgres.invoices import invoice_store, payment_attempt_store
+from adapters.postgres.invoices.invoice_change_store import (
+    MAY_BE_PAID,
+    audit,
+    log,
+    next_status,
+    no_open_attempt,
+    notify,
+)
 from adapters.postgres.invoices.invoice_write_store import webhook_data, webhook_order
 from adapters.postgres.invoices.payment_attempt_store import OPEN
 from adapters.postgres.journal import failure_notifications
 from adapters.postgres.journal.transaction import Transaction
+from adapters.postgres.payments import payment_store, unapplied_payments
+from adapters.postgres.payments.unapplied_payments import UnappliedPayment
 from adapters.postgres.wallets import settlement_store
 from models.identifiers import new_id, shown_id
 from models.problems import Problem, conflict
@@ -119,7 +128,10 @@ async def _settle(tx: Transaction, row: Row[Any], *, payment_id: UUID, amount: i
         await audit(tx, row, "payment_received", data=data)
         return None
     await log(tx, row, "paid")
-    return await notify(tx, row, "paid")
+    attempts = await payment_attempt_store.attempts_of(tx.connection, row.id)
+    # A charge that is under way may take the money again: its workflow finds out before it ends.
+    under_way = any(attempt.status in OPEN for attempt in attempts)
+    return await notify(tx, row, MAY_BE_PAID if under_way else "paid")
 
 
 async def checkout(tx: Transaction, row: Row[Any]) -> UUID:
@@ -135,13 +147,26 @@ async def checkout(tx: Transaction, row: Row[Any]) -> UUID:
 
 
 async def succeed(tx: Transaction, row: Row[Any], payment: Row[Any]) -> str | None:
-    """Note that a pending payment came. Raises `Problem` 409 `payment_not_pending`, `more_than_due` and as `record`."""
-    must_be_pending(payment)
-    await _must_be_open(tx.connection, row)
-    if payment.amount_minor > due(row):
-        raise conflict("more_than_due", f"Only {due(row)} minor units are still due.", due_cents=str(due(row)))
-    await _set(tx.connection, payment.id, status="succeeded", finished_at=row.customer_now)
-    return await _settle(tx, row, payment_id=payment.id, amount=payment.amount_minor)
+    """Record that a payment came, whatever became of its invoice since; returns the workflow to be told, if any.
+
+    What the invoice still needs is applied to it; the remainder is kept as unapplied money, to be given back. A payment
+    that was reported as failed can come all the same. Raises `Problem` 409 `payment_not_pending`.
+    """
+    if payment.provider != MANUAL or payment.status not in ("pending", "declined"):
+        raise _not_pending()
+    nothing = {"failure_code": None, "failure_message": None}
+    await _set(tx.connection, payment.id, status="succeeded", finished_at=row.customer_now, **nothing)
+    is_open = row.status in invoice_store.OPEN_STATUSES
+    applied = min(payment.amount_minor, max(due(row), 0)) if is_open else 0
+    if payment.amount_minor > applied:
+        invoice = await payment_store.lock_invoice(tx.connection, row.id)
+        assert invoice is not None, "an invoice with a payment is never deleted"
+        unapplied = UnappliedPayment(payment.id, MANUAL, amount_minor=payment.amount_minor - applied)
+        await unapplied_payments.record(tx.at(row.customer_now), invoice, unapplied)
+    if not applied:
+        await _note(tx, row, payment_id=payment.id, action="succeeded", amount=payment.amount_minor)
+        return None
+    return await _settle(tx, row, payment_id=payment.id, amount=applied)
 
 
 async def fail(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
@@ -212,7 +237,7 @@ async def refund(
     await tx.connection.execute(insert(refunds).values(**values, reason=reason, refunded_at=row.customer_now))
     if payment.provider != MANUAL and amount > payment.unapplied_minor:
         raise Problem(422, "more_than_unapplied", f"Only {payment.unapplied_minor} minor units pay no invoice.")
-    is_unapplied = payment.unapplied_minor > 0
+    of_invoice = max(amount - payment.unapplied_minor, 0)
     await _set(
         tx.connection,
         payment.id,
@@ -220,10 +245,11 @@ async def refund(
         refunded_minor=payment_attempts.c.refunded_minor + amount,
         unapplied_minor=func.greatest(payment_attempts.c.unapplied_minor - amount, 0),
     )
-    if row.status in invoice_store.OPEN_STATUSES and not is_unapplied:
+    if of_invoice and row.status in invoice_store.OPEN_STATUSES:
         await no_open_attempt(tx.connection, row.id, OPEN)
+        at = row.customer_now
         await settlement_store.reverse_payment(
-            tx.connection, tx.scope.project_id, row.id, source_id=refund_id, amount_minor=amount, at=row.customer_now
+            tx.connection, tx.scope.project_id, row.id, source_id=refund_id, amount_minor=of_invoice, at=at
         )
     data = {"payment_id": shown_id("payment", payment.id), "amount_minor": amount, "reason": reason}
     await audit(tx, row, "payment_refunded", data=data)
@@ -233,7 +259,11 @@ async def refund(
 def must_be_pending(payment: Row[Any]) -> None:
     """Raise `Problem` 409 `payment_not_pending` unless somebody outside Durabill is waited for."""
     if payment.provider != MANUAL or payment.status != "pending":
-        raise conflict("payment_not_pending", "Only a pending payment of the manual provider can be changed so.")
+        raise _not_pending()
+
+
+def _not_pending() -> Problem:
+    return conflict("payment_not_pending", "Only a pending payment of the manual provider can be changed so.")
 
 
 def must_be_failed(payment: Row[Any]) -> None:

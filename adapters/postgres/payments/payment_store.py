@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.payment_port import ChargeRequest
 from adapters.postgres.customers.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from adapters.postgres.invoices.payment_attempt_store import MAY_SEND, OPEN
-from models.identifiers import new_id, payment_key
+from models.identifiers import new_id, payment_key, shown_id
 from models.tables import customers, invoices, payment_attempts, projects
 
 
@@ -38,6 +38,11 @@ class Collectable:
     method_ref: str | None
     payment_intent_id: str | None
     paid_at: datetime | None
+
+    @property
+    def customer_shown(self) -> str:
+        """Return the client's own id of the customer, else ours (C4)."""
+        return self.customer_code if self.customer_code_chosen else shown_id("customer", self.customer_id)
 
 
 async def lock_invoice(connection: AsyncConnection, invoice_id: UUID) -> Collectable | None:
@@ -155,12 +160,6 @@ def charge_request(project_id: UUID, invoice: Collectable, row: Row[Any], *, at:
         at=at,
         started_at=row.created_at,
     )
-
-
-async def set_unapplied(connection: AsyncConnection, attempt_id: UUID, *, amount_minor: int) -> None:
-    """Note how much of a successful attempt pays nothing, since its invoice was settled before it succeeded."""
-    statement = update(payment_attempts).where(payment_attempts.c.id == attempt_id)
-    await connection.execute(statement.values(unapplied_minor=amount_minor, updated_at=func.clock_timestamp()))
 
 
 async def set_invoice_status(connection: AsyncConnection, invoice_id: UUID, *, status: str) -> None:
