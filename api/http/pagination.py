@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Query, Request, Response
 
 from adapters.postgres.paging import Page
+from api.http.answers import Answer
 from api.http.responses import reply
 from models.identifiers import parse_id
 from models.problems import invalid
@@ -51,7 +52,7 @@ def _read_cursor(text: str) -> UUID:
 
 
 def listed(
-    page: Page, rows: Sequence[Mapping[str, Any]], total: int, request: Request, *, last: UUID | None = None
+    page: Page, rows: Sequence[Answer | Mapping[str, Any]], total: int, request: Request, *, last: UUID | None = None
 ) -> Response:
     """Answer with one part of a list.
 
@@ -64,9 +65,10 @@ def listed(
     return reply(rows, headers=headers)
 
 
-def _next_part(page: Page, rows: Sequence[Mapping[str, Any]], request: Request, last: UUID | None) -> str:
+def _next_part(page: Page, rows: Sequence[Answer | Mapping[str, Any]], request: Request, last: UUID | None) -> str:
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in ("skip", "cursor")]
-    found = last or parse_id(str(rows[-1].get("id", "")))
+    row = rows[-1]
+    found = last or parse_id(str(getattr(row, "id", "") if isinstance(row, Answer) else row.get("id", "")))
     if found is None or page.order_by is not None:
         moved = ("skip", str(page.skip + len(rows)))
     else:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,6 +12,7 @@ import msgspec
 from fastapi import Response
 from pydantic import BaseModel
 
+from api.http.answers import Answer
 from billing.numbers import json_number, plain
 
 _ENCODER = msgspec.json.Encoder()
@@ -51,6 +53,15 @@ def _list(value: Iterable[Any]) -> list[Any]:
 
 def _object(value: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(key): shown(item) for key, item in value.items()}
+
+
+def _answer(value: Answer) -> dict[str, Any]:
+    return {alias: shown(item) for alias, item in zip(_aliases(type(value)), value.__dict__.values(), strict=True)}
+
+
+@cache
+def _aliases(kind: type[Answer]) -> tuple[str, ...]:
+    return tuple(field.serialization_alias or field.alias or name for name, field in kind.model_fields.items())
 
 
 _AS_THEY_ARE: Final = frozenset({str, int, bool, type(None), msgspec.Raw})
