@@ -94,7 +94,7 @@ def _why(state: SubscriptionState) -> str:
     if not reached:
         return "look at alerts and thresholds"
     keys = {used.metric_id: used.metric_key for used in state.usage}
-    return "alert line reached: " + ", ".join(f"{keys[at.metric_id]} {grouped(at.quantity)}" for at in reached[:3])
+    return "alert threshold reached: " + ", ".join(f"{keys[at.metric_id]} {grouped(at.quantity)}" for at in reached[:3])
 
 
 def _told(found: AlertsEvaluated, closed: InvoiceClosed | str | None) -> tuple[str, ...]:
