@@ -5,7 +5,6 @@ Run it with ``uvicorn app:create_app --factory``.
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
@@ -18,12 +17,14 @@ from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.journal import idempotency_store
 from adapters.postgres.limits import reservation_commit_store, reservation_expiry_store
+from adapters.telemetry import logs
 from adapters.webhooks.slots import Slots
 from api.compat import COMPAT_ROUTERS
 from api.events.ingest_route import IngestFastPath
 from api.http import errors, openapi
 from api.http.commands import Commands
-from api.http.middleware import BodyLimit, CleanPath, RequestId
+from api.http.middleware import BodyLimit, CleanPath
+from api.http.request_log import RequestLog, add_request
 from api.limits.reservations import ReservationLane
 from api.routers import ROUTERS, UNVERSIONED, UNVERSIONED_TOO
 from models.problems import Problem
@@ -31,7 +32,6 @@ from settings import Settings, settings
 from web import pages, portal
 
 _COLLECTOR_THRESHOLDS = (50_000, 20, 50)
-_LOGGERS = ("durabill", "app", "api", "adapters", "temporalio")
 _log = structlog.get_logger("durabill.api")
 
 
@@ -86,7 +86,7 @@ _CLEANING: Final = ((3600.0, _forget_old_answers), (1.0, reservation_expiry_stor
 def create_app(configuration: Settings | None = None) -> FastAPI:
     """Build the application, from the environment if no settings are given; it opens its connections when it starts."""
     configuration = configuration or settings()
-    _log_as_json(configuration.log_level)
+    logs.set_up(configuration.log_level, configuration.log_format, add_request)
     # Its documentation pages carry their own scripts: nothing is loaded from elsewhere.
     app = FastAPIOffline(
         lifespan=_lifespan,
@@ -116,35 +116,5 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
     app.add_middleware(ReservationLane)
     app.add_middleware(CleanPath)
     app.add_middleware(BodyLimit, most_bytes=configuration.max_body_bytes)
-    app.add_middleware(RequestId)
+    app.add_middleware(RequestLog, ingestion_one_in=configuration.log_ingestion_one_in)
     return app
-
-
-def _log_as_json(level: str) -> None:
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso"),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level.upper())

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -111,7 +111,16 @@ class Settings(BaseSettings):
     max_batch_events: int = Field(default=1000, ge=1, le=10_000)
     payment_timeout_seconds: int = Field(default=30, ge=1)
     command_timeout_seconds: int = Field(default=15, ge=1)
+
+    # Logs and metrics
     log_level: str = "INFO"
+    log_format: Literal["json", "console"] = Field(default="json", description="Console is a line for people.")
+    log_ingestion_one_in: int = Field(
+        default=100, ge=0, description="One in so many successful ingestion requests has a log line; 0: none."
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None, description="When set, /metrics answers 401 unless this is the bearer token."
+    )
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,6 @@ one of them leads. SIGTERM and SIGINT let running steps finish first.
 """
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -30,6 +29,7 @@ from activities.webhooks import WebhookActivities
 from adapters.collector import freeze_gc
 from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
+from adapters.telemetry import logs
 from adapters.temporal import client as temporal
 from adapters.temporal.interceptor import ActivityEdge
 from adapters.temporal.relay import Relay
@@ -53,7 +53,7 @@ WORKFLOWS: Final[tuple[type, ...]] = (
     ReprocessEventsWorkflow,
 )
 
-_LOG = logging.getLogger("durabill.worker")
+_LOG = structlog.get_logger("durabill.worker")
 _GRACE: Final = timedelta(seconds=15)
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 #: Connections that the relay needs for itself at the same time: its leadership, delivery, usage, and for webhooks the
@@ -126,7 +126,7 @@ async def main(configuration: Settings) -> None:
             await _work(ready, database, configuration, stopping)
     finally:
         await database.close()
-    _LOG.info("worker stopped")
+    _LOG.info("worker_stopped")
 
 
 async def _work(client: Client, database: Database, configuration: Settings, stopping: asyncio.Event) -> None:
@@ -134,9 +134,9 @@ async def _work(client: Client, database: Database, configuration: Settings, sto
         freeze_gc(_COLLECTOR_THRESHOLDS)
         relay = asyncio.create_task(Relay(client, database, configuration).run())
         await ensure_schedules(client, configuration.temporal_task_queue)
-        _LOG.info("worker polls %s at %s", configuration.temporal_task_queue, configuration.temporal_address)
+        _LOG.info("worker_polls", queue=configuration.temporal_task_queue, temporal=configuration.temporal_address)
         await stopping.wait()
-        _LOG.info("worker stops")
+        _LOG.info("worker_stops")
         relay.cancel()
         # What it was delivering is delivered again by the next leader, so nobody has to wait for it longer.
         await asyncio.wait({relay}, timeout=_GRACE.total_seconds())
@@ -147,7 +147,7 @@ async def _connected(database: Database, configuration: Settings, runtime: Any) 
 
     async def postgres_is_reachable() -> None:
         async with database.transaction(SYSTEM):
-            _LOG.debug("Postgres answers")
+            _LOG.debug("postgres_answers")
 
     await _patiently("Postgres", postgres_is_reachable)
     return await _patiently("Temporal", lambda: temporal.connect(configuration, runtime=runtime))
@@ -159,7 +159,7 @@ async def _patiently(what: str, connect: Callable[[], Awaitable[_T]]) -> _T:
         try:
             return await connect()
         except (Problem, OSError, RuntimeError, RPCError) as error:
-            _LOG.warning("%s cannot be reached, trying again in %.1f s: %s", what, pause_seconds, error)
+            _LOG.warning("not_reachable", what=what, tries_again_in_seconds=pause_seconds, error=str(error))
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
@@ -175,29 +175,8 @@ async def _until_stopped(stopping: asyncio.Event, work: Awaitable[_T]) -> _T | N
     return None
 
 
-def log_as_json(level: str) -> None:
-    """Write every log line of the process as one JSON object to standard error."""
-    shared: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-
-
 if __name__ == "__main__":
     # The sandbox loads a workflow's module anew for each instance: it must find it compiled.
     sys.dont_write_bytecode = False
-    log_as_json(settings().log_level)
+    logs.set_up(settings().log_level, settings().log_format)
     uvloop.run(main(settings()))

@@ -26,7 +26,6 @@ def _headers(own_style: str) -> dict[str, str]:
     return {
         "Content-Security-Policy": f"default-src 'none'; style-src {styles}; form-action 'self'; base-uri 'none'; "
         "frame-ancestors 'none'",
-        "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",
     }

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from api.http.auth import Caller, caller_with_id
+from api.http.request_log import note_caller
 
 COOKIE: Final = "durabill_session"
 _SECONDS: Final = 12 * 3600
@@ -43,7 +44,10 @@ async def current(request: Request) -> Session | None:
     except (BadSignature, KeyError, TypeError, ValueError):
         return None
     caller = await caller_with_id(request.app.state.database, key_id)
-    return None if caller is None else Session(caller, csrf)
+    if caller is None:
+        return None
+    note_caller(request.scope, caller)
+    return Session(caller, csrf)
 
 
 def begin(request: Request, response: Response, caller: Caller) -> None:

@@ -6,11 +6,11 @@ a start finds the workflow that the other one started, and our signals carry abs
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final, TypeAlias
 
+import structlog
 from pydantic import ValidationError
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -39,7 +39,7 @@ from models.messages.webhooks import RetryWebhook
 from models.visibility import search_attributes
 from settings import Settings
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger(__name__)
 _AT_ONCE: Final = 30
 #: What a row raises that no later attempt can deliver: the row itself is wrong.
 _UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValidationError)
@@ -99,10 +99,10 @@ class Delivery:
                 try:
                     await self._deliver_row(row)
                 except _UNREADABLE as error:
-                    _LOG.exception("outbox row %s for %s is set aside", row.id, row.ordering_key)
+                    _LOG.exception("outbox_row_parked", row=row.id, ordering_key=row.ordering_key)
                     return done, (row, f"{type(error).__name__}: {error}", True)
                 except (RPCError, RuntimeError, ValueError, NotDelivered) as error:
-                    _LOG.warning("outbox row %s for %s: %s", row.id, row.ordering_key, error)
+                    _LOG.warning("outbox_row_waits", row=row.id, ordering_key=row.ordering_key, error=str(error))
                     return done, (row, f"{type(error).__name__}: {error}", False)
                 done.append(row)
         return done, None
@@ -144,7 +144,7 @@ class Delivery:
                 priority=Priority(fairness_key=str(state.project_id)),
             )
         except WorkflowAlreadyStartedError:
-            _LOG.info("%s has been started before and is over", row.ordering_key)
+            _LOG.info("workflow_is_over", ordering_key=row.ordering_key)
 
     async def _start_invoice(self, row: DueRow) -> None:
         """Start the workflow of an invoice without a subscription."""

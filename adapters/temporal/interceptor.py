@@ -1,11 +1,13 @@
-"""The edge of activities: they show that they live, and domain errors leave as application errors, once for all."""
+"""The edge of activities: their log lines say for whom they run, they show that they live, and domain errors leave as
+application errors, once for all."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
@@ -14,6 +16,8 @@ from adapters.postgres.failures import is_unstorable
 from models.problems import Problem
 
 _SERVER_ERROR = 500
+#: Fields of messages that say whose work it is, and their names in log lines.
+_OWNERS: Final = {"project_id": "project", "subscription_id": "subscription", "invoice_id": "invoice"}
 
 
 class ActivityEdge(Interceptor):
@@ -30,10 +34,10 @@ class ActivityEdge(Interceptor):
 
 class _Edge(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        """Run the activity and translate its refusal."""
+        """Run the activity, its log lines saying for whom, and translate its refusal."""
         try:
-            async with _pulse(activity.info().heartbeat_timeout):
-                return await super().execute_activity(input)
+            with structlog.contextvars.bound_contextvars(**_surroundings(input.args)):
+                return await self._run(input)
         except Problem as problem:
             raise ApplicationError(
                 problem.detail, type=problem.code, non_retryable=problem.status < _SERVER_ERROR
@@ -42,6 +46,23 @@ class _Edge(ActivityInboundInterceptor):
             if is_unstorable(error):
                 raise ApplicationError(str(error), type="DataError") from error
             raise
+
+    async def _run(self, input: ExecuteActivityInput) -> Any:
+        async with _pulse(activity.info().heartbeat_timeout):
+            return await super().execute_activity(input)
+
+
+def _surroundings(messages: Sequence[Any]) -> dict[str, Any]:
+    """Return what the log lines of an activity name: its workflow and run, and of its message whose work it does."""
+    info = activity.info()
+    known: dict[str, Any] = {"workflow": info.workflow_id, "run": info.workflow_run_id, "activity": info.activity_type}
+    message = messages[0] if messages else None
+    owner = getattr(message, "subscription", message)
+    for field, shown in _OWNERS.items():
+        value = getattr(message, field, None) or getattr(owner, field, None)
+        if value is not None:
+            known[shown] = str(value)
+    return known | ({"attempt": info.attempt} if info.attempt > 1 else {})
 
 
 @contextlib.asynccontextmanager

@@ -5,12 +5,12 @@ Postgres away, this process killed), the rows stay where they are, and the next 
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -35,7 +35,7 @@ from models.messages.subscription import UsageRecorded, UsageTotal
 from models.problems import Problem
 from settings import Settings
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger(__name__)
 _BATCH: Final = 500
 _FLUSH: Final = 200
 _REACHED_SECONDS: Final = 0.1
@@ -67,12 +67,12 @@ class Relay:
             try:
                 async with relay_store.leadership(self._database) as connection:
                     if connection is not None:
-                        _LOG.info("this worker runs the relay")
+                        _LOG.info("relay_leads")
                         await self._lead(connection)
             except (ExceptionGroup, *_TROUBLE) as error:
                 if _is_to_stop():
                     raise asyncio.CancelledError from error
-                _LOG.warning("the relay starts again", exc_info=error)
+                _LOG.warning("relay_starts_again", exc_info=error)
             await asyncio.sleep(_STAND_BY_SECONDS)
 
     async def _lead(self, connection: AsyncConnection) -> None:
@@ -106,7 +106,7 @@ class Relay:
                     raise
                 failures += 1
                 more = False
-                _LOG.warning("%s of the relay failed: %s", what, error)
+                _LOG.warning("relay_step_failed", step=what, error=str(error))
             if not more:
                 await asyncio.sleep(
                     min(every_seconds * 2 ** min(failures, 8), max(every_seconds, _LONGEST_PAUSE_SECONDS))
@@ -213,7 +213,7 @@ class Relay:
                 try:
                     await self._delivery.signal(workflow_id, "usage_recorded", message)
                 except NotDelivered as error:
-                    _LOG.info("usage waits: %s", error)
+                    _LOG.info("usage_waits", workflow=workflow_id, error=str(error))
                     return None
             return message.watermark
 
@@ -242,7 +242,7 @@ class Relay:
             webhooks = await webhook_prune_store.prune(connection, kept=kept)
         await event_months.create_partitions_ahead(self._database, datetime.now(UTC))
         if pruned or webhooks:
-            _LOG.info("pruned %s delivered outbox rows, and %s deliveries and messages of webhooks", pruned, webhooks)
+            _LOG.info("pruned", outbox_rows=pruned, webhook_rows=webhooks)
         return pruned == _PRUNED_AT_ONCE or webhooks >= webhook_prune_store.MOST
 
 

@@ -5,13 +5,14 @@ only. Within a lane, messages about one resource go one after the other, differe
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
 from typing import Final
 from uuid import UUID
+
+import structlog
 
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.rows import AsyncConnection
@@ -23,7 +24,7 @@ from adapters.webhooks.retries import pause_after, pauses
 from adapters.webhooks.send import Sender
 from settings import Settings
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger(__name__)
 _ROWS: Final = 500
 #: Lanes at the same time; endpoints that fail at present, and may hang, take none of the others'.
 _LANES: Final = 128
@@ -64,7 +65,7 @@ class Webhooks:
                     await self._round(sender, recorder, lanes)
                     pause_seconds = self._poll_seconds
                 except Exception as error:  # whatever it is, the rows stay due
-                    _LOG.warning("webhooks wait", exc_info=error)
+                    _LOG.warning("webhooks_wait", exc_info=error)
                     pause_seconds = _PAUSE_IN_TROUBLE_SECONDS
                 await self._wait(pause_seconds)
 
@@ -118,7 +119,7 @@ class Webhooks:
             written = [future for futures in await asyncio.gather(*sending) for future in futures]
             await asyncio.gather(*written)
         except Exception as error:  # one endpoint's trouble ends no other's lane
-            _LOG.warning("the outcome of a webhook could not be written, so it will be sent again", exc_info=error)
+            _LOG.warning("webhook_outcome_not_written", endpoint=str(endpoint_id), exc_info=error)
             await asyncio.sleep(_PAUSE_IN_TROUBLE_SECONDS)
         finally:
             self._busy.pop(endpoint_id, None)

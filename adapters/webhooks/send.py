@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from functools import lru_cache
 from typing import Final, Self
 
 import httpx
+import structlog
 
 from adapters.postgres.webhooks.webhook_delivery_store import Attempt, DueDelivery
 from adapters.webhooks.guard import AddressRefused, Guard
@@ -17,7 +17,7 @@ from adapters.webhooks.retries import retry_after_of
 from adapters.webhooks.sign import body_of, signed_headers
 from settings import Settings
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger(__name__)
 _CONNECT_SECONDS: Final = 5
 _KEPT_BYTES: Final = 2000
 #: How long the body of an answer is waited for: it is shown to people, nothing depends on it.
@@ -61,7 +61,7 @@ class Sender:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             outcome = replace(failed, error=(f"{type(error).__name__}: {error}")[:500])
         except Exception as error:  # whatever is wrong with this one, it fails alone and visibly
-            _LOG.exception("webhook delivery %s cannot be sent", delivery.id)
+            _LOG.exception("webhook_not_sendable", delivery=str(delivery.id), project=str(delivery.project_id))
             outcome = replace(failed, error=(f"it cannot be sent: {type(error).__name__}: {error}")[:500])
         return replace(outcome, duration_ms=int((time.monotonic() - began) * 1000))
 

@@ -22,6 +22,7 @@ from api.events.usage_events import Received, Shape, read_events
 from api.http.auth import Caller, presented_key
 from api.http.deps import Operator, authenticated_caller
 from api.http.errors import PROBLEMS, as_problem, problem_response
+from api.http.request_log import note_caller, note_lane
 from models.problems import Problem, invalid
 
 _REMEMBERED_SECONDS: Final = 30.0
@@ -74,6 +75,7 @@ class IngestFastPath:
         if handler is None or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
+        note_lane(scope, scope["path"], is_ingestion=True)
         answer = await handler(Request(scope, receive))
         await answer(scope, receive, send)
 
@@ -152,6 +154,7 @@ async def cached_caller(request: Request) -> tuple[Caller, PresentedKey | None]:
     caller = _callers.find(name)
     if caller is None:
         return await _authenticated(request, name), None
+    note_caller(request.scope, caller)
     return caller, PresentedKey(name[0], caller.project_id if name[1] else None)
 
 

@@ -1,10 +1,10 @@
 """Commands to subscriptions: updates to their workflows, answered when the record in Postgres has them."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+import structlog
 from temporalio.client import (
     Client,
     WorkflowUpdateFailedError,
@@ -38,7 +38,7 @@ from models.messages.subscription import (
 from models.problems import Problem, conflict, unavailable
 from settings import Settings
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger(__name__)
 _Answer = TypeVar("_Answer", bound=Message)
 
 #: Errors of the workflow by their type: the HTTP status and code of the problem.
@@ -221,7 +221,7 @@ class Commands:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._delivery.deliver_now(workflow_id)
         except (RPCError, TimeoutError, RuntimeError, Problem) as error:
-            _LOG.warning("the relay will deliver to %s: %s", workflow_id, error)
+            _LOG.warning("left_to_the_relay", workflow=workflow_id, error=str(error))
 
 
 async def _retry_until_accepted(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
@@ -251,5 +251,5 @@ def _refusal(error: WorkflowUpdateFailedError) -> Problem:
     if isinstance(cause, ApplicationError) and cause.type in _REFUSALS:
         status, code = _REFUSALS[cause.type]
         return Problem(status, code, cause.message)
-    _LOG.error("a command failed", exc_info=error)
+    _LOG.error("command_failed", exc_info=error)
     return Problem(500, "command_failed", "The subscription's workflow could not carry out the command; see its log.")

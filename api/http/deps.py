@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from adapters.postgres.database import Database
 from api.http.auth import Caller, Operator, authenticate
 from api.http.commands import Commands
+from api.http.request_log import note_caller
 from models.problems import Problem
 
 __all__ = [
@@ -37,6 +38,8 @@ async def authenticated_caller(request: Request) -> Caller | Operator:
     known = request.scope.get(_MEMO)
     if known is None:
         known = request.scope[_MEMO] = await authenticate(request, _database(request))
+        if isinstance(known, Caller):
+            note_caller(request.scope, known)
     assert isinstance(known, Caller | Operator)
     return known
 

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable
+from secrets import compare_digest
 from typing import Any
 
 from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 from adapters.postgres.readiness import schema_state
 from api.http.deps import CommandsDep, DatabaseDep
 from api.http.responses import reply
 from api.http.routing import resource_router
+from models.problems import Problem
 
 router = resource_router("Operations", public=True)
 
@@ -70,6 +72,10 @@ async def get_liveness() -> Response:
 
 
 @router.get("/metrics", include_in_schema=False)
-async def get_metrics(_request: Request) -> Response:
-    """Return the process's metrics to Prometheus."""
+async def get_metrics(request: Request) -> Response:
+    """Return the process's metrics to Prometheus, with `DURABILL_METRICS_TOKEN` to the bearer of that token alone."""
+    token: SecretStr | None = request.app.state.settings.metrics_token
+    presented = request.headers.get("authorization", "").encode()
+    if token is not None and not compare_digest(presented, b"Bearer " + token.get_secret_value().encode()):
+        raise Problem(401, "metrics_token_required", "Send the token of DURABILL_METRICS_TOKEN as a bearer.")
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,44 +1,11 @@
-"""What surrounds every request: its id, the size of its body, its path (plain ASGI, no buffering)."""
+"""What surrounds every request: the size of its body, its path (plain ASGI, no buffering)."""
 
-import re
-import uuid
-from typing import Final
-
-import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.errors import problem_response
 from models.problems import Problem
-
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-class RequestId:
-    """Name every request; the answer and every log line carry the name (``X-Request-Id``)."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take over the caller's name if it is a sane one, else make one."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id, method=scope["method"], path=scope["path"])
-
-        async def named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                headers.setdefault("x-content-type-options", "nosniff")
-            await send(message)
-
-        await self.app(scope, receive, named)
 
 
 class BodyLimit:
@@ -89,5 +56,6 @@ class CleanPath:
             await problem_response(problem)(scope, receive, send)
             return
         if scope["path"].endswith("/") and scope["path"] != "/":
-            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+            # In place: whoever counts the request finds the route that was matched in the same scope.
+            scope["path"] = scope["path"].rstrip("/") or "/"
         await self.app(scope, receive, send)

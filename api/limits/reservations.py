@@ -16,6 +16,7 @@ from api.events.ingest_route import authenticated_again, cached_caller
 from api.http.auth import Caller
 from api.http.errors import as_problem, problem_response
 from api.http.group_commit import GroupCommit
+from api.http.request_log import note_lane
 from api.http.responses import created, reply
 from api.http.routing import ExactRequest
 from api.limits.limit_shapes import CommitBody, ReservationBody, reserved_document, settled_document
@@ -90,12 +91,22 @@ class ReservationLane:
         if found is None or any(name == b"idempotency-key" for name, _ in scope["headers"]):
             await self.app(scope, receive, send)
             return
+        note_lane(scope, _template(found))
         request = ExactRequest(scope, receive)
         try:
             answer = await _served(request, found)
         except Exception as error:  # every failure is rendered here, so nothing reaches the server's own handler
             answer = problem_response(as_problem(error))
         await answer(scope, receive, send)
+
+
+def _template(found: "re.Match[str]") -> str:
+    """Return the route of a path as the router names it."""
+    subscription, _, verb = found.groups()
+    mount = "/api/v1" if found.string.startswith("/api/") else "/v1"
+    if subscription is not None:
+        return f"{mount}/subscriptions/{{subscription_id}}/reservations"
+    return f"{mount}/reservations/{{reservation_id}}/{verb}"
 
 
 async def _served(request: ExactRequest, found: "re.Match[str]") -> Response:
