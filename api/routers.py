@@ -9,7 +9,7 @@ from api.alerts import usage_alerts, usage_thresholds
 from api.catalogue import entitlements, features, metrics, plan_simulation, plans, products
 from api.customers import billing_entities, customers
 from api.events import corrections, events, usage, usage_maintenance
-from api.http import health, root
+from api.health import health, root
 from api.invoices import add_ons, adjustments, coupons, fees, invoice_actions, invoices
 from api.limits import limits
 from api.payments import payment_methods, payment_webhooks, payments, wallets

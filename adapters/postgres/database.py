@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 import psycopg
+import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -17,13 +18,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from adapters.postgres.schema import APP_ROLE, SYSTEM_ROLE
 from models.problems import unavailable
 
+_LOG = structlog.get_logger(__name__)
 # JSONB keeps every digit of a number, so neither writing nor reading may pass through a float (C11).
 _JSON_ENCODER = msgspec.json.Encoder(decimal_format="number")
 _JSON_DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
 
-# Classes of SQLSTATE: the connection failed, resources are exhausted, an operator ends the server.
-_LOST = ("08", "53", "57P", "58")
+# Classes of SQLSTATE: the connection failed, there are too many of them, an operator ends the server.
+_LOST = ("08", "53300", "57P", "58")
+# The disk is full, memory is short, a configured limit is reached: the connections are good, waiting cures it at best.
+_EXHAUSTED = ("53",)
 # Deadlock, serialization failure, lock not available, cancelled by a timeout: the same request may succeed later.
 _GAVE_WAY = ("40P01", "40001", "55P03", "57014")
 
@@ -123,6 +127,11 @@ class Database:
             if is_connection_loss(error):
                 await self.engine.dispose(close=False)
                 raise unavailable("database_unavailable", "Postgres cannot be reached; try again.") from error
+            if (_sqlstate(error) or "").startswith(_EXHAUSTED):
+                _LOG.error("database_exhausted", sqlstate=_sqlstate(error), error=str(error).splitlines()[0])
+                raise unavailable(
+                    "database_exhausted", "Postgres has no room for this (disk, memory or a limit); tell the operator."
+                ) from error
             if _sqlstate(error) in _GAVE_WAY:
                 raise unavailable("database_busy", "Another request was in the way; try again.") from error
             raise

@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import Final, TypeAlias
 
 import structlog
-from pydantic import ValidationError
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -30,25 +29,34 @@ from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.journal import relay_store
 from adapters.postgres.journal.outbox_store import WORKFLOW_SIGNAL, WORKFLOW_START
 from adapters.postgres.journal.relay_store import DueRow
+from adapters.postgres.rows import SQLAlchemyError
 from adapters.postgres.subscriptions import parking_store
 from adapters.temporal.upkeep import start_reprocessing
 from models.identifiers import INVOICE_WORKFLOW, PROJECT, REPROCESS_WORKFLOW, WEBHOOK_WORKFLOW
 from models.messages.collecting import CollectInvoiceUntilSettled
 from models.messages.subscription import RunLimits, SubscriptionStart
 from models.messages.webhooks import RetryWebhook
+from models.problems import Problem
 from models.visibility import search_attributes
 from settings import Settings
 
 _LOG = structlog.get_logger(__name__)
 _AT_ONCE: Final = 30
-#: What a row raises that no later attempt can deliver: the row itself is wrong.
-_UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValidationError)
+#: What a later attempt may cure: a server that is away, a workflow that is not there yet.
+_TRANSIENT: Final = (RPCError, RuntimeError, OSError, SQLAlchemyError, Problem)
 #: The row that could not be delivered, why, and whether it is unreadable.
 _Failure: TypeAlias = tuple[DueRow, str, bool]
 
 
 class NotDelivered(Exception):
     """Raised for a row that has to be tried again later."""
+
+
+def _is_transient(error: Exception) -> bool:
+    """Tell what a later attempt may cure from a row that is wrong itself: that one is parked."""
+    if isinstance(error, RPCError):
+        return error.status != RPCStatusCode.INVALID_ARGUMENT
+    return isinstance(error, (*_TRANSIENT, NotDelivered))
 
 
 class Delivery:
@@ -82,15 +90,24 @@ class Delivery:
         results = await asyncio.gather(*(self._deliver_group(group) for group in groups))
         delivered = [row.id for done, _ in results for row in done]
         failed = [failure for _, failure in results if failure is not None]
-        async with self._database.transaction(SYSTEM) as connection:
-            if delivered:
+        if delivered:
+            async with self._database.transaction(SYSTEM) as connection:
                 await relay_store.mark_delivered(connection, sorted(delivered))
-            for row, error, unreadable in sorted(failed, key=lambda failure: failure[0].id):
+        for failure in sorted(failed, key=lambda failure: failure[0].id):
+            await self._record(failure)
+        return len(delivered) + sum(unreadable for _, _, unreadable in failed)
+
+    async def _record(self, failure: _Failure) -> None:
+        """Note why a row was not delivered, in a transaction of its own: what cannot be noted holds back nobody."""
+        row, error, unreadable = failure
+        try:
+            async with self._database.transaction(SYSTEM) as connection:
                 if unreadable:
                     await parking_store.park(connection, row.id, row.project_id, error)
                 else:
                     await relay_store.mark_failed(connection, row, error)
-        return len(delivered) + sum(unreadable for _, _, unreadable in failed)
+        except SQLAlchemyError:
+            _LOG.exception("outbox_failure_not_noted", row=row.id, ordering_key=row.ordering_key)
 
     async def _deliver_group(self, rows: Iterable[DueRow]) -> tuple[list[DueRow], _Failure | None]:
         done: list[DueRow] = []
@@ -98,12 +115,13 @@ class Delivery:
             for row in rows:
                 try:
                     await self._deliver_row(row)
-                except _UNREADABLE as error:
-                    _LOG.exception("outbox_row_parked", row=row.id, ordering_key=row.ordering_key)
-                    return done, (row, f"{type(error).__name__}: {error}", True)
-                except (RPCError, RuntimeError, ValueError, NotDelivered) as error:
+                except Exception as error:  # whatever one row raises, the other keys' rows go on
+                    reason = f"{type(error).__name__}: {error}"
+                    if not _is_transient(error):
+                        _LOG.exception("outbox_row_parked", row=row.id, ordering_key=row.ordering_key)
+                        return done, (row, reason, True)
                     _LOG.warning("outbox_row_waits", row=row.id, ordering_key=row.ordering_key, error=str(error))
-                    return done, (row, f"{type(error).__name__}: {error}", False)
+                    return done, (row, reason, False)
                 done.append(row)
         return done, None
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from adapters.postgres.alerts import threshold_hit_store
 from adapters.postgres.alerts.threshold_hit_store import ThresholdHit
@@ -46,7 +46,9 @@ _STAND_BY_SECONDS: Final = 2.0
 _PRUNE_SECONDS: Final = 3600.0
 _PRUNED_AT_ONCE: Final = 10_000
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-_TROUBLE: Final = (RPCError, RuntimeError, SQLAlchemyError, OSError, Problem, NotDelivered)
+#: What a server that is away raises; whatever else a flush raises is the fault of one of its subscriptions.
+_OUTAGES: Final = (RPCError, RuntimeError, OSError, Problem)
+_SET_ASIDE_SECONDS: Final = 300.0
 
 
 class Relay:
@@ -69,7 +71,7 @@ class Relay:
                     if connection is not None:
                         _LOG.info("relay_leads")
                         await self._lead(connection)
-            except (ExceptionGroup, *_TROUBLE) as error:
+            except Exception as error:  # whatever it is, a process without a relay is the greater trouble
                 if _is_to_stop():
                     raise asyncio.CancelledError from error
                 _LOG.warning("relay_starts_again", exc_info=error)
@@ -101,12 +103,12 @@ class Relay:
             try:
                 more = await step()
                 failures = 0
-            except _TROUBLE as error:
+            except Exception as error:  # one step's trouble ends no other's
                 if _is_to_stop():
                     raise
                 failures += 1
                 more = False
-                _LOG.warning("relay_step_failed", step=what, error=str(error))
+                _LOG.warning("relay_step_failed", step=what, error=str(error), exc_info=_unforeseen(error))
             if not more:
                 await asyncio.sleep(
                     min(every_seconds * 2 ** min(failures, 8), max(every_seconds, _LONGEST_PAUSE_SECONDS))
@@ -154,20 +156,44 @@ class Relay:
         await self._flush(list(dict.fromkeys(line.mark for line in lines)), lines)
         return len(lines) == _FLUSH
 
-    async def _flush(self, marks: list[DueWatermark], lines: Sequence[ThresholdHit] = ()) -> None:
-        """Tell subscriptions their usage; the lines for which that was done are suppressed from then on."""
+    async def _flush(self, marks: list[DueWatermark], hits: Sequence[ThresholdHit] = ()) -> None:
+        """Signal their usage to subscriptions, together; after a fault, each by itself, so that only its owner waits.
+
+        The thresholds whose subscriptions were signalled are suppressed from then on.
+        """
+        try:
+            await self._flush_together(marks, hits)
+        except Exception as error:
+            if _is_outage(error) or _is_to_stop():
+                raise
+            if len(marks) == 1:
+                await self._set_aside(marks[0], hits, error)
+                return
+            for mark in marks:
+                await self._flush([mark], [hit for hit in hits if hit.mark == mark])
+
+    async def _set_aside(self, mark: DueWatermark, hits: Sequence[ThresholdHit], error: Exception) -> None:
+        """Let a subscription wait whose usage cannot be signalled; it is tried again after a pause."""
+        _LOG.error(
+            "usage_set_aside", project=str(mark.project_id), subscription=str(mark.subscription_id), exc_info=error
+        )
+        async with self._database.transaction(SYSTEM) as connection:
+            await relay_store.defer_watermarks(connection, [mark.subscription_id], seconds=_SET_ASIDE_SECONDS)
+            await threshold_hit_store.suppress(connection, [(hit, _SET_ASIDE_SECONDS) for hit in hits])
+
+    async def _flush_together(self, marks: list[DueWatermark], hits: Sequence[ThresholdHit]) -> None:
         if not marks:
             return
         async with self._database.transaction(SYSTEM) as connection:
             ended = await ended_subscription_store.ended_among(connection, [mark.subscription_id for mark in marks])
             running = [mark for mark in marks if mark.subscription_id not in ended]
             messages = await self._messages(connection, running)
-        told = await self._notify(running, messages) | await self._bill_ended(marks, ended)
-        waiting = [mark.subscription_id for mark in marks if mark.subscription_id not in told]
+        notified = await self._notify(running, messages) | await self._bill_ended(marks, ended)
+        waiting = [mark.subscription_id for mark in marks if mark.subscription_id not in notified]
         async with self._database.transaction(SYSTEM) as connection:
-            await relay_store.mark_signalled(connection, list(told.items()))
+            await relay_store.mark_signalled(connection, list(notified.items()))
             await relay_store.defer_watermarks(connection, waiting)
-            await threshold_hit_store.suppress(connection, self._suppressed(lines, messages, told))
+            await threshold_hit_store.suppress(connection, self._suppressed(hits, messages, notified))
 
     def _suppressed(
         self, lines: Sequence[ThresholdHit], messages: dict[UUID, UsageRecorded], told: dict[UUID, int]
@@ -244,6 +270,17 @@ class Relay:
         if pruned or webhooks:
             _LOG.info("pruned", outbox_rows=pruned, webhook_rows=webhooks)
         return pruned == _PRUNED_AT_ONCE or webhooks >= webhook_prune_store.MOST
+
+
+def _is_outage(error: Exception) -> bool:
+    """Tell a server that is away from a fault of what was read or sent."""
+    if isinstance(error, RPCError):
+        return error.status != RPCStatusCode.INVALID_ARGUMENT
+    return isinstance(error, _OUTAGES)
+
+
+def _unforeseen(error: Exception) -> Exception | None:
+    return None if isinstance(error, (*_OUTAGES, SQLAlchemyError, NotDelivered)) else error
 
 
 def _is_to_stop() -> bool:

@@ -2,7 +2,8 @@
 
 There is no default partition: what lay in it would have to be moved out, under a lock that stops ingestion, before its
 month could get a partition of its own. Instead the months to come are made ahead (`create_partitions_ahead`), and a
-transaction that meets another legal month, years back or on a test clock years ahead, makes it first.
+transaction that meets another legal month makes it first. Far times share partitions, so that no tenant's backfill or
+test clock makes thousands: one for all before 2020, one for all from 2050, one for each year from three years ahead.
 """
 
 from collections.abc import Iterable, Sequence

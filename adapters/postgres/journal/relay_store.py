@@ -185,8 +185,10 @@ async def mark_signalled(connection: AsyncConnection, versions: Sequence[tuple[U
         await (await driver(connection)).execute(_SIGNALLED, names, prepare=True)
 
 
-async def defer_watermarks(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> None:
+async def defer_watermarks(
+    connection: AsyncConnection, subscription_ids: Sequence[UUID], *, seconds: float = _LONGEST_PAUSE_SECONDS
+) -> None:
     """Let marks wait whose workflow is not running, so that they do not crowd out the others."""
     if subscription_ids:
-        names = {"subscriptions": list(subscription_ids), "seconds": _LONGEST_PAUSE_SECONDS}
+        names = {"subscriptions": list(subscription_ids), "seconds": seconds}
         await (await driver(connection)).execute(_DEFERRED, names, prepare=True)
