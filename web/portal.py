@@ -64,7 +64,7 @@ def _shown(each: PortalSubscriptionView) -> dict[str, Any]:
     usage = [] if each.usage is None else each.usage.by_line
     used_minor = 0 if each.usage is None else each.usage.amount_minor
     return {
-        **shown,
+        **dict(shown),
         "currency": each.of.version.currency,
         "running": each.usage is not None,
         "start": day(each.of.current.start, each.row.timezone),

@@ -1,6 +1,8 @@
 """Subscriptions on UsageFlow's path: the organization, or one of its customers, on a plan (seed 003, B8, C9)."""
 
-from typing import Annotated, Any, Final
+from datetime import datetime
+from typing import Annotated, Final
+from uuid import UUID
 
 from fastapi import Request, Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
@@ -9,14 +11,14 @@ from adapters.postgres import resolver
 from adapters.postgres.catalogue import plan_store
 from adapters.postgres.customers import customer_store
 from adapters.postgres.subscriptions import subscription_store
-from adapters.postgres.subscriptions.subscription_store import SubscriptionFilter, View
+from adapters.postgres.subscriptions.subscription_store import Subscription, SubscriptionFilter
 from adapters.postgres.tenancy import organization_store
 from api.http.moments import AnyMoment
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, reply
 from api.http.routing import resource_router
 from api.subscriptions.subscription_actions import DeskDep, SubscriptionCommandContext
-from api.subscriptions.subscription_shapes import NewSubscription, Reference
+from api.subscriptions.subscription_shapes import NewSubscription, Reference, SubscriptionDocument
 from api.subscriptions.subscriptions import subscribe
 from models.problems import invalid, not_found
 
@@ -53,9 +55,40 @@ class UsageFlowSubscription(BaseModel):
     start_date: AnyMoment | None = Field(default=None, validation_alias=AliasChoices("startDate", "start_date"))
 
 
+class UsageFlowSubscriptionDocument(SubscriptionDocument):
+    """A subscription with UsageFlow's names beside the others; enums are upper case on this surface (conflicts C22)."""
+
+    organization: UUID = Field(serialization_alias="organizationId")
+    customer: str | None = Field(serialization_alias="customerId")
+    plan: str = Field(serialization_alias="planId")
+    version: int = Field(serialization_alias="planVersion")
+    cycle: str = Field(serialization_alias="billingCycle")
+    start: datetime = Field(serialization_alias="startDate")
+    period_start: datetime | None = Field(serialization_alias="currentPeriodStart")
+    period_end: datetime | None = Field(serialization_alias="currentPeriodEnd")
+    created: datetime = Field(serialization_alias="createdAt")
+
+    @classmethod
+    def named(cls, shown: SubscriptionDocument, *, by_organization: bool) -> "UsageFlowSubscriptionDocument":
+        """Add UsageFlow's names to a subscription; `by_organization` says that no customer pays for it."""
+        return cls(
+            **(dict(shown) | {"status": shown.status.upper()}),
+            organization=shown.organization_id,
+            customer=None if by_organization else shown.customer_id,
+            plan=shown.plan_id,
+            version=shown.plan_version,
+            cycle=shown.interval.upper(),
+            start=shown.start_date,
+            period_start=shown.current_period_start,
+            period_end=shown.current_period_end,
+            created=shown.created_at,
+        )
+
+
 @router.post(
     "/subscriptions",
     status_code=201,
+    response_model=UsageFlowSubscriptionDocument,
     operation_id="usageflow_create_subscription",
     summary="Subscribe the organization or a customer to a plan",
 )
@@ -64,8 +97,8 @@ async def create_subscription(body: UsageFlowSubscription, desk: DeskDep) -> Res
     await _must_match_the_plan(body, desk)
     payer = body.customer or await _organization(body.organization, desk)
     wanted = NewSubscription(customer_id=payer, plan_id=body.plan, start_date=body.start_date)
-    document = await subscribe(wanted, desk)
-    return created(_document(document, by_organization=body.customer is None))
+    made = await subscribe(wanted, desk)
+    return created(UsageFlowSubscriptionDocument.named(made, by_organization=body.customer is None))
 
 
 async def _organization(ref: str | None, desk: SubscriptionCommandContext) -> str:
@@ -95,6 +128,7 @@ async def _must_match_the_plan(body: UsageFlowSubscription, desk: SubscriptionCo
 
 @router.get(
     "/subscriptions",
+    response_model=list[UsageFlowSubscriptionDocument],
     responses=LISTED,
     operation_id="usageflow_list_subscriptions",
     summary="List subscriptions",
@@ -108,6 +142,7 @@ async def list_subscriptions(request: Request, desk: DeskDep, page: PageDep) -> 
 
 @router.get(
     "/subscriptions/{subscription_id}",
+    response_model=UsageFlowSubscriptionDocument,
     operation_id="usageflow_get_subscription",
     summary="Read a subscription",
 )
@@ -116,22 +151,5 @@ async def get_subscription(subscription_id: str, desk: DeskDep) -> Response:
     return reply(_shown(desk, await desk.find(subscription_id)))
 
 
-def _shown(desk: SubscriptionCommandContext, row: View) -> dict[str, Any]:
-    return _document(desk.show(row), by_organization=row.pays_for_organization)
-
-
-def _document(subscription: dict[str, Any], *, by_organization: bool) -> dict[str, Any]:
-    """Add UsageFlow's names to the document; enums are upper case on this surface (conflicts C22)."""
-    return {
-        **subscription,
-        "status": subscription["status"].upper(),
-        "organizationId": subscription["organization_id"],
-        "customerId": None if by_organization else subscription["customer_id"],
-        "planId": subscription["plan_id"],
-        "planVersion": subscription["plan_version"],
-        "billingCycle": subscription["interval"].upper(),
-        "startDate": subscription["start_date"],
-        "currentPeriodStart": subscription["current_period_start"],
-        "currentPeriodEnd": subscription["current_period_end"],
-        "createdAt": subscription["created_at"],
-    }
+def _shown(desk: SubscriptionCommandContext, row: Subscription) -> UsageFlowSubscriptionDocument:
+    return UsageFlowSubscriptionDocument.named(desk.show(row), by_organization=row.pays_for_organization)

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from adapters.postgres.catalogue.plan_store import PlanDetail
 from adapters.postgres.customers.customer_store import BillingEntityTerms
 from adapters.postgres.resolver import Found
-from adapters.postgres.subscriptions.subscription_store import View
+from adapters.postgres.subscriptions.subscription_store import Subscription
 from api.customers.customer_shapes import shown_customer
+from api.http.answers import Answer
 from api.http.fields import Email, ExactNumber, Name, Ref, TimeZoneName
 from api.invoices.invoice_shapes import invoice_document
 from api.subscriptions.subscription_shapes import shown_status
@@ -91,7 +92,7 @@ class PortalBranding(BaseModel):
     welcome_message: str | None
 
 
-class PortalPlanSummary(BaseModel):
+class PortalPlanSummary(Answer):
     """A subscription's plan with its fixed fees of a period, in minor units."""
 
     id: UUID
@@ -102,7 +103,7 @@ class PortalPlanSummary(BaseModel):
     currency: str
 
 
-class PortalSubscription(BaseModel):
+class PortalSubscription(Answer):
     """A subscription of the customer."""
 
     id: str
@@ -116,6 +117,32 @@ class PortalSubscription(BaseModel):
     created_at: datetime
     plan: PortalPlanSummary
     pending_downgrade_plan: PortalPlanSummary | None
+
+    @classmethod
+    def of(cls, row: Subscription, fee_minor: int) -> "PortalSubscription":
+        """Show a subscription with the fixed fees of its pinned plan version in minor units."""
+        shown, status = shown_id("subscription", row.id), shown_status(row)
+        plan = PortalPlanSummary(
+            id=row.plan_id,
+            name=row.plan_name,
+            code=row.plan_code,
+            interval=row.interval,
+            amount_cents=fee_minor,
+            currency=row.plan_currency,
+        )
+        return cls(
+            id=shown,
+            uuid=row.id,
+            external_id=row.external_id or shown,
+            status=_STATUS.get(status, status),
+            started_at=row.activated_at,
+            canceled_at=row.canceled_at,
+            paused_at=row.paused_at,
+            downgraded_at=None,
+            created_at=row.created_at,
+            plan=plan,
+            pending_downgrade_plan=None,
+        )
 
 
 class PortalPlan(BaseModel):
@@ -212,32 +239,6 @@ def fixed_fees(charges: Sequence[Charge]) -> Decimal:
     """Add up what a period costs without any usage, in major units."""
     with exact():
         return sum((charge.model.period_fee for charge in charges), Decimal(0))
-
-
-def portal_subscription(row: View, fee_minor: int) -> dict[str, Any]:
-    """Show a row of `subscription_store.view` with the fixed fees of its pinned plan version in minor units."""
-    shown = shown_id("subscription", row.id)
-    status = shown_status(row)
-    return {
-        "id": shown,
-        "uuid": row.id,
-        "external_id": row.external_id or shown,
-        "status": _STATUS.get(status, status),
-        "started_at": row.activated_at,
-        "canceled_at": row.canceled_at,
-        "paused_at": row.paused_at,
-        "downgraded_at": None,
-        "created_at": row.created_at,
-        "plan": {
-            "id": row.plan_id,
-            "name": row.plan_name,
-            "code": row.plan_code,
-            "interval": row.interval,
-            "amount_cents": fee_minor,
-            "currency": row.plan_currency,
-        },
-        "pending_downgrade_plan": None,
-    }
 
 
 def portal_plan(found: PlanDetail, charges: Sequence[Charge]) -> dict[str, Any]:

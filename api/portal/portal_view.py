@@ -17,10 +17,10 @@ from adapters.postgres.reports import portal_store, usage_report_store
 from adapters.postgres.reports.usage_report_store import PeriodUsage, SubscriptionUsageContext
 from adapters.postgres.rows import AsyncConnection, Row
 from adapters.postgres.subscriptions import subscription_store
-from adapters.postgres.subscriptions.subscription_store import SubscriptionFilter, View
+from adapters.postgres.subscriptions.subscription_store import Subscription, SubscriptionFilter
 from api.customers.customer_shapes import DEFAULT_CURRENCY
 from api.portal.portal_auth import PortalCaller, customer_of
-from api.portal.portal_shapes import VISIBLE_STATUSES, fixed_fees, portal_invoice, portal_subscription, profile
+from api.portal.portal_shapes import VISIBLE_STATUSES, PortalSubscription, fixed_fees, portal_invoice, profile
 from billing.money import to_minor
 from billing.numbers import exact, parse_decimal, plain, rounded_ratio
 from billing.period import zone
@@ -34,7 +34,7 @@ _ACTIVE: Final = ("active", "trialing")
 class PortalSubscriptionView:
     """A subscription of the customer with its pinned plan version and, where it was asked for, its current usage."""
 
-    row: View
+    row: Subscription
     of: SubscriptionUsageContext
     usage: PeriodUsage | None = None
 
@@ -55,9 +55,9 @@ class PortalSubscriptionView:
         left = self.next_billing.astimezone(local).date() - self.of.now.astimezone(local).date()
         return max(0, left.days)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> PortalSubscription:
         """Show it."""
-        return portal_subscription(self.row, self.fee_minor)
+        return PortalSubscription.of(self.row, self.fee_minor)
 
 
 async def customer_profile(connection: AsyncConnection, caller: PortalCaller) -> dict[str, Any]:
@@ -91,7 +91,9 @@ async def subscription_of_customer(
     return await _held(connection, caller, row, usage=False)
 
 
-async def _held(connection: AsyncConnection, caller: PortalCaller, row: View, *, usage: bool) -> PortalSubscriptionView:
+async def _held(
+    connection: AsyncConnection, caller: PortalCaller, row: Subscription, *, usage: bool
+) -> PortalSubscriptionView:
     of = await usage_report_store.subscribed(connection, caller.project_id, str(row.id))
     return PortalSubscriptionView(
         row, of, await usage_report_store.usage_in(connection, of, of.current) if usage else None
@@ -133,8 +135,8 @@ async def summary(connection: AsyncConnection, caller: PortalCaller) -> dict[str
 def _names(each: PortalSubscriptionView) -> dict[str, Any]:
     shown = each.document()
     return {
-        "subscription_id": shown["id"],
-        "subscription_external_id": shown["external_id"],
+        "subscription_id": shown.id,
+        "subscription_external_id": shown.external_id,
         "plan_name": each.row.plan_name,
         "currency": each.of.version.currency,
     }

@@ -6,7 +6,7 @@ forbids is refused here at once (409), and by the workflow, which decides.
 
 import uuid
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
@@ -16,7 +16,7 @@ from adapters.postgres import resolver
 from adapters.postgres.catalogue import plan_store
 from adapters.postgres.database import Database
 from adapters.postgres.subscriptions import subscription_store
-from adapters.postgres.subscriptions.subscription_store import View
+from adapters.postgres.subscriptions.subscription_store import Subscription
 from api.http.commands import Commands
 from api.http.deps import Caller, CallerDep, CommandsDep, DatabaseDep
 from api.http.responses import no_content, reply
@@ -27,7 +27,6 @@ from api.subscriptions.subscription_shapes import (
     SubscriptionDocument,
     TerminationAction,
     shown_status,
-    subscription_document,
 )
 from billing.subscriptions import subscription as rules
 from billing.subscriptions.subscription import IllegalTransition
@@ -70,16 +69,16 @@ class SubscriptionCommandContext:
             subscription_id=subscription_id,
         )
 
-    async def find(self, ref: str | UUID) -> View:
+    async def find(self, ref: str | UUID) -> Subscription:
         """Read a subscription by any of its names, or by its uuid. Raises `Problem` 404."""
         async with self.database.transaction(self.caller.scope) as connection:
             if isinstance(ref, UUID):
                 return await subscription_store.view_by_id(connection, ref)
             return await subscription_store.view(connection, self.caller.project_id, ref)
 
-    def show(self, row: View) -> dict[str, Any]:
+    def show(self, row: Subscription) -> SubscriptionDocument:
         """Show a subscription."""
-        return subscription_document(row, self.caller.organization_id)
+        return SubscriptionDocument.of(row, self.caller.organization_id)
 
 
 def _desk(
@@ -115,7 +114,7 @@ class SuspensionBody(BaseModel):
     )
 
 
-def command_of(change: SubscriptionChange, row: View) -> Command | None:
+def command_of(change: SubscriptionChange, row: Subscription) -> Command | None:
     """Return the command that a PATCH means, by `action` or by the wanted `status`; in any case (C22, C23).
 
     Raises `Problem` 422 for a word that means none.
@@ -140,7 +139,7 @@ def _known(field: str, text: str) -> Command:
     raise invalid(field, f"must be one of {', '.join(_COMMANDS)}")
 
 
-def check(command: Command, row: View) -> None:
+def check(command: Command, row: Subscription) -> None:
     """Refuse what the subscription's status does not allow, without asking its workflow. Raises `Problem` 409."""
     status = shown_status(row)
     again = command == "cancel" and row.canceled_at is not None
@@ -155,7 +154,12 @@ def check(command: Command, row: View) -> None:
 
 
 async def carry_out(
-    command: Command, row: View, desk: SubscriptionCommandContext, *, on_termination: str, reason: str | None = None
+    command: Command,
+    row: Subscription,
+    desk: SubscriptionCommandContext,
+    *,
+    on_termination: str,
+    reason: str | None = None,
 ) -> None:
     """Send one command and wait until the record has it. Raises `Problem` 409 or 503 `commands_unavailable`."""
     check(command, row)
@@ -191,7 +195,7 @@ async def act(
     *,
     on_termination: str | None = None,
     reason: str | None = None,
-) -> dict[str, Any]:
+) -> SubscriptionDocument:
     """Find a subscription, send it a command, and show what it is then. Raises `Problem` 404, 409, 503."""
     row = await desk.find(ref)
     await carry_out(command, row, desk, on_termination=on_termination or row.on_termination_action, reason=reason)
@@ -292,7 +296,7 @@ async def migrate(subscription_id: str, body: Migration, desk: DeskDep) -> Respo
 
 
 async def migrate_to(
-    row: View,
+    row: Subscription,
     desk: SubscriptionCommandContext,
     *,
     plan: str | None,
@@ -308,10 +312,11 @@ async def migrate_to(
         plan_id = row.plan_id
         if plan is not None:
             plan_id = (await resolver.required(connection, desk.caller.project_id, resolver.PLAN, plan)).id
-        if plan_version is None:
-            wanted: View | None = await plan_store.current_version(connection, plan_id)
-        else:
-            wanted = await plan_store.version_numbered(connection, plan_id, plan_version)
+        wanted = (
+            await plan_store.current_version(connection, plan_id)
+            if plan_version is None
+            else await plan_store.version_numbered(connection, plan_id, plan_version)
+        )
     if wanted is None:
         raise not_found("plan_version", plan_version)
     if plan_id != row.plan_id:

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
-from adapters.postgres.subscriptions.subscription_store import View
+from adapters.postgres.subscriptions.subscription_store import Subscription
+from api.http.answers import Answer
 from api.http.moments import AnyMoment, Moment, read_moment
 from billing.period import Alignment, TimeZone, inclusive_end
 from models.identifiers import shown_id, subscription_workflow_id
@@ -153,7 +154,7 @@ class CollectionChange(SubscriptionChange):
     id: Reference | None = None
 
 
-class SubscriptionDocument(BaseModel):
+class SubscriptionDocument(Answer):
     """A subscription as every surface shows it: ABAXUS's and UsageBox's fields, then BoxBilling's."""
 
     id: str = Field(examples=["sub_01jbq4m8d0e7s9t5v2x3y4z5a6"])
@@ -169,7 +170,7 @@ class SubscriptionDocument(BaseModel):
     plan_version: int
     status: str = Field(examples=["active"])
     start_date: datetime
-    starts_at: str
+    starts_at: str | datetime
     trial_ends_at: datetime | None
     contract: dict[str, Any] | None
     current_period_start: datetime | None
@@ -187,7 +188,7 @@ class SubscriptionDocument(BaseModel):
     trial_ended_at: datetime | None
     subscription_at: datetime | None
     pay_in_advance: bool
-    previous_plan_id: str | None
+    previous_plan_id: UUID | None
     downgraded_at: datetime | None
     on_termination_action: str
     started_at: datetime | None
@@ -198,8 +199,57 @@ class SubscriptionDocument(BaseModel):
     created_at: datetime
     updated_at: datetime
 
+    @classmethod
+    def of(cls, row: Subscription, organization_id: UUID) -> "SubscriptionDocument":
+        """Show a subscription."""
+        shown, end = shown_id("subscription", row.id), row.current_period_end
+        trial_is_over = row.trial_ends_at is not None and row.status not in ("pending", "trialing")
+        return cls(
+            id=shown,
+            uuid=row.id,
+            external_id=row.external_id or shown,
+            external_reference=row.external_reference,
+            customer_id=row.customer_supplied or row.customer_code,
+            customer_uuid=row.customer_id,
+            organization_id=organization_id,
+            plan_id=row.plan_supplied or row.plan_code,
+            plan_uuid=row.plan_id,
+            plan_code=row.plan_code,
+            plan_version=row.plan_version,
+            status=shown_status(row),
+            start_date=row.starts_at,
+            starts_at=shown_start(row),
+            trial_ends_at=row.trial_ends_at,
+            contract=row.contract,
+            current_period_start=row.current_period_start,
+            current_period_end=inclusive_end(end) if end else None,
+            interval=row.interval,
+            currency=row.plan_currency,
+            timezone=row.timezone,
+            ingest_key=f"sub.{shown.rpartition('_')[2]}",
+            workflow_id=subscription_workflow_id(row.project_id, row.id),
+            test_clock_id=shown_id("test_clock", row.test_clock_id) if row.test_clock_id else None,
+            metadata=row.metadata,
+            needs_attention=row.needs_attention,
+            billing_time=row.alignment,
+            trial_period_days=row.trial_period_days,
+            trial_ended_at=row.trial_ends_at if trial_is_over else None,
+            subscription_at=row.starts_at if row.starts_at_supplied else None,
+            pay_in_advance=row.pay_in_advance,
+            previous_plan_id=row.previous_plan_id,
+            downgraded_at=None,
+            on_termination_action=row.on_termination_action,
+            started_at=row.activated_at,
+            ending_at=row.ended_at or row.cancel_at,
+            canceled_at=row.canceled_at,
+            paused_at=row.paused_at,
+            resumed_at=row.resumed_at,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
 
-def refuse_fixed_terms(change: SubscriptionChange, row: View) -> None:
+
+def refuse_fixed_terms(change: SubscriptionChange, row: Subscription) -> None:
     """Refuse to change what a running subscription's periods were computed from. Raises `Problem` 422.
 
     The values that stand are accepted, so that a client may send back what it read.
@@ -224,72 +274,14 @@ def _in_seconds(value: Any) -> Any:
     return value.replace(microsecond=0) if isinstance(value, datetime) else value
 
 
-def shown_status(row: View) -> str:
+def shown_status(row: Subscription) -> str:
     """Return the status that clients see: canceled as soon as the end is decided (C23)."""
-    return "canceled" if row.canceled_at is not None and row.status != "terminated" else str(row.status)
+    return "canceled" if row.canceled_at is not None and row.status != "terminated" else row.status
 
 
-def shown_start(row: View) -> Any:
+def shown_start(row: Subscription) -> str | datetime:
     """Return the start in the form it was supplied, unless the subscription began at another time (C21)."""
     supplied = row.starts_at_supplied
-    began_as_asked = supplied is not None and read_moment(supplied).instant(row.timezone) == row.starts_at
-    return str(supplied) if began_as_asked else row.starts_at
-
-
-def subscription_document(row: View, organization_id: UUID) -> dict[str, Any]:
-    """Show a row of `subscription_store.view` as `SubscriptionDocument` says."""
-    shown = shown_id("subscription", row.id)
-    return {
-        "id": shown,
-        "uuid": row.id,
-        "external_id": row.external_id or shown,
-        "external_reference": row.external_reference,
-        "customer_id": row.customer_supplied or row.customer_code,
-        "customer_uuid": row.customer_id,
-        "organization_id": organization_id,
-        "plan_id": row.plan_supplied or row.plan_code,
-        "plan_uuid": row.plan_id,
-        "plan_code": row.plan_code,
-        "plan_version": row.plan_version,
-        "status": shown_status(row),
-        "start_date": row.starts_at,
-        "starts_at": shown_start(row),
-        "trial_ends_at": row.trial_ends_at,
-        "contract": row.contract,
-        **_period(row),
-        "interval": row.interval,
-        "currency": row.plan_currency,
-        "timezone": row.timezone,
-        "ingest_key": f"sub.{shown.rpartition('_')[2]}",
-        "workflow_id": subscription_workflow_id(row.project_id, row.id),
-        "test_clock_id": shown_id("test_clock", row.test_clock_id) if row.test_clock_id else None,
-        "metadata": row.metadata,
-        "needs_attention": row.needs_attention,
-        **_boxbilling(row),
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-def _period(row: View) -> dict[str, Any]:
-    end = row.current_period_end
-    return {"current_period_start": row.current_period_start, "current_period_end": inclusive_end(end) if end else None}
-
-
-def _boxbilling(row: View) -> dict[str, Any]:
-    trial_is_over = row.trial_ends_at is not None and row.status not in ("pending", "trialing")
-    return {
-        "billing_time": row.alignment,
-        "trial_period_days": row.trial_period_days,
-        "trial_ended_at": row.trial_ends_at if trial_is_over else None,
-        "subscription_at": row.starts_at if row.starts_at_supplied else None,
-        "pay_in_advance": row.pay_in_advance,
-        "previous_plan_id": row.previous_plan_id,
-        "downgraded_at": None,
-        "on_termination_action": row.on_termination_action,
-        "started_at": row.activated_at,
-        "ending_at": row.ended_at or row.cancel_at,
-        "canceled_at": row.canceled_at,
-        "paused_at": row.paused_at,
-        "resumed_at": row.resumed_at,
-    }
+    if supplied is not None and read_moment(supplied).instant(row.timezone) == row.starts_at:
+        return supplied
+    return row.starts_at

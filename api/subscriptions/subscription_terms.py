@@ -1,14 +1,14 @@
 """What a new subscription's request means: when it starts, which periods it has, and which it bills by itself.
 
-Pure: the request, the rows it names and the time it is made at go in; the row to insert and the workflow's first state
-come out (conflicts C21, C23, C25; R12).
+Pure: the request, the rows it names and the time it is made at go in; the workflow's first state and what the record
+keeps beside it come out (conflicts C21, C23, C25; R12).
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from adapters.postgres.subscriptions.subscription_store import ResolvedReferences
+from adapters.postgres.subscriptions.subscription_store import RecordedTerms, ResolvedReferences
 from api.subscriptions.subscription_shapes import NewSubscription
 from billing.period import BillingCycle, zone
 from billing.subscriptions import lifecycle
@@ -110,39 +110,19 @@ def _bills_from(cycle: BillingCycle, now: datetime, *, automatic: bool) -> datet
     return cycle.anchor
 
 
-def row_of(state: SubscriptionState, wanted: NewSubscription, named: ResolvedReferences) -> dict[str, Any]:
-    """Return the row to insert: what the state says, and what only the record keeps."""
-    has_begun = state.status != "pending"
-    supplied = wanted.start
-    return {
-        "id": state.subscription_id,
-        "project_id": state.project_id,
-        "customer_id": state.customer_id,
-        "plan_id": state.plan_id,
-        "plan_version_id": state.plan_version_id,
-        "plan_version": state.plan_version,
-        "external_id": wanted.external_id,
-        "external_reference": wanted.external_reference,
-        "status": state.status,
-        "interval": state.cycle.interval,
-        "anchor": state.cycle.anchor,
-        "timezone": state.cycle.timezone,
-        "alignment": state.cycle.alignment,
-        "starts_at": state.starts_at,
-        "starts_at_supplied": supplied.text if supplied else None,
-        "customer_supplied": wanted.customer_id,
-        "plan_supplied": wanted.plan_id,
-        "bills_automatically_from": state.bills_automatically_from,
-        "current_period_start": state.period.start if state.period else None,
-        "current_period_end": state.period.end if state.period else None,
-        "trial_period_days": wanted.trial_days if wanted.trial_days is not None else named.trial_period_days,
-        "trial_ends_at": state.trial_ends_at,
-        "pay_in_advance": wanted.pay_in_advance,
-        "on_termination_action": wanted.on_termination_action,
-        "contract": wanted.contract,
-        "metadata": wanted.metadata,
-        "test_clock_id": named.test_clock_id,
-        "clock_reached_at": named.now if named.test_clock_id else None,
-        "activated_at": state.starts_at if has_begun else None,
-        "cancel_at": state.cancel_at,
-    }
+def recorded_terms(wanted: NewSubscription, named: ResolvedReferences) -> RecordedTerms:
+    """Return what the record keeps of a request beside the workflow's state."""
+    return RecordedTerms(
+        external_id=wanted.external_id,
+        external_reference=wanted.external_reference,
+        starts_at_supplied=wanted.start.text if wanted.start else None,
+        customer_supplied=wanted.customer_id,
+        plan_supplied=wanted.plan_id,
+        trial_period_days=wanted.trial_days if wanted.trial_days is not None else named.trial_period_days,
+        pay_in_advance=wanted.pay_in_advance,
+        on_termination_action=wanted.on_termination_action,
+        contract=wanted.contract,
+        metadata=wanted.metadata,
+        test_clock_id=named.test_clock_id,
+        clock_reached_at=named.now if named.test_clock_id else None,
+    )

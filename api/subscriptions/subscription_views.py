@@ -16,8 +16,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from adapters.postgres import resolver
 from adapters.postgres.catalogue import entitlement_store, plan_store
 from adapters.postgres.customers import clock_store
+from adapters.postgres.rows import Row
 from adapters.postgres.subscriptions import subscription_store
-from adapters.postgres.subscriptions.subscription_store import View
+from adapters.postgres.subscriptions.subscription_store import HistoryEntry, Subscription
 from api.catalogue.entitlement_shapes import EntitlementAnswer, shown_entitlement
 from api.http.moments import InstantField
 from api.http.responses import reply
@@ -116,7 +117,7 @@ class PlanChangePreview(BaseModel):
 class PricedPlan:
     """A plan version and all its fixed fees, in major units."""
 
-    version: View
+    version: Row[Any]
     fee: Decimal
 
     @property
@@ -136,7 +137,7 @@ class PricedPlan:
         )
 
 
-async def _priced(desk: SubscriptionCommandContext, version: View) -> PricedPlan:
+async def _priced(desk: SubscriptionCommandContext, version: Row[Any]) -> PricedPlan:
     async with desk.database.transaction(desk.caller.scope) as connection:
         charges = await plan_store.charges_of_version(connection, version.version_id)
     with exact():
@@ -144,22 +145,22 @@ async def _priced(desk: SubscriptionCommandContext, version: View) -> PricedPlan
     return PricedPlan(version, fee)
 
 
-async def _now(desk: SubscriptionCommandContext, row: View) -> datetime:
+async def _now(desk: SubscriptionCommandContext, row: Subscription) -> datetime:
     async with desk.database.transaction(desk.caller.scope) as connection:
         return await clock_store.now(connection, row.test_clock_id)
 
 
-def _cycle(row: View) -> BillingCycle:
+def _cycle(row: Subscription) -> BillingCycle:
     return BillingCycle(interval=row.interval, anchor=row.anchor, timezone=row.timezone, alignment=row.alignment)
 
 
-def _current(row: View, at: datetime) -> Period:
+def _current(row: Subscription, at: datetime) -> Period:
     """Return the billing period that holds an instant; before the start, the first one."""
     cycle = _cycle(row)
     return cycle.period_containing(max(at, cycle.anchor))
 
 
-def _must_not_be_over(row: View) -> None:
+def _must_not_be_over(row: Subscription) -> None:
     if row.ended_at is not None:
         raise conflict("subscription_ended", f"The subscription is {row.status}; nothing will be billed again.")
 
@@ -199,10 +200,10 @@ async def lifecycle(subscription_id: str, desk: DeskDep) -> Response:
     row = await desk.find(subscription_id)
     async with desk.database.transaction(desk.caller.scope) as connection:
         entries = await subscription_store.history(connection, row.id)
-    return reply(Lifecycle(events=[_event(entry, desk.show(row)["id"]) for entry in entries]))
+    return reply(Lifecycle(events=[_event(entry, desk.show(row).id) for entry in entries]))
 
 
-def _event(entry: View, shown_id: str) -> LifecycleEvent:
+def _event(entry: HistoryEntry, shown_id: str) -> LifecycleEvent:
     status = _STATUS_ACTIONS.get(entry.action)
     old_and_new = entry.changes.get("status") if isinstance(entry.changes, Mapping) else None
     moved = f"{old_and_new['old']} to {old_and_new['new']}" if isinstance(old_and_new, Mapping) else None

@@ -1,6 +1,6 @@
 """Subscriptions: create, list, read and change them; ABAXUS's, UsageBox's and BoxBilling's bodies (conflicts C21)."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, cast
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
@@ -9,7 +9,7 @@ from adapters.postgres import resolver
 from adapters.postgres.alerts import alert_store
 from adapters.postgres.journal import audit_store
 from adapters.postgres.subscriptions import lifecycle_store, subscription_store
-from adapters.postgres.subscriptions.subscription_store import SubscriptionFilter, View
+from adapters.postgres.subscriptions.subscription_store import Subscription, SubscriptionFilter, TermsChange
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, reply
 from api.http.routing import resource_router
@@ -29,7 +29,7 @@ from api.subscriptions.subscription_shapes import (
     SubscriptionDocument,
     refuse_fixed_terms,
 )
-from api.subscriptions.subscription_terms import first_state, row_of
+from api.subscriptions.subscription_terms import first_state, recorded_terms
 from billing.subscriptions import alert_state
 from models.identifiers import new_id
 from models.problems import invalid
@@ -37,13 +37,7 @@ from models.tables.customers import SUBSCRIPTION_STATUSES
 
 router = resource_router("subscriptions")
 
-_EDITABLE: Final[tuple[str, ...]] = (
-    "external_reference",
-    "on_termination_action",
-    "pay_in_advance",
-    "contract",
-    "metadata",
-)
+_EDITABLE: Final = TermsChange.__optional_keys__
 _MAY_BE_EMPTY: Final = ("external_reference", "contract")
 
 
@@ -74,7 +68,7 @@ async def create_subscription(body: NewSubscription, desk: DeskDep) -> Response:
     return created(await subscribe(body, desk))
 
 
-async def subscribe(body: NewSubscription, desk: SubscriptionCommandContext) -> dict[str, Any]:
+async def subscribe(body: NewSubscription, desk: SubscriptionCommandContext) -> SubscriptionDocument:
     """Create a subscription and answer with its document; the workflow starts now, or when Temporal is back.
 
     Raises `Problem` 404 for an unknown customer or plan, 409 `subscription_exists`, `plan_archived`,
@@ -87,7 +81,7 @@ async def subscribe(body: NewSubscription, desk: SubscriptionCommandContext) -> 
             begun.connection, begun.scope, customer=body.customer_id, plan=body.plan_id
         )
         state = first_state(body, found, new_id())
-        await subscription_store.create(begun.connection, row_of(state, body, found))
+        await subscription_store.create(begun.connection, state, recorded_terms(body, found))
         tx = begun.at(found.now)
         await tx.audit(
             resource_type="subscription",
@@ -193,7 +187,7 @@ async def put_subscription(subscription_id: str, body: SubscriptionChange, desk:
     return reply(await _change(subscription_id, body, desk))
 
 
-async def _change(ref: str, body: SubscriptionChange, desk: SubscriptionCommandContext) -> dict[str, Any]:
+async def _change(ref: str, body: SubscriptionChange, desk: SubscriptionCommandContext) -> SubscriptionDocument:
     """Carry out the commands that a change means, then edit the terms; historical usage is never touched (B85)."""
     row = await desk.find(ref)
     command = command_of(body, row)
@@ -206,19 +200,18 @@ async def _change(ref: str, body: SubscriptionChange, desk: SubscriptionCommandC
     return desk.show(await desk.find(row.id))
 
 
-async def _edit(row: View, body: SubscriptionChange, desk: SubscriptionCommandContext) -> None:
+async def _edit(row: Subscription, body: SubscriptionChange, desk: SubscriptionCommandContext) -> None:
     """Write the terms that changed, with their audit entry."""
-    before = {name: row._mapping[name] for name in _EDITABLE}
-    after: dict[str, Any] = {name: getattr(body, name) for name in _EDITABLE if name in body.model_fields_set}
+    before = {name: getattr(row, name) for name in _EDITABLE}
     values = {
         name: value
-        for name, value in after.items()
-        if value != before[name] and (value is not None or name in _MAY_BE_EMPTY)
+        for name in before.keys() & body.model_fields_set
+        if (value := getattr(body, name)) != before[name] and (value is not None or name in _MAY_BE_EMPTY)
     }
     if not values:
         return
     async with desk.caller.begin(desk.database) as tx:
-        await subscription_store.edit(tx.connection, row.id, values)
+        await subscription_store.edit(tx.connection, row.id, cast(TermsChange, values))
         await tx.audit(
             resource_type="subscription",
             resource_id=row.id,

@@ -2,14 +2,16 @@
 
 import asyncio
 import time
-from typing import Annotated, Any, Final, Literal
+from datetime import datetime
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from adapters.postgres.customers import clock_store
-from adapters.postgres.customers.clock_store import ClockRow
+from adapters.postgres.customers.clock_store import Clock, Progress
+from api.http.answers import Answer
 from api.http.moments import InstantField
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, no_content, reply
@@ -51,25 +53,40 @@ class Advance(BaseModel):
     )
 
 
-class ClockProgress(BaseModel):
+class ClockProgress(Answer):
     """How many live subscriptions the clock has, and how many are where it goes."""
 
     subscriptions: int
     reached: int
 
 
-class ClockDocument(BaseModel):
+class ClockDocument(Answer):
     """A test clock; while it is advancing, `frozen_time` is the time it left and `target_time` where it goes."""
 
     id: str = Field(examples=["clock_01jbq4m8d0e7s9t5v2x3y4z5a6"])
     uuid: UUID
     name: str | None
-    frozen_time: str
-    target_time: str | None
-    status: Literal["ready", "advancing", "failed"]
+    frozen_time: datetime
+    target_time: datetime | None
+    status: clock_store.ClockStatus
     failure: str | None
     progress: ClockProgress
-    created_at: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, clock: Clock, progress: Progress) -> "ClockDocument":
+        """Show a clock."""
+        return cls(
+            id=shown_id("test_clock", clock.id),
+            uuid=clock.id,
+            name=clock.name,
+            frozen_time=clock.frozen_time,
+            target_time=clock.target_time,
+            status=clock.status,
+            failure=clock.failure,
+            progress=ClockProgress.model_validate(progress),
+            created_at=clock.created_at,
+        )
 
 
 @router.post(
@@ -92,7 +109,7 @@ async def create_test_clock(body: NewClock, desk: DeskDep) -> Response:
             title="Test clock created",
             data={"frozen_time": row.frozen_time},
         )
-    return created(_document(row, clock_store.Progress(0, 0)))
+    return created(ClockDocument.of(row, Progress(0, 0)))
 
 
 @router.get(
@@ -107,7 +124,7 @@ async def list_test_clocks(request: Request, desk: DeskDep, page: PageDep) -> Re
     async with desk.database.transaction(desk.caller.scope) as connection:
         rows, total = await clock_store.listed(connection, desk.caller.project_id, page)
         progress = await clock_store.progress(connection, [row.id for row in rows])
-    documents = [_document(row, progress[row.id]) for row in rows]
+    documents = [ClockDocument.of(row, progress[row.id]) for row in rows]
     return listed(page, documents, total, request, last=rows[-1].id if rows else None)
 
 
@@ -178,35 +195,21 @@ async def _deliver(desk: SubscriptionCommandContext, called: list[UUID]) -> None
     await asyncio.gather(*(desk.commands.deliver(workflow_id) for workflow_id in workflows))
 
 
-async def _held(clock_id: str, desk: SubscriptionCommandContext, wait_seconds: int) -> dict[str, Any]:
+async def _held(clock_id: str, desk: SubscriptionCommandContext, wait_seconds: int) -> ClockDocument:
     """Read the clock again and again, at growing pauses, until it stopped advancing or the wait is over."""
     deadline = time.monotonic() + wait_seconds
     pause = _FIRST_PAUSE_SECONDS
     while True:
         document = await _read(clock_id, desk)
         left = deadline - time.monotonic()
-        if document["status"] != "advancing" or left <= 0:
+        if document.status != "advancing" or left <= 0:
             return document
         await asyncio.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
 
-async def _read(clock_id: str, desk: SubscriptionCommandContext) -> dict[str, Any]:
+async def _read(clock_id: str, desk: SubscriptionCommandContext) -> ClockDocument:
     async with desk.database.transaction(desk.caller.scope) as connection:
         row = await clock_store.find(connection, desk.caller.project_id, clock_id)
         progress = await clock_store.progress(connection, [row.id])
-    return _document(row, progress[row.id])
-
-
-def _document(row: ClockRow, progress: clock_store.Progress) -> dict[str, Any]:
-    return {
-        "id": shown_id("test_clock", row.id),
-        "uuid": row.id,
-        "name": row.name,
-        "frozen_time": row.frozen_time,
-        "target_time": row.target_time,
-        "status": row.status,
-        "failure": row.failure,
-        "progress": {"subscriptions": progress.subscriptions, "reached": progress.reached},
-        "created_at": row.created_at,
-    }
+    return ClockDocument.of(row, progress[row.id])

@@ -186,7 +186,7 @@ async def test_deleting_ends_its_customers_and_subscriptions(database: Database,
         assert (await connection.execute(select(outbox.c.payload))).scalar_one()["signal"] == "clock_deleted"
         with pytest.raises(Problem, match="test_clock_not_found"):
             await clock_store.find(connection, tenant.project_id, str(clock_id))
-        assert await clock_store.listed(connection, tenant.project_id, Page()) == ([], 0)
+        assert await clock_store.listed(connection, tenant.project_id, Page()) == ((), 0)
 
 
 async def test_a_clock_of_another_project_is_not_there(database: Database, tenant: ProjectScope) -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from adapters.postgres.subscriptions.subscription_store import ResolvedReferences
 from api.subscriptions.subscription_shapes import NewSubscription
-from api.subscriptions.subscription_terms import first_state, row_of
+from api.subscriptions.subscription_terms import first_state, recorded_terms
 from billing.subscriptions.subscription import SubscriptionState, next_wake
 from models.identifiers import new_id
 from models.problems import Problem
@@ -180,9 +180,7 @@ def test_what_is_no_point_in_time_is_refused(value: Any) -> None:
 
 def test_the_row_keeps_what_the_client_wrote() -> None:
     wanted, found = body(starts_at="2024-05-01", external_reference="crm-789", contract={"term": "P1Y"}), named()
-    made = first_state(wanted, found, new_id())
-    row = row_of(made, wanted, found)
-    assert row["starts_at_supplied"] == "2024-05-01"
-    assert (row["customer_supplied"], row["plan_supplied"]) == ("cust_acme", "plan_growth")
-    assert row["activated_at"] == made.starts_at
-    assert row["contract"] == {"term": "P1Y"}
+    terms = recorded_terms(wanted, found)
+    assert terms.starts_at_supplied == "2024-05-01"
+    assert (terms.customer_supplied, terms.plan_supplied) == ("cust_acme", "plan_growth")
+    assert terms.contract == {"term": "P1Y"}

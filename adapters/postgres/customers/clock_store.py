@@ -6,17 +6,18 @@ subscription that is created, and a second advance, wait for `ready`: nothing ma
 Locks are taken in the order subscriptions, then clock.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.journal.outbox_store import enqueue_subscription_signal
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
+from adapters.postgres.rows import record, records
 from models.identifiers import new_id, parse_id, shown_id
 from models.messages.subscription import ClockAdvanced, ClockDeleted
 from models.problems import conflict, invalid, not_found
@@ -28,9 +29,21 @@ FURTHEST_ADVANCE: Final = timedelta(days=3660)
 CLOCK_ADVANCED: Final = "clock_advanced"
 CLOCK_DELETED: Final = "clock_deleted"
 
+ClockStatus = Literal["ready", "advancing", "failed"]
 
-ClockRow = Row[Any]
-"""A row of `test_clocks`."""
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A test clock; while it advances, `frozen_time` is the time it left and `target_time` where it goes."""
+
+    id: UUID
+    name: str | None
+    frozen_time: datetime
+    target_time: datetime | None
+    status: ClockStatus
+    failure: str | None
+    deleted_at: datetime | None
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -41,14 +54,13 @@ class Progress:
     reached: int
 
 
-async def create(connection: AsyncConnection, *, project_id: UUID, name: str | None, frozen_time: datetime) -> ClockRow:
+async def create(connection: AsyncConnection, *, project_id: UUID, name: str | None, frozen_time: datetime) -> Clock:
     """Make a clock that stands still at an instant; `ready` at once."""
     statement = insert(test_clocks).values(id=new_id(), project_id=project_id, name=name, frozen_time=frozen_time)
-    row: ClockRow = (await connection.execute(statement.returning(test_clocks))).one()
-    return row
+    return record(Clock, (await connection.execute(statement.returning(test_clocks))).one())
 
 
-async def find(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> ClockRow:
+async def find(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> Clock:
     """Find a clock that is not deleted by its shown id or uuid; raises `Problem` 404 `test_clock_not_found`.
 
     `lock` keeps it from advancing, and from being deleted, until the transaction ends.
@@ -62,16 +74,15 @@ async def find(connection: AsyncConnection, project_id: UUID, ref: str, *, lock:
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
     if row is None:
         raise not_found("test_clock", ref)
-    return row
+    return record(Clock, row)
 
 
-async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[list[ClockRow], int]:
+async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Clock], int]:
     """List the clocks that are not deleted, newest first, and count them all."""
     condition = and_(test_clocks.c.project_id == project_id, test_clocks.c.deleted_at.is_(None))
-    total = await connection.scalar(select(func.count()).select_from(test_clocks).where(condition))
     orderable: Mapping[str, ColumnElement[Any]] = {"frozen_time": test_clocks.c.frozen_time, "name": test_clocks.c.name}
-    statement = paged(select(test_clocks).where(condition), page, test_clocks.c.id, orderable)
-    return list((await connection.execute(statement)).all()), total or 0
+    rows, total = await page_of(connection, test_clocks, page, condition, orderable=orderable)
+    return records(Clock, rows), total
 
 
 async def now(connection: AsyncConnection, test_clock_id: UUID | None) -> datetime:
@@ -94,17 +105,16 @@ async def locked_now(connection: AsyncConnection, test_clock_id: UUID | None) ->
     if test_clock_id is None:
         return datetime.now(UTC)
     statement = select(test_clocks).where(test_clocks.c.id == test_clock_id).with_for_update(read=True)
-    row = (await connection.execute(statement)).one()
-    if row.deleted_at is not None:
+    clock = record(Clock, (await connection.execute(statement)).one())
+    if clock.deleted_at is not None:
         raise conflict("test_clock_deleted", "The customer's test clock was deleted, and its time ended with it.")
-    _must_be_ready(row)
-    frozen: datetime = row.frozen_time
-    return frozen.astimezone(UTC)
+    _must_be_ready(clock)
+    return clock.frozen_time.astimezone(UTC)
 
 
 async def advance(
     connection: AsyncConnection, project_id: UUID, ref: str, target: datetime
-) -> tuple[ClockRow, list[UUID]]:
+) -> tuple[Clock, list[UUID]]:
     """Send every live subscription of a clock forward to an instant; without any, the clock is there at once.
 
     Answers the clock and the subscriptions that are signalled.
@@ -268,7 +278,7 @@ async def progress(connection: AsyncConnection, clock_ids: Collection[UUID]) -> 
     return {clock_id: found.get(clock_id, Progress(0, 0)) for clock_id in clock_ids}
 
 
-async def delete(connection: AsyncConnection, project_id: UUID, ref: str) -> tuple[ClockRow, list[UUID]]:
+async def delete(connection: AsyncConnection, project_id: UUID, ref: str) -> tuple[Clock, list[UUID]]:
     """Delete a clock: its subscriptions end in its time without another invoice, and its customers go with it.
 
     Their invoices stay. Answers the clock and the subscriptions that are signalled. Raises `Problem` 404, or 409
@@ -304,7 +314,7 @@ async def delete(connection: AsyncConnection, project_id: UUID, ref: str) -> tup
     return clock, called
 
 
-def _must_be_ready(clock: ClockRow) -> None:
+def _must_be_ready(clock: Clock) -> None:
     if clock.status == "advancing":
         raise conflict(
             "test_clock_advancing", "The test clock is advancing; wait until its status is ready.", retryable=True

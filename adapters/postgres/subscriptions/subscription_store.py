@@ -5,12 +5,12 @@ is read together with what it refers to, and its terms that no workflow needs to
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,12 +20,99 @@ from adapters.postgres.database import ProjectScope
 from adapters.postgres.failures import violated_constraint
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import CUSTOMER, PLAN, SUBSCRIPTION, Kind, required, resolve_many
-from billing.period import Interval
+from adapters.postgres.rows import record, records
+from billing.period import Alignment, Interval
+from billing.subscriptions.subscription import Status, SubscriptionState
 from models.problems import conflict, not_found
 from models.tables import audit_log, customers, plan_versions, plans, subscriptions
 
-View = Row[Any]
-"""A subscription's row together with the names of its customer and plan."""
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription together with the names of its customer and plan; amounts in major units."""
+
+    id: UUID
+    project_id: UUID
+    customer_id: UUID
+    customer_code: str
+    customer_code_chosen: bool
+    customer_supplied: str | None
+    pays_for_organization: bool
+    plan_id: UUID
+    plan_code: str
+    plan_supplied: str | None
+    plan_version_id: UUID
+    plan_version: int
+    plan_name: str
+    plan_currency: str
+    previous_plan_id: UUID | None
+    external_id: str | None
+    external_reference: str | None
+    status: Status
+    interval: Interval
+    anchor: datetime
+    timezone: str
+    alignment: Alignment
+    starts_at: datetime
+    starts_at_supplied: str | None
+    current_period_start: datetime | None
+    current_period_end: datetime | None
+    trial_period_days: int
+    trial_ends_at: datetime | None
+    pay_in_advance: bool
+    on_termination_action: str
+    contract: dict[str, object] | None
+    metadata: dict[str, object]
+    test_clock_id: UUID | None
+    activated_at: datetime | None
+    paused_at: datetime | None
+    resumed_at: datetime | None
+    cancel_at: datetime | None
+    canceled_at: datetime | None
+    ended_at: datetime | None
+    needs_attention: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTerms:
+    """What a request says of a new subscription that only the record keeps, beside the workflow's first state."""
+
+    external_id: str | None
+    external_reference: str | None
+    starts_at_supplied: str | None
+    customer_supplied: str
+    plan_supplied: str
+    trial_period_days: int
+    pay_in_advance: bool
+    on_termination_action: str
+    contract: dict[str, object] | None
+    metadata: dict[str, object]
+    test_clock_id: UUID | None
+    clock_reached_at: datetime | None
+
+
+class TermsChange(TypedDict, total=False):
+    """Terms that can change without the workflow; what is absent stays."""
+
+    external_reference: str | None
+    on_termination_action: str
+    pay_in_advance: bool
+    contract: dict[str, object] | None
+    metadata: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One thing that happened to a subscription, as the audit log has it."""
+
+    occurred_at: datetime
+    action: str
+    title: str
+    changes: Mapping[str, object] | None
+    data: Mapping[str, object]
+
 
 _ORDERABLE: Final[Mapping[str, ColumnElement[Any]]] = {
     "started_at": subscriptions.c.activated_at,
@@ -72,19 +159,42 @@ def _shown_as(status: str) -> ColumnElement[bool]:
     return condition if status == "terminated" else and_(condition, columns.canceled_at.is_(None))
 
 
-async def create(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+async def create(connection: AsyncConnection, state: SubscriptionState, terms: RecordedTerms) -> None:
     """Insert a subscription's row; raises `Problem` 409 `subscription_exists` for a taken external id."""
     try:
-        await connection.execute(insert(subscriptions).values(**values))
+        await connection.execute(insert(subscriptions).values(**_columns(state), **asdict(terms)))
     except IntegrityError as error:
         if violated_constraint(error) != "uq_subscriptions_external_id":
             raise
         raise conflict(
-            "subscription_exists", f"A subscription with the external id {values['external_id']!r} exists already."
+            "subscription_exists", f"A subscription with the external id {terms.external_id!r} exists already."
         ) from error
 
 
-async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> View:
+def _columns(state: SubscriptionState) -> dict[str, object]:
+    return {
+        "id": state.subscription_id,
+        "project_id": state.project_id,
+        "customer_id": state.customer_id,
+        "plan_id": state.plan_id,
+        "plan_version_id": state.plan_version_id,
+        "plan_version": state.plan_version,
+        "status": state.status,
+        "interval": state.cycle.interval,
+        "anchor": state.cycle.anchor,
+        "timezone": state.cycle.timezone,
+        "alignment": state.cycle.alignment,
+        "starts_at": state.starts_at,
+        "bills_automatically_from": state.bills_automatically_from,
+        "current_period_start": state.period.start if state.period else None,
+        "current_period_end": state.period.end if state.period else None,
+        "trial_ends_at": state.trial_ends_at,
+        "activated_at": state.starts_at if state.status != "pending" else None,
+        "cancel_at": state.cancel_at,
+    }
+
+
+async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> Subscription:
     """Read a subscription, named in any form, with the names of its customer and plan.
 
     Raises `Problem` 404 `subscription_not_found`.
@@ -93,20 +203,21 @@ async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> View:
     return await view_by_id(connection, found.id)
 
 
-async def view_by_id(connection: AsyncConnection, subscription_id: UUID) -> View:
+async def view_by_id(connection: AsyncConnection, subscription_id: UUID) -> Subscription:
     """Read a subscription by its uuid, as `view` does."""
-    row: View | None = (await connection.execute(_viewed().where(subscriptions.c.id == subscription_id))).one_or_none()
+    row = (await connection.execute(_viewed().where(subscriptions.c.id == subscription_id))).one_or_none()
     if row is None:
         raise not_found("subscription", subscription_id)
-    return row
+    return record(Subscription, row)
 
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, wanted: SubscriptionFilter, page: Page
-) -> tuple[Sequence[View], int]:
+) -> tuple[Sequence[Subscription], int]:
     """List subscriptions, newest first or as the page asks, and count all that the filter matches."""
     conditions = [subscriptions.c.project_id == project_id, *wanted.conditions()]
-    return await page_of(connection, subscriptions, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
+    rows, total = await page_of(connection, subscriptions, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
+    return records(Subscription, rows), total
 
 
 async def wanted_id(connection: AsyncConnection, project_id: UUID, kind: Kind, ref: str | None) -> UUID | None:
@@ -129,17 +240,15 @@ def _viewed() -> Select[Any]:
         customers.c.code_chosen.label("customer_code_chosen"),
         customers.c.is_organization.label("pays_for_organization"),
         plans.c.code.label("plan_code"),
-        plans.c.code_chosen.label("plan_code_chosen"),
         plan_versions.c.name.label("plan_name"),
         plan_versions.c.currency.label("plan_currency"),
-        plan_versions.c.base_amount.label("plan_base_amount"),
     ).select_from(joined)
 
 
-async def edit(connection: AsyncConnection, subscription_id: UUID, values: Mapping[str, Any]) -> None:
+async def edit(connection: AsyncConnection, subscription_id: UUID, change: TermsChange) -> None:
     """Change terms of a row that no running workflow depends on; raises `Problem` 409 for a taken external id."""
     statement = update(subscriptions).where(subscriptions.c.id == subscription_id)
-    await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
+    await connection.execute(statement.values(**change, updated_at=func.clock_timestamp()))
 
 
 @dataclass(frozen=True)
@@ -191,7 +300,7 @@ async def resolve_references(
     )
 
 
-async def history(connection: AsyncConnection, subscription_id: UUID) -> Sequence[Row[Any]]:
+async def history(connection: AsyncConnection, subscription_id: UUID) -> Sequence[HistoryEntry]:
     """Read everything that happened to a subscription, oldest first: a view of the audit log (conflicts C31, B87)."""
     statement = (
         select(audit_log)
@@ -199,4 +308,4 @@ async def history(connection: AsyncConnection, subscription_id: UUID) -> Sequenc
         .order_by(audit_log.c.sequence)
         .limit(1000)
     )
-    return (await connection.execute(statement)).all()
+    return records(HistoryEntry, await connection.execute(statement))
