@@ -55,6 +55,11 @@ def shown_id(kind: str, value: UUID) -> str:
     return f"{PREFIXES[kind]}_{str(ULID.from_uuid(value)).lower()}"
 
 
+def shown_customer_id(customer_id: UUID, code: str, *, chosen: bool) -> str:
+    """Show a customer by the client's own id if it chose one, else by ours (conflicts C4)."""
+    return code if chosen else shown_id("customer", customer_id)
+
+
 def parse_id(text: str) -> UUID | None:
     """Read a shown id or a plain UUID back; None if the text is neither (it may be a client's own code)."""
     try:

@@ -1,7 +1,7 @@
 """Subscriptions on UsageFlow's path: the organization, or one of its customers, on a plan (seed 003, B8, C9)."""
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 from fastapi import Request, Response
@@ -69,10 +69,11 @@ class UsageFlowSubscriptionDocument(SubscriptionDocument):
     created: datetime = Field(serialization_alias="createdAt")
 
     @classmethod
-    def named(cls, shown: SubscriptionDocument, *, by_organization: bool) -> "UsageFlowSubscriptionDocument":
+    def named(cls, shown: SubscriptionDocument, *, by_organization: bool) -> Self:
         """Add UsageFlow's names to a subscription; `by_organization` says that no customer pays for it."""
-        return cls(
-            **(dict(shown) | {"status": shown.status.upper()}),
+        return cls.showing(
+            shown,
+            status=shown.status.upper(),
             organization=shown.organization_id,
             customer=None if by_organization else shown.customer_id,
             plan=shown.plan_id,

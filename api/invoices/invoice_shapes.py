@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from adapters.postgres.rows import Row
+from adapters.postgres.wallets.settlement_store import Settlement
+from api.http.answers import Answer
 from api.http.fields import ExactNumber
 from api.invoices.invoice_adjustments import discounted
 from billing.charges import Charge
@@ -144,7 +146,7 @@ class InvoiceEvent(BaseModel):
     created_at: datetime
 
 
-class SettlementDocument(BaseModel):
+class SettlementDocument(Answer):
     """What paid an invoice, or a part of it."""
 
     id: UUID
@@ -153,6 +155,18 @@ class SettlementDocument(BaseModel):
     source_id: str
     amount_cents: str
     created_at: datetime
+
+    @classmethod
+    def of(cls, settlement: Settlement) -> Self:
+        """Show what paid an invoice; less than 0 for what went back while it was open."""
+        kind = "payment" if settlement.type == "payment" else "wallet_transaction"
+        return cls.showing(
+            settlement,
+            invoice_id=shown_id("invoice", settlement.invoice_id),
+            settlement_type=settlement.type,
+            source_id=shown_id(kind, settlement.source_id),
+            amount_cents=str(settlement.amount_minor),
+        )
 
 
 class BulkResult(BaseModel):
@@ -298,19 +312,6 @@ def unit_amount_cents(unit_amount: Decimal | None, amount_minor: int, quantity: 
     if unit_amount is not None:
         return _in_minor(unit_amount, currency)
     return plain(rounded_ratio(Fraction(amount_minor) / Fraction(quantity))) if quantity else "0"
-
-
-def settlement_document(row: Row[Any]) -> dict[str, Any]:
-    """Show what paid an invoice; less than 0 for what went back while it was open."""
-    kind = "payment" if row.type == "payment" else "wallet_transaction"
-    return {
-        "id": row.id,
-        "invoice_id": shown_id("invoice", row.invoice_id),
-        "settlement_type": row.type,
-        "source_id": shown_id(kind, row.source_id),
-        "amount_cents": str(row.amount_minor),
-        "created_at": row.created_at,
-    }
 
 
 _FEE_TYPES: Final = {"usage": "charge", "fee": "subscription", ONE_OFF: "add_on", "add_on": "add_on"}

@@ -33,7 +33,6 @@ from api.invoices.invoice_shapes import (
     SettlementDocument,
     invoice_document,
     preview_lines,
-    settlement_document,
 )
 from api.invoices.invoice_targets import Target, targets
 from billing.charges import Charge
@@ -282,4 +281,4 @@ async def list_settlements(invoice_id: str, caller: CallerDep, database: Databas
     async with database.transaction(caller.scope) as connection:
         row = await invoice_store.view(connection, caller.project_id, invoice_id)
         found = await settlement_store.of_invoice(connection, row.id)
-    return reply([settlement_document(settlement) for settlement in found])
+    return reply([SettlementDocument.of(settlement) for settlement in found])

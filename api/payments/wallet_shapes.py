@@ -1,20 +1,20 @@
 """Wallets as bodies and answers (BoxBilling). Credits are exact decimals, `*_cents` minor units of the currency."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from adapters.postgres.rows import Row
-from adapters.postgres.wallets.wallet_store import Day
+from adapters.postgres.wallets.wallet_store import CustomerWallet, Day, WalletTransaction
+from api.http.answers import Answer
 from api.http.fields import Currency, Ref
 from api.http.moments import InstantField
-from api.payments.payment_shapes import named_customer
 from billing.numbers import NonNegative, Positive, plain
 from billing.wallets import LARGEST_CREDITS, Forecast, value_of
-from models.identifiers import shown_id
+from models.identifiers import shown_customer_id, shown_id
 from models.problems import invalid
 
 _DEFAULT_CURRENCY: Final = "USD"
@@ -58,7 +58,7 @@ class WalletBody(BaseModel):
     priority: Priority = 1
     initial_granted_credits: Granted | None = None
 
-    def columns(self, customer: Row[Any]) -> dict[str, Any]:
+    def columns(self, customer: Row[Any]) -> dict[str, object]:
         """Return the columns of the new row. Raises `Problem` 422."""
         return {
             "customer_id": customer.id,
@@ -83,13 +83,13 @@ class WalletChange(BaseModel):
     currency: Currency | None = Field(default=None, description="Only the one it has.")
     rate_amount: Credits | None = Field(default=None, description="Only the one it has.")
 
-    def columns(self, row: Row[Any]) -> dict[str, Any]:
+    def columns(self, row: CustomerWallet) -> dict[str, object]:
         """Return the columns to set: those sent. Raises `Problem` 422 for another currency or rate."""
         if self.currency is not None and self.currency.upper() != row.currency.upper():
             raise invalid("currency", "is fixed; make another wallet")
         if self.rate_amount is not None and self.rate_amount != row.rate_amount:
             raise invalid("rate_amount", "is fixed; make another wallet")
-        values: dict[str, Any] = {name: getattr(self, name) for name in ("name",) if name in self.model_fields_set}
+        values: dict[str, object] = {name: getattr(self, name) for name in ("name",) if name in self.model_fields_set}
         if self.model_fields_set & {"expiration_at", "expires_at"}:
             values["expires_at"] = _expiry(self)
         if self.priority is not None:
@@ -134,7 +134,7 @@ class WalletQuery(BaseModel):
     status: Literal["active", "terminated"] | None = None
 
 
-class WalletDocument(BaseModel):
+class WalletDocument(Answer):
     """A wallet."""
 
     id: str = Field(examples=["wal_01jbq4m8d0e7s9t5v2x3y4z5a6"])
@@ -155,31 +155,27 @@ class WalletDocument(BaseModel):
     created_at: datetime
     updated_at: datetime
 
-
-def wallet_document(row: Row[Any]) -> dict[str, Any]:
-    """Show a wallet."""
-    return {
-        "id": shown_id("wallet", row.id),
-        "customer_id": named_customer(row),
-        "name": row.name,
-        "code": row.code,
-        "status": row.status,
-        "currency": row.currency,
-        "rate_amount": plain(row.rate_amount),
-        "credits_balance": plain(row.credits_balance),
-        "balance_cents": plain(value_of(row.credits_balance, row.rate_amount)),
-        "consumed_credits": plain(row.consumed_credits),
-        "consumed_amount_cents": str(row.consumed_minor),
-        "priority": row.priority,
-        "expiration_at": row.expires_at,
-        "expires_at": row.expires_at,
-        "terminated_at": row.terminated_at,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
+    @classmethod
+    def of(cls, wallet: CustomerWallet) -> Self:
+        """Show a wallet."""
+        return cls.showing(
+            wallet,
+            id=shown_id("wallet", wallet.id),
+            customer_id=_customer_of(wallet),
+            rate_amount=plain(wallet.rate_amount),
+            credits_balance=plain(wallet.credits_balance),
+            balance_cents=plain(wallet.worth),
+            consumed_credits=plain(wallet.consumed_credits),
+            consumed_amount_cents=str(wallet.consumed_minor),
+            expiration_at=wallet.expires_at,
+        )
 
 
-class TransactionDocument(BaseModel):
+def _customer_of(wallet: CustomerWallet) -> str:
+    return shown_customer_id(wallet.customer_id, wallet.customer_code, chosen=wallet.customer_code_chosen)
+
+
+class TransactionDocument(Answer):
     """One movement of credits."""
 
     id: str
@@ -197,29 +193,29 @@ class TransactionDocument(BaseModel):
     created_at: datetime
     updated_at: datetime
 
+    @classmethod
+    def of(cls, moved: WalletTransaction, wallet: CustomerWallet) -> Self:
+        """Show one movement of a wallet."""
+        minor = moved.amount_minor
+        cents = plain(value_of(moved.credits, wallet.rate_amount) if minor is None else Decimal(minor))
+        return cls.showing(
+            moved,
+            id=shown_id("wallet_transaction", moved.id),
+            wallet_id=shown_id("wallet", moved.wallet_id),
+            customer_id=_customer_of(wallet),
+            transaction_type=moved.direction,
+            transaction_status=moved.kind,
+            status="settled",
+            amount=plain(moved.credits),
+            credits=plain(moved.credits),
+            credit_amount=cents,
+            amount_cents=cents,
+            invoice_id=None if moved.invoice_id is None else shown_id("invoice", moved.invoice_id),
+            updated_at=moved.created_at,
+        )
 
-def transaction_document(row: Row[Any], wallet: Row[Any]) -> dict[str, Any]:
-    """Show one movement of a wallet."""
-    cents = value_of(row.credits, wallet.rate_amount) if row.amount_minor is None else Decimal(row.amount_minor)
-    return {
-        "id": shown_id("wallet_transaction", row.id),
-        "wallet_id": shown_id("wallet", row.wallet_id),
-        "customer_id": named_customer(wallet),
-        "transaction_type": row.direction,
-        "transaction_status": row.kind,
-        "source": row.source,
-        "status": "settled",
-        "amount": plain(row.credits),
-        "credits": plain(row.credits),
-        "credit_amount": plain(cents),
-        "amount_cents": plain(cents),
-        "invoice_id": None if row.invoice_id is None else shown_id("invoice", row.invoice_id),
-        "created_at": row.created_at,
-        "updated_at": row.created_at,
-    }
 
-
-class TransferDocument(BaseModel):
+class TransferDocument(Answer):
     """Both wallets after a transfer."""
 
     source_wallet: WalletDocument
@@ -227,7 +223,7 @@ class TransferDocument(BaseModel):
     credits_transferred: str
 
 
-class TimelinePoint(BaseModel):
+class TimelinePoint(Answer):
     """One day on which something moved, in credits; the balance is that of its end."""
 
     date: str
@@ -236,28 +232,28 @@ class TimelinePoint(BaseModel):
     balance: str
 
 
-class TimelineDocument(BaseModel):
+class TimelineDocument(Answer):
     """A wallet's balance over time."""
 
     wallet_id: str
     points: list[TimelinePoint]
 
+    @classmethod
+    def of(cls, wallet: CustomerWallet, days: Sequence[Day]) -> Self:
+        """Show what moved on each day, and the balance after it."""
+        points = [
+            TimelinePoint(
+                date=day.day.isoformat(),
+                inbound=plain(day.inbound),
+                outbound=plain(day.outbound),
+                balance=plain(day.balance),
+            )
+            for day in days
+        ]
+        return cls(wallet_id=shown_id("wallet", wallet.id), points=points)
 
-def timeline_document(wallet: Row[Any], days: list[Day]) -> dict[str, Any]:
-    """Show a wallet's balance over time."""
-    points = [
-        {
-            "date": day.day.isoformat(),
-            "inbound": plain(day.inbound),
-            "outbound": plain(day.outbound),
-            "balance": plain(day.balance),
-        }
-        for day in days
-    ]
-    return {"wallet_id": shown_id("wallet", wallet.id), "points": points}
 
-
-class ForecastDocument(BaseModel):
+class ForecastDocument(Answer):
     """When a wallet runs out if it goes on as it did."""
 
     wallet_id: str
@@ -267,16 +263,15 @@ class ForecastDocument(BaseModel):
     projected_depletion_date: datetime | None
     days_remaining: int | None
 
-
-def forecast_document(wallet: Row[Any], found: Forecast) -> Mapping[str, Any]:
-    """Show a forecast; the date is in the customer's time."""
-    average = plain(found.average_daily)
-    days = found.days_remaining
-    return {
-        "wallet_id": shown_id("wallet", wallet.id),
-        "current_balance_cents": plain(value_of(wallet.credits_balance, wallet.rate_amount)),
-        "avg_daily_consumption": average,
-        "avg_daily_consumption_cents": average,
-        "projected_depletion_date": None if days is None else wallet.customer_now + timedelta(days=days),
-        "days_remaining": days,
-    }
+    @classmethod
+    def of(cls, wallet: CustomerWallet, found: Forecast) -> Self:
+        """Show a forecast; the date is in the customer's time."""
+        average, days = plain(found.average_daily), found.days_remaining
+        return cls(
+            wallet_id=shown_id("wallet", wallet.id),
+            current_balance_cents=plain(wallet.worth),
+            avg_daily_consumption=average,
+            avg_daily_consumption_cents=average,
+            projected_depletion_date=None if days is None else wallet.customer_now + timedelta(days=days),
+            days_remaining=days,
+        )

@@ -26,13 +26,9 @@ from api.payments.wallet_shapes import (
     WalletChange,
     WalletDocument,
     WalletQuery,
-    forecast_document,
-    timeline_document,
-    transaction_document,
-    wallet_document,
 )
 from billing.numbers import plain
-from billing.wallets import forecast, value_of
+from billing.wallets import forecast
 from models.problems import invalid
 
 router = resource_router("Wallets")
@@ -50,7 +46,7 @@ async def create_wallet(body: WalletBody, caller: CallerDep, database: DatabaseD
         granted = body.initial_granted_credits or Decimal(0)
         values = body.columns(customer)
         row = await wallet_store.create(tx, values, granted)
-    return created(wallet_document(row))
+    return created(WalletDocument.of(row))
 
 
 @router.get(
@@ -68,7 +64,7 @@ async def list_wallets(
         owner = await wanted_id(connection, caller.project_id, resolver.CUSTOMER, query.customer_id)
         wanted = WalletFilter(customer_id=owner, status=query.status)
         rows, total = await wallet_store.listed(connection, caller.project_id, wanted, page)
-    return listed(page, [wallet_document(row) for row in rows], total, request, last=rows[-1].id if rows else None)
+    return listed(page, [WalletDocument.of(row) for row in rows], total, request, last=rows[-1].id if rows else None)
 
 
 @router.post(
@@ -95,11 +91,11 @@ async def transfer_credits(body: Transfer, caller: CallerDep, database: Database
         source = await wallet_store.view(tx.connection, project, str(source.id))
         target = await wallet_store.view(tx.connection, project, str(target.id))
     return reply(
-        {
-            "source_wallet": wallet_document(source),
-            "target_wallet": wallet_document(target),
-            "credits_transferred": plain(body.credits),
-        }
+        TransferDocument(
+            source_wallet=WalletDocument.of(source),
+            target_wallet=WalletDocument.of(target),
+            credits_transferred=plain(body.credits),
+        )
     )
 
 
@@ -107,14 +103,14 @@ async def transfer_credits(body: Transfer, caller: CallerDep, database: Database
 async def get_wallet(wallet_id: WalletId, caller: CallerDep, database: DatabaseDep) -> Response:
     """Read one wallet by its id or uuid, a terminated one too."""
     async with database.transaction(caller.scope) as connection:
-        return reply(wallet_document(await wallet_store.view(connection, caller.project_id, wallet_id)))
+        return reply(WalletDocument.of(await wallet_store.view(connection, caller.project_id, wallet_id)))
 
 
 async def _change(wallet_id: str, body: WalletChange, caller: Caller, database: DatabaseDep) -> Response:
     async with caller.begin(database) as tx:
         row = await wallet_store.view_locked(tx.connection, caller.project_id, wallet_id)
         changed = await wallet_store.change(tx, row, body.columns(row))
-    return reply(wallet_document(changed))
+    return reply(WalletDocument.of(changed))
 
 
 @router.put(
@@ -154,7 +150,7 @@ async def top_up_wallet(wallet_id: WalletId, body: TopUp, caller: CallerDep, dat
         row = await wallet_store.view_locked(tx.connection, caller.project_id, wallet_id)
         wallet_move_store.must_be_active((row,))
         await wallet_store.grant(tx, row, credits=body.credits, source=body.source)
-        return reply(wallet_document(await wallet_store.view(tx.connection, caller.project_id, wallet_id)))
+        return reply(WalletDocument.of(await wallet_store.view(tx.connection, caller.project_id, wallet_id)))
 
 
 @router.get(
@@ -171,7 +167,7 @@ async def list_transactions(
     async with database.transaction(caller.scope) as connection:
         wallet = await wallet_store.view(connection, caller.project_id, wallet_id)
         rows, total = await wallet_store.transactions(connection, wallet.id, page)
-    documents = [transaction_document(row, wallet) for row in rows]
+    documents = [TransactionDocument.of(row, wallet) for row in rows]
     return listed(page, documents, total, request, last=rows[-1].id if rows else None)
 
 
@@ -192,7 +188,7 @@ async def get_timeline(
     async with database.transaction(caller.scope) as connection:
         wallet = await wallet_store.view(connection, caller.project_id, wallet_id)
         days = await wallet_store.timeline(connection, wallet.id, start=start_date, end=end_date)
-    return reply(timeline_document(wallet, days))
+    return reply(TimelineDocument.of(wallet, days))
 
 
 @router.get(
@@ -212,5 +208,4 @@ async def get_forecast(
         wallet = await wallet_store.view(connection, caller.project_id, wallet_id)
         since = wallet.customer_now - timedelta(days=days)
         consumed = await wallet_store.consumed_since(connection, wallet.id, since)
-    balance = value_of(wallet.credits_balance, wallet.rate_amount)
-    return reply(forecast_document(wallet, forecast(balance=balance, consumed=consumed, days=days)))
+    return reply(ForecastDocument.of(wallet, forecast(balance=wallet.worth, consumed=consumed, days=days)))

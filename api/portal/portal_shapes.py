@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -119,7 +119,7 @@ class PortalSubscription(Answer):
     pending_downgrade_plan: PortalPlanSummary | None
 
     @classmethod
-    def of(cls, row: Subscription, fee_minor: int) -> "PortalSubscription":
+    def of(cls, row: Subscription, fee_minor: int) -> Self:
         """Show a subscription with the fixed fees of its pinned plan version in minor units."""
         shown, status = shown_id("subscription", row.id), shown_status(row)
         plan = PortalPlanSummary(
@@ -130,16 +130,14 @@ class PortalSubscription(Answer):
             amount_cents=fee_minor,
             currency=row.plan_currency,
         )
-        return cls(
+        return cls.showing(
+            row,
             id=shown,
             uuid=row.id,
             external_id=row.external_id or shown,
             status=_STATUS.get(status, status),
             started_at=row.activated_at,
-            canceled_at=row.canceled_at,
-            paused_at=row.paused_at,
             downgraded_at=None,
-            created_at=row.created_at,
             plan=plan,
             pending_downgrade_plan=None,
         )

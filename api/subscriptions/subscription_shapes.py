@@ -6,7 +6,7 @@ once (C23).
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
@@ -200,52 +200,34 @@ class SubscriptionDocument(Answer):
     updated_at: datetime
 
     @classmethod
-    def of(cls, row: Subscription, organization_id: UUID) -> "SubscriptionDocument":
+    def of(cls, row: Subscription, organization_id: UUID) -> Self:
         """Show a subscription."""
         shown, end = shown_id("subscription", row.id), row.current_period_end
         trial_is_over = row.trial_ends_at is not None and row.status not in ("pending", "trialing")
-        return cls(
+        return cls.showing(
+            row,
             id=shown,
             uuid=row.id,
             external_id=row.external_id or shown,
-            external_reference=row.external_reference,
             customer_id=row.customer_supplied or row.customer_code,
             customer_uuid=row.customer_id,
             organization_id=organization_id,
             plan_id=row.plan_supplied or row.plan_code,
             plan_uuid=row.plan_id,
-            plan_code=row.plan_code,
-            plan_version=row.plan_version,
             status=shown_status(row),
             start_date=row.starts_at,
             starts_at=shown_start(row),
-            trial_ends_at=row.trial_ends_at,
-            contract=row.contract,
-            current_period_start=row.current_period_start,
             current_period_end=inclusive_end(end) if end else None,
-            interval=row.interval,
             currency=row.plan_currency,
-            timezone=row.timezone,
             ingest_key=f"sub.{shown.rpartition('_')[2]}",
             workflow_id=subscription_workflow_id(row.project_id, row.id),
             test_clock_id=shown_id("test_clock", row.test_clock_id) if row.test_clock_id else None,
-            metadata=row.metadata,
-            needs_attention=row.needs_attention,
             billing_time=row.alignment,
-            trial_period_days=row.trial_period_days,
             trial_ended_at=row.trial_ends_at if trial_is_over else None,
             subscription_at=row.starts_at if row.starts_at_supplied else None,
-            pay_in_advance=row.pay_in_advance,
-            previous_plan_id=row.previous_plan_id,
             downgraded_at=None,
-            on_termination_action=row.on_termination_action,
             started_at=row.activated_at,
             ending_at=row.ended_at or row.cancel_at,
-            canceled_at=row.canceled_at,
-            paused_at=row.paused_at,
-            resumed_at=row.resumed_at,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
         )
 
 

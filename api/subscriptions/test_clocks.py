@@ -3,7 +3,7 @@
 import asyncio
 import time
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 from fastapi import Request, Response
@@ -74,19 +74,10 @@ class ClockDocument(Answer):
     created_at: datetime
 
     @classmethod
-    def of(cls, clock: Clock, progress: Progress) -> "ClockDocument":
+    def of(cls, clock: Clock, progress: Progress) -> Self:
         """Show a clock."""
-        return cls(
-            id=shown_id("test_clock", clock.id),
-            uuid=clock.id,
-            name=clock.name,
-            frozen_time=clock.frozen_time,
-            target_time=clock.target_time,
-            status=clock.status,
-            failure=clock.failure,
-            progress=ClockProgress.model_validate(progress),
-            created_at=clock.created_at,
-        )
+        where = ClockProgress.model_validate(progress)
+        return cls.showing(clock, id=shown_id("test_clock", clock.id), uuid=clock.id, progress=where)
 
 
 @router.post(

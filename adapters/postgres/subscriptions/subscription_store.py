@@ -35,7 +35,6 @@ class Subscription:
     project_id: UUID
     customer_id: UUID
     customer_code: str
-    customer_code_chosen: bool
     customer_supplied: str | None
     pays_for_organization: bool
     plan_id: UUID
@@ -237,7 +236,6 @@ def _viewed() -> Select[Any]:
     return select(
         subscriptions,
         customers.c.code.label("customer_code"),
-        customers.c.code_chosen.label("customer_code_chosen"),
         customers.c.is_organization.label("pays_for_organization"),
         plans.c.code.label("plan_code"),
         plan_versions.c.name.label("plan_name"),

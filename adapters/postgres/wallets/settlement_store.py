@@ -5,13 +5,15 @@ in the schema holds that too.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, case, func, insert, literal, select, update
+from sqlalchemy import case, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.rows import records
 from models.identifiers import new_id
 from models.tables import invoices, settlements
 
@@ -20,6 +22,18 @@ WALLET_CREDIT: Final = "wallet_credit"
 
 #: What of an invoice is left to pay, in minor units.
 DUE: Final = (invoices.c.total_minor - invoices.c.settled_minor).label("due_minor")
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What paid a part of an invoice, in minor units; less than 0 for what went back while it was open."""
+
+    id: UUID
+    invoice_id: UUID
+    type: SettlementType
+    source_id: UUID
+    amount_minor: int
+    created_at: datetime
 
 
 async def apply_payment(
@@ -84,7 +98,7 @@ async def record(
     await connection.execute(statement)
 
 
-async def of_invoice(connection: AsyncConnection, invoice_id: UUID) -> Sequence[Row[Any]]:
+async def of_invoice(connection: AsyncConnection, invoice_id: UUID) -> Sequence[Settlement]:
     """Read what settled an invoice, oldest first."""
     statement = select(settlements).where(settlements.c.invoice_id == invoice_id).order_by(settlements.c.id)
-    return (await connection.execute(statement)).all()
+    return records(Settlement, await connection.execute(statement))

@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.database import ProjectScope
 from adapters.postgres.journal.transaction import Transaction
+from adapters.postgres.rows import records
 from adapters.postgres.subscriptions import alert_signal_store
 from adapters.postgres.wallets import settlement_store
 from billing.numbers import plain
@@ -39,13 +39,41 @@ class Move:
     invoice_id: UUID | None = None
 
 
-async def locked(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> Sequence[Row[Any]]:
+@dataclass(frozen=True, slots=True)
+class WalletRecord:
+    """A wallet as its row has it; one credit is worth `rate_amount` minor units."""
+
+    id: UUID
+    customer_id: UUID
+    status: str
+    currency: str
+    rate_amount: Decimal
+    credits_balance: Decimal
+    priority: int
+    expires_at: datetime | None
+    created_at: datetime
+
+    @property
+    def balance(self) -> Wallet:
+        """What an invoice may draw on."""
+        return Wallet(
+            id=self.id,
+            currency=self.currency,
+            rate_amount=self.rate_amount,
+            credits=self.credits_balance,
+            priority=self.priority,
+            created_at=self.created_at,
+            expires_at=self.expires_at,
+        )
+
+
+async def locked(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> Sequence[WalletRecord]:
     """Read wallets and keep others from moving their credits until the transaction ends."""
     statement = select(wallets).where(*conditions).order_by(wallets.c.id).with_for_update(key_share=True)
-    return (await connection.execute(statement)).all()
+    return records(WalletRecord, await connection.execute(statement))
 
 
-async def move(tx: Transaction, wallet: Row[Any], change: Move) -> UUID:
+async def move(tx: Transaction, wallet: WalletRecord, change: Move) -> UUID:
     """Change a locked wallet's balance; returns the transaction's id.
 
     Raises `Problem` 409 `insufficient_credits`, and `too_many_credits` for more than a wallet holds.
@@ -56,27 +84,24 @@ async def move(tx: Transaction, wallet: Row[Any], change: Move) -> UUID:
     if change.inbound and change.kind != "returned" and balance > LARGEST_CREDITS:
         raise conflict("too_many_credits", f"A wallet holds {LARGEST_CREDITS} credits at most.")
     identity = new_id()
-    await tx.connection.execute(insert(wallet_transactions).values(_row(identity, tx.scope, wallet, change)))
+    added = insert(wallet_transactions).values(
+        id=identity,
+        project_id=tx.scope.project_id,
+        wallet_id=wallet.id,
+        direction="inbound" if change.inbound else "outbound",
+        kind=change.kind,
+        source=change.source,
+        credits=change.credits,
+        amount_minor=change.amount_minor,
+        invoice_id=change.invoice_id,
+        moved_at=change.at,
+    )
+    await tx.connection.execute(added)
     await tx.connection.execute(update(wallets).where(wallets.c.id == wallet.id).values(_after(change)))
-    await _note(tx, wallet, identity=identity, change=change)
+    await _record_move(tx, wallet, identity=identity, change=change)
     if not change.inbound:
         await alert_signal_store.request_evaluation_for_wallet(tx.connection, wallet.customer_id)
     return identity
-
-
-def _row(identity: UUID, scope: ProjectScope, wallet: Row[Any], change: Move) -> dict[str, Any]:
-    return {
-        "id": identity,
-        "project_id": scope.project_id,
-        "wallet_id": wallet.id,
-        "direction": "inbound" if change.inbound else "outbound",
-        "kind": change.kind,
-        "source": change.source,
-        "credits": change.credits,
-        "amount_minor": change.amount_minor,
-        "invoice_id": change.invoice_id,
-        "moved_at": change.at,
-    }
 
 
 def _after(change: Move) -> dict[str, Any]:
@@ -92,7 +117,7 @@ def _after(change: Move) -> dict[str, Any]:
     return values
 
 
-async def _note(tx: Transaction, wallet: Row[Any], *, identity: UUID, change: Move) -> None:
+async def _record_move(tx: Transaction, wallet: WalletRecord, *, identity: UUID, change: Move) -> None:
     """Write the audit entry and the webhook of a movement."""
     data = {
         "transaction_id": shown_id("wallet_transaction", identity),
@@ -126,7 +151,7 @@ class WalletDraw:
     """What an invoice takes from its customer's wallets, which are locked."""
 
     draws: tuple[Draw, ...]
-    wallets: Sequence[Row[Any]]
+    wallets: Sequence[WalletRecord]
 
     @property
     def total_minor(self) -> int:
@@ -146,22 +171,11 @@ async def wallet_draw_for(
     found = await locked(
         connection, wallets.c.customer_id == customer_id, wallets.c.status == "active", wallets.c.credits_balance > 0
     )
-    candidates = [
-        Wallet(
-            id=row.id,
-            currency=row.currency,
-            rate_amount=row.rate_amount,
-            credits=row.credits_balance,
-            priority=row.priority,
-            created_at=row.created_at,
-            expires_at=row.expires_at,
-        )
-        for row in found
-    ]
+    candidates = [wallet.balance for wallet in found]
     return WalletDraw(split_across_wallets(candidates, due_minor=due_minor, currency=currency, at=at), found)
 
 
-async def _settle_by(tx: Transaction, wallet: Row[Any], change: Move, *, minor: int) -> None:
+async def _settle_by(tx: Transaction, wallet: WalletRecord, change: Move, *, minor: int) -> None:
     """Move credits for the invoice that the change names, which is settled by `minor` units with them."""
     assert change.invoice_id is not None, "the move belongs to an invoice"
     source = await move(tx, wallet, change)
@@ -239,7 +253,7 @@ async def transfer(
     await move(tx, target, change)
 
 
-def must_be_active(rows: Collection[Row[Any]]) -> None:
+def must_be_active(rows: Collection[WalletRecord]) -> None:
     """Raise `Problem` 409 `wallet_terminated` if one of the wallets is."""
     if any(row.status != "active" for row in rows):
         raise conflict("wallet_terminated", "A terminated wallet keeps its credits; nothing goes in or out.")

@@ -4,18 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, Row, Select, cast, func, select, update
+from sqlalchemy import ColumnElement, Date, Select, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.journal.audit_store import changes_between
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
+from adapters.postgres.rows import record, records
 from adapters.postgres.subscriptions import alert_signal_store
-from adapters.postgres.wallets.wallet_move_store import Move, locked, move
+from adapters.postgres.wallets.wallet_move_store import Kind, Move, WalletRecord, locked, move
+from billing.wallets import value_of
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
 from models.tables import customers, test_clocks, wallet_transactions, wallets
@@ -42,6 +44,41 @@ class WalletFilter:
         return [column == value for column, value in wanted.items() if value is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class CustomerWallet(WalletRecord):
+    """A wallet with its customer's name, and the time that the customer lives in."""
+
+    name: str | None
+    code: str | None
+    consumed_credits: Decimal
+    consumed_minor: int
+    terminated_at: datetime | None
+    updated_at: datetime
+    customer_code: str
+    customer_code_chosen: bool
+    customer_now: datetime
+
+    @property
+    def worth(self) -> Decimal:
+        """Its credits in minor units, unrounded."""
+        return value_of(self.credits_balance, self.rate_amount)
+
+
+@dataclass(frozen=True, slots=True)
+class WalletTransaction:
+    """One movement of credits; `amount_minor` is what an invoice got or gave back for them."""
+
+    id: UUID
+    wallet_id: UUID
+    direction: Literal["inbound", "outbound"]
+    kind: Kind
+    source: str
+    credits: Decimal
+    amount_minor: int | None
+    invoice_id: UUID | None
+    created_at: datetime
+
+
 def _viewed() -> Select[Any]:
     """Read a wallet with its customer's name, and the time that the customer lives in."""
     joined = wallets.join(customers, customers.c.id == wallets.c.customer_id).outerjoin(
@@ -55,16 +92,16 @@ def _viewed() -> Select[Any]:
     ).select_from(joined)
 
 
-async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> CustomerWallet:
     """Read a wallet by `wal_...` or uuid, terminated ones too. Raises `Problem` 404 `wallet_not_found`."""
     statement = _viewed().where(wallets.c.project_id == project_id, wallets.c.id == parse_id(ref))
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("wallet", ref)
-    return row
+    return record(CustomerWallet, row)
 
 
-async def view_locked(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def view_locked(connection: AsyncConnection, project_id: UUID, ref: str) -> CustomerWallet:
     """Read a wallet as `view` does, after its lock was taken."""
     found = parse_id(ref)
     if found is not None:
@@ -74,13 +111,14 @@ async def view_locked(connection: AsyncConnection, project_id: UUID, ref: str) -
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, wanted: WalletFilter, page: Page
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[Sequence[CustomerWallet], int]:
     """List wallets, newest first, and count all that the filter matches."""
     conditions = [wallets.c.project_id == project_id, *wanted.conditions()]
-    return await page_of(connection, wallets, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
+    rows, total = await page_of(connection, wallets, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
+    return records(CustomerWallet, rows), total
 
 
-async def create(tx: Transaction, values: Mapping[str, Any], granted: Decimal) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, object], granted: Decimal) -> CustomerWallet:
     """Make a wallet; `values` are columns, `granted` the credits that it starts with.
 
     Raises `Problem` 409 `wallet_exists` when an active wallet of the customer has the code.
@@ -91,7 +129,7 @@ async def create(tx: Transaction, values: Mapping[str, Any], granted: Decimal) -
     if made is None:
         raise conflict("wallet_exists", f"The customer has an active wallet with the code {values['code']!r} already.")
     row = await view(tx.connection, tx.scope.project_id, str(made))
-    await _note(tx, row, action="created")
+    await _audit(tx, row, action="created")
     if granted > 0:
         await grant(tx, row, credits=granted)
     return await view(tx.connection, tx.scope.project_id, str(made))
@@ -99,7 +137,7 @@ async def create(tx: Transaction, values: Mapping[str, Any], granted: Decimal) -
 
 async def grant(
     tx: Transaction,
-    row: Row[Any],
+    row: CustomerWallet,
     *,
     credits: Decimal,
     source: str = "manual",
@@ -109,22 +147,22 @@ async def grant(
     await move(tx, row, change)
 
 
-async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
+async def change(tx: Transaction, row: CustomerWallet, values: Mapping[str, object]) -> CustomerWallet:
     """Change columns of a locked wallet."""
-    changes = changes_between(row._asdict(), values)
+    changes = changes_between({name: getattr(row, name) for name in values}, values)
     if not changes:
         return row
     await _set(tx.connection, row.id, **values)
-    await _note(tx, row, action="updated", changes=changes)
+    await _audit(tx, row, action="updated", changes=changes)
     return await view(tx.connection, tx.scope.project_id, str(row.id))
 
 
-async def terminate(tx: Transaction, row: Row[Any]) -> None:
+async def terminate(tx: Transaction, row: CustomerWallet) -> None:
     """End a locked wallet: it keeps its credits and stays readable. Raises `Problem` 409 `wallet_terminated`."""
     if row.status != "active":
         raise conflict("wallet_terminated", "The wallet is terminated already.")
     await _set(tx.connection, row.id, status="terminated", terminated_at=row.customer_now)
-    await _note(tx, row, action="terminated")
+    await _audit(tx, row, action="terminated")
     await alert_signal_store.request_evaluation_for_wallet(tx.connection, row.customer_id)
 
 
@@ -133,12 +171,12 @@ async def _set(connection: AsyncConnection, wallet_id: UUID, **values: Any) -> N
     await connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
 
 
-async def _note(
+async def _audit(
     tx: Transaction,
-    row: Row[Any],
+    row: CustomerWallet,
     *,
     action: str,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
 ) -> None:
     await tx.at(row.customer_now).audit(
         resource_type="wallet",
@@ -150,10 +188,13 @@ async def _note(
     )
 
 
-async def transactions(connection: AsyncConnection, wallet_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def transactions(
+    connection: AsyncConnection, wallet_id: UUID, page: Page
+) -> tuple[Sequence[WalletTransaction], int]:
     """List what went in and out of a wallet, newest first, and count it all."""
     mine = wallet_transactions.c.wallet_id == wallet_id
-    return await page_of(connection, wallet_transactions, page, mine)
+    rows, total = await page_of(connection, wallet_transactions, page, mine)
+    return records(WalletTransaction, rows), total
 
 
 @dataclass(frozen=True)
@@ -188,7 +229,7 @@ async def timeline(
 
 
 async def consumed_since(connection: AsyncConnection, wallet_id: UUID, since: datetime) -> int:
-    """Give what invoices took after an instant of the customer's time, less what they gave back, in minor units."""
+    """Return what invoices took after an instant of the customer's time, less what they gave back, in minor units."""
     moved = wallet_transactions.c
     took = func.coalesce(func.sum(moved.amount_minor).filter(moved.direction == "outbound"), 0)
     gave = func.coalesce(func.sum(moved.amount_minor).filter(moved.direction == "inbound"), 0)
