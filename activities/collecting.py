@@ -36,6 +36,7 @@ from adapters.postgres.wallets import settlement_store
 from billing.invoice import InvoiceStatus, transition
 from models.identifiers import invoice_workflow_id, subscription_workflow_id
 from models.messages.collecting import CollectInvoice, InvoiceCollected
+from models.webhook_types import WebhookType
 
 _COLLECTABLE: Final = ("issued", "overdue", "failed")
 
@@ -273,12 +274,12 @@ async def _notify(
                 await payment_store.set_invoice_status(tx.connection, invoice.invoice_id, status=status)
             data: dict[str, Any] = {"code": code, "message": text}
             await _log(tx, invoice, attempt, action="charge_failed", data=data)
-            await _announce(tx, invoice, "invoice.failed", status, failure_code=code, failure_message=text)
+            await _announce(tx, invoice, WebhookType.INVOICE_FAILED, status, failure_code=code, failure_message=text)
             await payment_failed(tx, **_of(invoice, attempt), reason=text or code)
         case RequiresAction(message=text) if attempt.status != "requires_action":
             data = {"message": text}
             await _log(tx, invoice, attempt, action="charge_requires_action", data=data)
-            await _announce(tx, invoice, "invoice.action_required", invoice.status, reason=text)
+            await _announce(tx, invoice, WebhookType.INVOICE_ACTION_REQUIRED, invoice.status, reason=text)
             await action_required(tx, **_of(invoice, attempt), reason=text)
         case RequiresAction() | Unknown():
             pass
@@ -305,7 +306,7 @@ async def _apply_payment(
         data: dict[str, Any] = {"payment_intent_id": payment_id, "amount_minor": applied}
         await _log(tx, invoice, attempt, action="charged", data=data)
     if paid:
-        await _announce(tx, invoice, "invoice.paid", "paid", payment_intent_id=payment_id)
+        await _announce(tx, invoice, WebhookType.INVOICE_PAID, "paid", payment_intent_id=payment_id)
     if amount > applied:
         unapplied = UnappliedPayment(attempt.id, attempt.provider.name, amount_minor=amount - applied)
         await unapplied_payments.record(tx, invoice, unapplied)
@@ -346,7 +347,7 @@ _TITLES: Final = {
 }
 
 
-async def _announce(tx: Transaction, invoice: Collectable, kind: str, status: str, **more: Any) -> None:
+async def _announce(tx: Transaction, invoice: Collectable, kind: WebhookType, status: str, **more: Any) -> None:
     data = webhook_data(
         invoice_id=invoice.invoice_id,
         customer_shown=invoice.customer_shown,

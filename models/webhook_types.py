@@ -93,6 +93,11 @@ class WebhookType(StrEnum):
         member.when, member.data = when, data
         return member
 
+    @classmethod
+    def of(cls, resource: str, action: str) -> "WebhookType":
+        """Return the type of an action on a kind of resource. Raises KeyError for one that is not in the catalogue."""
+        return _BY_NAME[f"{resource}.{action}"]
+
     INVOICE_CREATED = ("invoice.created", "An invoice was made, as a draft or issued at once.", {**_INVOICE, **_NUMBER})
     INVOICE_ISSUED = ("invoice.issued", "It got its number and cannot be changed any more.", {**_INVOICE, **_NUMBER})
     INVOICE_PAID = (
@@ -317,7 +322,7 @@ class WebhookType(StrEnum):
     )
     EVENT_REPROCESSING_STARTED = (
         "event_reprocessing.started",
-        "Skipped events are looked at again.",
+        "Skipped events are being counted again.",
         _changed("event_reprocessing", "rep_01jz"),
     )
     TEST_CLOCK_CREATED = (
@@ -332,7 +337,7 @@ class WebhookType(StrEnum):
     )
     TEST_CLOCK_DELETED = (
         "test_clock.deleted",
-        "It is gone with what lived in it.",
+        "It is gone, and what followed it has ended.",
         _changed("test_clock", "clock_01jz"),
     )
     WEBHOOK_ENDPOINT_DISABLED = (
@@ -342,4 +347,5 @@ class WebhookType(StrEnum):
     )
 
 
-TYPE_NAMES: Final = tuple(kind.value for kind in WebhookType)
+_BY_NAME: Final = {kind.value: kind for kind in WebhookType}
+TYPE_NAMES: Final = tuple(_BY_NAME)

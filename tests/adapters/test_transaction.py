@@ -13,6 +13,7 @@ from adapters.postgres.journal.outbox_store import WEBHOOK, shown_instant
 from adapters.postgres.journal.transaction import Transaction, begin
 from models.identifiers import new_id, shown_id
 from models.tables import audit_log, notifications, outbox
+from models.webhook_types import WebhookType
 
 _ACTOR = Actor("workflow", "subscription/1")
 _NOON = datetime(2026, 4, 1, 12, tzinfo=UTC)
@@ -27,7 +28,7 @@ async def _rows(database: Database, scope: ProjectScope, table: Table) -> list[A
 async def _write_all(tx: Transaction) -> None:
     customer = new_id()
     await tx.audit(resource_type="customer", resource_id=customer, action="created", title="Customer created")
-    await tx.webhook("wallet.credited", {"wallet_id": "w"}, ordering_key="webhook/wallet/w")
+    await tx.webhook(WebhookType.WALLET_CREDITED, {"wallet_id": "w"}, ordering_key="webhook/wallet/w")
     await tx.notify(
         kind="billing", title="Told", body="Once.", resource_type="customer", resource_id=customer, key=f"t/{customer}"
     )

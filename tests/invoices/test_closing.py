@@ -190,7 +190,7 @@ async def test_audit_and_webhooks_are_written_with_the_invoice(world: World, clo
 async def test_an_absurd_amount_parks_instead_of_retrying(
     database: Database, tenant: ProjectScope, closing: ClosingActivities
 ) -> None:
-    world = await World(database, tenant).build(fee="99999999999999999")
+    world = await World(database, tenant).build(fee="99999999999999")
     with pytest.raises(ApplicationError, match="minor units") as caught:
         await closing.close_periods(world.close())
     assert (caught.value.type, caught.value.non_retryable) == ("AbsurdInvoice", True)

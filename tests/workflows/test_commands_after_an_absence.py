@@ -15,7 +15,7 @@ from tests.support.subscribing import ref_of, soon_due
 from tests.waiting import eventually
 from tests.workflows.conftest import Office
 
-SECONDS = 4.0
+SECONDS = 8.0
 
 
 async def subscribed(office: Office) -> SubscriptionState:

@@ -25,6 +25,7 @@ from billing.subscriptions.story import shown_amount
 from models.identifiers import new_id, shown_id
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
 from models.tables import metrics, usage_alert_triggers, usage_alerts
+from models.webhook_types import WebhookType
 
 #: An alert on money is shown in its currency, one on usage in units.
 MONEY: Final = ("spend", "wallet_balance")
@@ -211,7 +212,7 @@ async def _fire(tx: Transaction, message: EvaluateAlerts, fired: _Fired) -> None
         data={"current_usage": plain(fired.quantity), "level": fired.level, "trigger_id": trigger_id},
     )
     await tx.webhook(
-        "usage_alert.triggered",
+        WebhookType.USAGE_ALERT_TRIGGERED,
         _webhook_data(message, fired, trigger_id),
         ordering_key=f"usage_alert:{alert.id}",
     )

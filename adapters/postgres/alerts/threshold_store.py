@@ -20,6 +20,7 @@ from models.identifiers import new_id, parse_id, shown_id
 from models.messages.closing import ClosePeriods
 from models.problems import conflict, not_found
 from models.tables import plans, usage_threshold_crossings, usage_thresholds
+from models.webhook_types import WebhookType
 
 ORDERABLE: Final = {"amount_cents": usage_thresholds.c.amount_cents, "updated_at": usage_thresholds.c.updated_at}
 
@@ -123,7 +124,7 @@ async def _announce(
         data={"subscription_id": subscription_id, "spend_minor": message.spend_minor, "invoice_id": invoice_id},
     )
     await tx.webhook(
-        "usage_threshold.reached",
+        WebhookType.USAGE_THRESHOLD_REACHED,
         _webhook_data(message, row, currency, invoice_id),
         ordering_key=f"usage_threshold:{row.id}" if invoice_id is None else webhook_order(invoice_id),
     )

@@ -6,7 +6,7 @@ follows the invoice, all in the caller's transaction.
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import Row, delete, func, select, text, update
@@ -34,7 +34,10 @@ from models.identifiers import (
 from models.messages.subscription import InvoiceStatusChanged
 from models.problems import conflict
 from models.tables import customers, invoice_lines, invoices
+from models.webhook_types import WebhookType
 
+#: What can happen to an invoice here; each is a webhook `invoice.<action>`.
+InvoiceAction = Literal["created", "deleted", "issued", "paid", "updated", "voided"]
 INVOICE_STATUS_CHANGED: Final = "invoice_status_changed"
 
 #: Tells the workflow to ask the provider at once instead of at its next turn.
@@ -261,7 +264,7 @@ async def audit(
 async def log(
     tx: Transaction,
     row: Row[Any],
-    action: str,
+    action: InvoiceAction,
     *,
     changes: Mapping[str, Any] | None = None,
     number: str | None = None,
@@ -279,4 +282,4 @@ async def log(
         invoice_number=number or row.number,
         **({} if changes is None else {"changed": sorted(changes)}),
     )
-    await tx.at(row.customer_now).webhook(f"invoice.{action}", about, ordering_key=webhook_order(row.id))
+    await tx.at(row.customer_now).webhook(WebhookType.of("invoice", action), about, ordering_key=webhook_order(row.id))

@@ -25,6 +25,7 @@ from billing.money import to_major
 from billing.numbers import json_number, plain
 from billing.scope import UNGROUPED, Group
 from models.identifiers import new_id, shown_id
+from models.webhook_types import WebhookType
 
 _BILLING_KEY: Final = "uq_invoices_project_id_billing_key"
 # Amounts in webhooks are JSON numbers, exact (C11).
@@ -284,7 +285,7 @@ def _message(invoice: NewInvoice, action: str) -> dict[str, Any]:
         currency=invoice.currency,
         status=invoice.status,
     )
-    return envelope(f"invoice.{action}", data, at=invoice.at)
+    return envelope(WebhookType.of("invoice", action), data, at=invoice.at)
 
 
 def webhook_order(invoice_id: UUID) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from models.identifiers import PREFIXES, shown_id
+from models.webhook_types import WebhookType
 
 
 def _told(*actions: str, **otherwise: str) -> dict[str, str]:
@@ -71,7 +72,7 @@ _ORDERS: Final = {
 class ChangeWebhook:
     """The webhook of a change: its type, its data and the key of its order."""
 
-    kind: str
+    kind: WebhookType
     data: dict[str, Any]
     ordering_key: str
 
@@ -91,4 +92,4 @@ def of_change(
         "changed": sorted(_CHANGED.get(action) or changes or ()),
     }
     ordering_key = _ORDERS.get(resource_type, f"webhook/{resource_type}/{{}}").format(resource_id)
-    return ChangeWebhook(f"{resource_type}.{told}", data, ordering_key)
+    return ChangeWebhook(WebhookType.of(resource_type, told), data, ordering_key)

@@ -18,6 +18,7 @@ from adapters.postgres.journal import audit_store, change_webhooks, notification
 from adapters.postgres.journal.audit_store import Actor
 from billing.subscriptions.subscription import SubscriptionState
 from models.messages.base import Message
+from models.webhook_types import WebhookType
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Transaction:
         if told is not None:
             await self.webhook(told.kind, told.data, ordering_key=told.ordering_key)
 
-    async def webhook(self, kind: str, data: Mapping[str, Any], *, ordering_key: str) -> None:
+    async def webhook(self, kind: WebhookType, data: Mapping[str, Any], *, ordering_key: str) -> None:
         """Write the outbox row of a webhook, in the one envelope (`outbox_store.envelope`).
 
         Messages of one ``ordering_key`` are numbered and sent in the order they were written.

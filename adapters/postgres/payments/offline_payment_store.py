@@ -7,7 +7,7 @@ a payment is read after it, so two requests about one payment take turns.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import Row, delete, func, insert, update
@@ -33,8 +33,11 @@ from adapters.postgres.wallets import settlement_store
 from models.identifiers import new_id, shown_id
 from models.problems import Problem, conflict
 from models.tables import payment_attempts, refunds
+from models.webhook_types import WebhookType
 
 #: How long a checkout is waited for.
+#: What can happen to a payment here; each is a webhook `payment.<action>`.
+PaymentAction = Literal["created", "deleted", "failed", "refunded", "retried", "succeeded"]
 CHECKOUT_LASTS: Final = timedelta(days=30)
 
 
@@ -282,7 +285,7 @@ async def _note(
     row: Row[Any],
     *,
     payment_id: UUID,
-    action: str,
+    action: PaymentAction,
     amount: int,
 ) -> None:
     """Write the payment's audit entry and its webhook."""
@@ -303,4 +306,4 @@ async def _note(
         status=action,
         payment_id=shown_id("payment", payment_id),
     )
-    await tx.webhook(f"payment.{action}", about, ordering_key=webhook_order(row.id))
+    await tx.webhook(WebhookType.of("payment", action), about, ordering_key=webhook_order(row.id))

@@ -11,6 +11,7 @@ from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.payments.payment_store import Collectable
 from models.identifiers import shown_id
 from models.tables import payment_attempts
+from models.webhook_types import WebhookType
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ async def record(tx: Transaction, invoice: Collectable, payment: UnappliedPaymen
         payment_id=shown,
         unapplied_amount_cents=str(payment.amount_minor),
     )
-    await tx.webhook("payment.unapplied", data, ordering_key=webhook_order(invoice.invoice_id))
+    await tx.webhook(WebhookType.PAYMENT_UNAPPLIED, data, ordering_key=webhook_order(invoice.invoice_id))
     way = "Refund it" if payment.provider == MANUAL else "Refund it at the provider"
     await tx.notify(
         kind="payment",

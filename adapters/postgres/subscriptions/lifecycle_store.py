@@ -15,6 +15,7 @@ from billing.subscriptions.subscription import SubscriptionState
 from models.identifiers import shown_id
 from models.messages.lifecycle import InvoiceStatusFound, LifecycleAction, RecordLifecycle
 from models.tables import invoices, payment_attempts, subscriptions, usage_watermarks
+from models.webhook_types import WebhookType
 
 _OVER: Final = ("canceled", "terminated")
 _TITLES: Final[dict[LifecycleAction, str]] = {
@@ -43,20 +44,20 @@ _STAMPS: Final[dict[LifecycleAction, str]] = {
     "terminated": "canceled_at",
 }
 #: What a receiver of webhooks is told; the other actions are internal.
-_WEBHOOKS: Final[dict[LifecycleAction, str]] = {
-    "activated": "subscription.started",
-    "trial_ended": "subscription.trial_ended",
-    "paused": "subscription.paused",
-    "resumed": "subscription.resumed",
-    "suspended": "subscription.suspended",
-    "reinstated": "subscription.reinstated",
-    "canceled": "subscription.canceled",
-    "terminated": "subscription.terminated",
-    "cancel_scheduled": "subscription.cancel_scheduled",
-    "plan_change_requested": "subscription.plan_change_scheduled",
-    "plan_changed": "subscription.plan_changed",
-    "parked": "subscription.needs_attention",
-    "unparked": "subscription.attention_resolved",
+_WEBHOOKS: Final[dict[LifecycleAction, WebhookType]] = {
+    "activated": WebhookType.SUBSCRIPTION_STARTED,
+    "trial_ended": WebhookType.SUBSCRIPTION_TRIAL_ENDED,
+    "paused": WebhookType.SUBSCRIPTION_PAUSED,
+    "resumed": WebhookType.SUBSCRIPTION_RESUMED,
+    "suspended": WebhookType.SUBSCRIPTION_SUSPENDED,
+    "reinstated": WebhookType.SUBSCRIPTION_REINSTATED,
+    "canceled": WebhookType.SUBSCRIPTION_CANCELED,
+    "terminated": WebhookType.SUBSCRIPTION_TERMINATED,
+    "cancel_scheduled": WebhookType.SUBSCRIPTION_CANCEL_SCHEDULED,
+    "plan_change_requested": WebhookType.SUBSCRIPTION_PLAN_CHANGE_SCHEDULED,
+    "plan_changed": WebhookType.SUBSCRIPTION_PLAN_CHANGED,
+    "parked": WebhookType.SUBSCRIPTION_NEEDS_ATTENTION,
+    "unparked": WebhookType.SUBSCRIPTION_ATTENTION_RESOLVED,
 }
 
 

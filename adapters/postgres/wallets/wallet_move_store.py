@@ -22,6 +22,7 @@ from billing.wallets import LARGEST_CREDITS, Draw, Wallet, split_across_wallets,
 from models.identifiers import new_id, shown_id
 from models.problems import conflict
 from models.tables import wallet_transactions, wallets
+from models.webhook_types import WebhookType
 
 Kind = Literal["granted", "invoiced", "transferred", "returned"]
 
@@ -130,17 +131,17 @@ async def _record_move(tx: Transaction, wallet: WalletRecord, *, identity: UUID,
         "currency": wallet.currency,
         "invoice_id": None if change.invoice_id is None else shown_id("invoice", change.invoice_id),
     }
-    action = "credited" if change.inbound else "debited"
+    kind = WebhookType.WALLET_CREDITED if change.inbound else WebhookType.WALLET_DEBITED
     tx = tx.at(change.at)
     await tx.audit(
         resource_type="wallet",
         resource_id=wallet.id,
-        action=action,
+        action="credited" if change.inbound else "debited",
         title=f"Credits {change.kind}",
         data=data,
     )
     await tx.webhook(
-        f"wallet.{action}",
+        kind,
         {"wallet_id": shown_id("wallet", wallet.id), "reason": change.kind, **data},
         ordering_key=f"webhook/wallet/{wallet.id}",
     )

@@ -12,6 +12,7 @@ from adapters.postgres.database import ProjectScope, driver
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.prepared import Prepared
+from models.webhook_types import WebhookType
 
 # One statement for the usual case, in which nothing changes.
 _LOOK: Final = Prepared(
@@ -142,7 +143,9 @@ async def _disable(tx: Transaction, row: Any, outcome: Outcome, reason: str) -> 
     )
     data = {"webhook_endpoint_id": str(row.id), "url": row.url, "status": "disabled", "reason": reason}
     await tx.webhook(
-        "webhook_endpoint.disabled", {**data, "failing_since": since}, ordering_key=f"webhook/endpoint/{row.id}"
+        WebhookType.WEBHOOK_ENDPOINT_DISABLED,
+        {**data, "failing_since": since},
+        ordering_key=f"webhook/endpoint/{row.id}",
     )
 
 
