@@ -12,7 +12,7 @@ from adapters.postgres.paging import Page
 from adapters.postgres.tenancy import organization_store
 from api.portal import portal_view
 from api.portal.portal_auth import read_token
-from api.portal.portal_shapes import branding
+from api.portal.portal_shapes import PortalBranding
 from api.portal.portal_view import PortalSubscriptionView
 from billing.money import exponent, to_major
 from billing.numbers import grouped
@@ -35,21 +35,21 @@ async def portal_page(request: Request, token: str = "") -> Response:
         caller = read_token(request.app.state.settings, token)
         async with database.transaction(caller.scope) as connection:
             customer = await portal_view.customer_profile(connection, caller)
-            brand = branding(await organization_store.get(connection, caller.scope.organization_id))
+            brand = PortalBranding.of(await organization_store.get(connection, caller.scope.organization_id))
             subscriptions = await portal_view.subscriptions_of_customer(connection, caller, usage=True)
             invoices, total, _ = await portal_view.invoices(connection, caller, Page(limit=_MOST_INVOICES))
     except Problem as problem:
         return page("portal_refused.html", problem.status, error=problem.detail)
     return page(
         "portal.html",
-        own_style=_accent(brand["accent_color"]),
+        own_style=_accent(brand.accent_color),
         brand=brand,
         customer=customer,
         subscriptions=[_shown(each) for each in subscriptions],
         invoices=invoices,
         total=total,
         money=money,
-        day=lambda at: day(at, customer["timezone"]),
+        day=lambda at: day(at, customer.timezone),
         number=lambda value: grouped(Decimal(value)),
     )
 

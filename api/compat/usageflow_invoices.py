@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Self
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
 from adapters.postgres import resolver
 from adapters.postgres.invoices import invoice_store
-from adapters.postgres.invoices.invoice_store import InvoiceFilter
-from adapters.postgres.rows import Row
+from adapters.postgres.invoices.invoice_store import Invoice, InvoiceFilter, StoredLine
 from adapters.postgres.subscriptions.subscription_store import wanted_id
+from api.http.answers import Answer
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import ExactNumber, Ref
 from api.http.pagination import LISTED, PageDep, listed
@@ -20,7 +20,6 @@ from api.http.routing import resource_router
 from api.invoices.invoice_bodies import statuses
 from api.invoices.invoice_shapes import customer_shown
 from billing.money import to_major
-from billing.numbers import json_number
 from billing.period import inclusive_end
 from models.identifiers import shown_id
 
@@ -34,7 +33,7 @@ class UsageFlowQuery(BaseModel):
     status: str | None = Field(default=None, max_length=32, description="One status, in any case.")
 
 
-class UsageFlowLine(BaseModel):
+class UsageFlowLine(Answer):
     """One line; `amount` is in major units."""
 
     description: str = Field(examples=["API Calls — usage (12,000 calls)"])
@@ -43,7 +42,7 @@ class UsageFlowLine(BaseModel):
     metric: str | None = Field(examples=["API_CALL"])
 
 
-class UsageFlowInvoice(BaseModel):
+class UsageFlowInvoice(Answer):
     """An invoice as UsageFlow shows it; `amount` is in major units, an integer when it is whole."""
 
     id: str = Field(examples=["inv_01jbq4m8d0e7s9t5v2x3y4z5a6"])
@@ -60,31 +59,35 @@ class UsageFlowInvoice(BaseModel):
     createdAt: datetime
     lineItems: list[UsageFlowLine]
 
-
-def _document(row: Row[Any], lines: Sequence[Row[Any]]) -> dict[str, Any]:
-    return {
-        "id": shown_id("invoice", row.id),
-        "invoiceNumber": row.number,
-        "customerId": customer_shown(row),
-        "subscriptionId": None if row.subscription_id is None else shown_id("subscription", row.subscription_id),
-        "status": row.status.upper(),
-        "amount": json_number(to_major(row.total_minor, row.currency)),
-        "currency": row.currency,
-        "periodStart": row.period_start,
-        "periodEnd": None if row.period_end is None else inclusive_end(row.period_end),
-        "dueDate": row.due_at,
-        "paidAt": row.paid_at,
-        "createdAt": row.created_at,
-        "lineItems": [
-            {
-                "description": line.description,
-                "quantity": json_number(line.quantity),
-                "amount": json_number(to_major(line.amount_minor, row.currency)),
-                "metric": line.metric_key,
-            }
-            for line in lines
-        ],
-    }
+    @classmethod
+    def of(cls, invoice: Invoice, lines: Sequence[StoredLine]) -> Self:
+        """Show an invoice with its lines."""
+        currency = invoice.currency
+        return cls(
+            id=shown_id("invoice", invoice.id),
+            invoiceNumber=invoice.number,
+            customerId=customer_shown(invoice),
+            subscriptionId=None
+            if invoice.subscription_id is None
+            else shown_id("subscription", invoice.subscription_id),
+            status=invoice.status.upper(),
+            amount=to_major(invoice.total_minor, currency),
+            currency=currency,
+            periodStart=invoice.period_start,
+            periodEnd=None if invoice.period_end is None else inclusive_end(invoice.period_end),
+            dueDate=invoice.due_at,
+            paidAt=invoice.paid_at,
+            createdAt=invoice.created_at,
+            lineItems=[
+                UsageFlowLine(
+                    description=line.description,
+                    quantity=line.quantity,
+                    amount=to_major(line.amount_minor, currency),
+                    metric=line.metric_key,
+                )
+                for line in lines
+            ],
+        )
 
 
 @router.get(
@@ -106,7 +109,7 @@ async def list_invoices(
         )
         rows, total = await invoice_store.listed(connection, project, wanted, page)
         lines = await invoice_store.lines_of(connection, [row.id for row in rows])
-    documents = [_document(row, lines.get(row.id, [])) for row in rows]
+    documents = [UsageFlowInvoice.of(row, lines.get(row.id, [])) for row in rows]
     return listed(page, documents, total, request, last=rows[-1].id if rows else None)
 
 
@@ -121,4 +124,4 @@ async def get_invoice(invoice_id: str, caller: CallerDep, database: DatabaseDep)
     async with database.transaction(caller.scope) as connection:
         row = await invoice_store.view(connection, caller.project_id, invoice_id)
         lines = await invoice_store.lines_of(connection, [row.id])
-    return reply(_document(row, lines.get(row.id, [])))
+    return reply(UsageFlowInvoice.of(row, lines.get(row.id, [])))

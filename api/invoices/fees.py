@@ -1,7 +1,7 @@
 """Fees: the lines of invoices, listed by themselves (conflicts C32, B118)."""
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query, Request, Response
@@ -15,7 +15,7 @@ from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import reply
 from api.http.routing import resource_router
 from api.invoices.invoice_bodies import FeeChange, FeeQuery
-from api.invoices.invoice_shapes import FeeDocument, fee_document
+from api.invoices.invoice_shapes import FeeDocument
 from models.identifiers import parse_id
 from models.problems import invalid
 
@@ -38,14 +38,14 @@ async def list_fees(
             payment_status=query.payment_status,
         )
         rows, count = await invoice_store.fees(connection, project, wanted, page)
-    return listed(page, [fee_document(row) for row in rows], count, request, last=rows[-1].id if rows else None)
+    return listed(page, [FeeDocument.of(row) for row in rows], count, request, last=rows[-1].id if rows else None)
 
 
 @router.get("/fees/{fee_id}", response_model=FeeDocument, operation_id="get_fee", summary="Read a fee")
 async def get_fee(fee_id: str, caller: CallerDep, database: DatabaseDep) -> Response:
     """Read one fee by its id or uuid."""
     async with database.transaction(caller.scope) as connection:
-        return reply(fee_document(await invoice_store.fee(connection, caller.project_id, fee_id)))
+        return reply(FeeDocument.of(await invoice_store.fee(connection, caller.project_id, fee_id)))
 
 
 @router.put("/fees/{fee_id}", response_model=FeeDocument, operation_id="update_fee", summary="Describe a fee anew")
@@ -58,16 +58,16 @@ async def update_fee(fee_id: str, body: FeeChange, caller: CallerDep, database: 
         found = await invoice_store.fee(tx.connection, caller.project_id, fee_id)
         invoice = await invoice_store.view(tx.connection, caller.project_id, str(found.invoice_id), lock=True)
         row = await invoice_store.fee(tx.connection, caller.project_id, fee_id)
-        _refuse_money(body, fee_document(row))
+        _refuse_money(body, FeeDocument.of(row))
         if body.description is not None:
             await invoice_change_store.describe_line(tx, invoice, line=row, description=body.description)
-        return reply(fee_document(await invoice_store.fee(tx.connection, caller.project_id, fee_id)))
+        return reply(FeeDocument.of(await invoice_store.fee(tx.connection, caller.project_id, fee_id)))
 
 
-def _refuse_money(body: FeeChange, shown: dict[str, Any]) -> None:
-    if body.payment_status is not None and body.payment_status != shown["payment_status"]:
+def _refuse_money(body: FeeChange, shown: FeeDocument) -> None:
+    if body.payment_status is not None and body.payment_status != shown.payment_status:
         raise invalid("payment_status", "follows the invoice: record a payment, or void or refund it", "immutable")
     for name in ("taxes_amount_cents", "total_amount_cents"):
         amount = getattr(body, name)
-        if amount is not None and amount != Decimal(shown[name]):
+        if amount is not None and amount != Decimal(getattr(shown, name)):
             raise invalid(name, "is what was billed; make a credit note or another invoice", "immutable")

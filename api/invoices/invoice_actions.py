@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
@@ -16,11 +16,12 @@ from adapters.postgres import resolver
 from adapters.postgres.customers import billing_entity_store, clock_store
 from adapters.postgres.database import Database
 from adapters.postgres.invoices import invoice_change_store, invoice_store
+from adapters.postgres.invoices.invoice_store import Invoice
 from adapters.postgres.invoices.invoice_write_store import NewInvoice as InvoiceToWrite
 from adapters.postgres.invoices.invoice_write_store import NewLine, write_invoice
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.payments import offline_payment_store
-from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.rows import AsyncConnection
 from api.http.commands import Commands
 from api.http.deps import Caller, CallerDep, CommandsDep, DatabaseDep
 from api.http.responses import no_content, reply
@@ -30,10 +31,10 @@ from api.invoices.invoice_bodies import BulkInvoices, InvoiceChange, NewLineItem
 from api.invoices.invoice_shapes import (
     ONE_OFF,
     BulkFinalized,
+    BulkResult,
     BulkVoided,
     ChargeDocument,
     InvoiceDocument,
-    invoice_document,
 )
 from billing.invoice import LARGEST_MINOR, total
 from billing.money import exponent, to_minor
@@ -63,7 +64,7 @@ def _desk(request: Request, caller: CallerDep, database: DatabaseDep, commands: 
 
 DeskDep = Annotated[InvoiceCommandContext, Depends(_desk)]
 
-_Change = Callable[[Transaction, Row[Any]], Awaitable[str | None]]
+_Change = Callable[[Transaction, Invoice], Awaitable[str | None]]
 #: Changes after which no charge may succeed any more.
 _SETTLING: Final = (invoice_change_store.void, offline_payment_store.mark_paid)
 _DEFAULT_CURRENCY: Final = "USD"
@@ -80,7 +81,7 @@ async def create_one_off(body: NewOneOff, caller: CallerDep, database: DatabaseD
     return reply(await draft_one_off(body, caller, database))
 
 
-async def draft_one_off(body: NewOneOff, caller: Caller, database: Database) -> dict[str, Any]:
+async def draft_one_off(body: NewOneOff, caller: Caller, database: Database) -> InvoiceDocument:
     """Write a one-off draft and answer with its document.
 
     Raises `Problem` 404 `customer_not_found` or `billing_entity_not_found`, 422 for a line without amount and price, or
@@ -113,7 +114,7 @@ async def draft_one_off(body: NewOneOff, caller: Caller, database: Database) -> 
             metadata={"customer_supplied": body.customer_id},
         )
         await write_invoice(connection, invoice)
-        return await _shown(connection, caller, str(identity))
+        return await shown_invoice(connection, caller, str(identity))
 
 
 def _line(index: int, item: NewLineItem, currency: str) -> NewLine:
@@ -144,13 +145,14 @@ def _storable(price: Decimal | None, index: int) -> Decimal | None:
     return price
 
 
-async def _shown(connection: AsyncConnection, caller: Caller, ref: str) -> dict[str, Any]:
+async def shown_invoice(connection: AsyncConnection, caller: Caller, ref: str) -> InvoiceDocument:
+    """Return an invoice together with its lines. Raises `Problem` 404 `invoice_not_found`."""
     row = await invoice_store.view(connection, caller.project_id, ref)
     lines = await invoice_store.lines_of(connection, [row.id])
-    return invoice_document(row, lines.get(row.id, []))
+    return InvoiceDocument.of(row, lines.get(row.id, []))
 
 
-async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> dict[str, Any]:
+async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> InvoiceDocument:
     """Carry out a change on the locked invoice, answer with its document, and tell its workflow after the commit."""
     caller = desk.caller
     if change in _SETTLING:
@@ -160,7 +162,7 @@ async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> di
     async with caller.begin(desk.database) as tx:
         row = await invoice_store.view(tx.connection, caller.project_id, ref, lock=True)
         workflow_id = await change(tx, row)
-        document = await _shown(tx.connection, caller, str(row.id))
+        document = await shown_invoice(tx.connection, caller, str(row.id))
     if workflow_id is not None:
         await desk.commands.deliver(workflow_id)
     return document
@@ -174,7 +176,8 @@ async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> di
 )
 async def bulk_finalize(body: BulkInvoices, desk: DeskDep) -> Response:
     """Finalize each draft by itself; what is refused says why and holds back nobody (B110)."""
-    return reply(await _bulk(body, invoice_change_store.finalize, "finalized_count", desk))
+    results, done = await _bulk(body, invoice_change_store.finalize, desk)
+    return reply(BulkFinalized(results=results, finalized_count=done, failed_count=len(results) - done))
 
 
 @router.post(
@@ -185,10 +188,12 @@ async def bulk_finalize(body: BulkInvoices, desk: DeskDep) -> Response:
 )
 async def bulk_void(body: BulkInvoices, desk: DeskDep) -> Response:
     """Void each invoice by itself; what is refused says why and holds back nobody (B111)."""
-    return reply(await _bulk(body, invoice_change_store.void, "voided_count", desk))
+    results, done = await _bulk(body, invoice_change_store.void, desk)
+    return reply(BulkVoided(results=results, voided_count=done, failed_count=len(results) - done))
 
 
-async def _bulk(body: BulkInvoices, change: _Change, counter: str, desk: InvoiceCommandContext) -> dict[str, Any]:
+async def _bulk(body: BulkInvoices, change: _Change, desk: InvoiceCommandContext) -> tuple[list[BulkResult], int]:
+    """Change each invoice by itself; returns what became of each, and how many were changed."""
     results = []
     for ref in dict.fromkeys(body.invoice_ids):
         try:
@@ -196,11 +201,10 @@ async def _bulk(body: BulkInvoices, change: _Change, counter: str, desk: Invoice
         except Problem as problem:
             if problem.status >= 500:
                 raise
-            results.append({"invoice_id": ref, "success": False, "error": problem.detail})
+            results.append(BulkResult(invoice_id=ref, success=False, error=problem.detail))
         else:
-            results.append({"invoice_id": document["id"], "success": True, "error": None})
-    done = sum(1 for result in results if result["success"])
-    return {"results": results, counter: done, "failed_count": len(results) - done}
+            results.append(BulkResult(invoice_id=document.id, success=True))
+    return results, sum(result.success for result in results)
 
 
 @router.post(
@@ -247,7 +251,7 @@ async def update_invoice(invoice_id: str, body: InvoiceChange, desk: DeskDep) ->
     due = body.due_date
     if due is not None:
 
-        async def move(tx: Transaction, row: Row[Any]) -> None:
+        async def move(tx: Transaction, row: Invoice) -> None:
             await invoice_change_store.set_due_date(tx, row, due)
 
         changes.append(move)
@@ -256,7 +260,7 @@ async def update_invoice(invoice_id: str, body: InvoiceChange, desk: DeskDep) ->
     for change in changes:
         await _changed(invoice_id, change, desk)
     async with desk.database.transaction(desk.caller.scope) as connection:
-        return reply(await _shown(connection, desk.caller, invoice_id))
+        return reply(await shown_invoice(connection, desk.caller, invoice_id))
 
 
 def _change_to(status: str) -> _Change:
@@ -313,12 +317,7 @@ async def collected(invoice_ref: str, desk: InvoiceCommandContext) -> InvoiceCol
 def charged(collected: InvoiceCollected) -> Response:
     """Answer with what the provider said. Raises `Problem` 402 for a decline, 409 for what cannot be charged."""
     shown = shown_id("invoice", collected.invoice_id)
-    document = {
-        "invoice_id": shown,
-        "status": collected.status,
-        "payment_intent_id": collected.payment_intent_id,
-        "charged_at": collected.charged_at,
-    }
+    document = ChargeDocument.showing(collected, invoice_id=shown)
     match collected.status:
         case "paid":
             return reply(document)

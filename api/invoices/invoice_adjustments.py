@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from adapters.postgres.invoices.coupon_store import DISCOUNT_LINE
+from adapters.postgres.invoices.invoice_store import StoredLine
 from adapters.postgres.invoices.invoice_write_store import NewLine
-from adapters.postgres.rows import Row
 from billing.numbers import json_number, plain
 from billing.period import inclusive_end
 
 
-def discounted(lines: Sequence[NewLine] | Sequence[Row[Any]]) -> int:
+def discounted(lines: Sequence[NewLine] | Sequence[StoredLine]) -> int:
     """Return what coupons took off, in minor units, 0 or more: the discount lines with the other sign."""
     return -sum(line.amount_minor for line in lines if line.kind == DISCOUNT_LINE)
 

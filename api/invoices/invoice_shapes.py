@@ -11,9 +11,10 @@ from fractions import Fraction
 from typing import Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from adapters.postgres.rows import Row
+from adapters.postgres.invoices.invoice_store import Fee, Invoice, StoredLine
+from adapters.postgres.journal.audit_store import AuditEntry
 from adapters.postgres.wallets.settlement_store import Settlement
 from api.http.answers import Answer
 from api.http.fields import ExactNumber
@@ -23,12 +24,13 @@ from billing.invoice import InvoiceLine
 from billing.money import exponent
 from billing.numbers import exact, json_number, plain, rounded_ratio
 from billing.period import inclusive_end
-from models.identifiers import shown_id
+from models.identifiers import shown_customer_id, shown_id
 
 ONE_OFF: Final = "one_off"
+_FEE_TYPES: Final = {"usage": "charge", "fee": "subscription", ONE_OFF: "add_on", "add_on": "add_on"}
 
 
-class LineItemDocument(BaseModel):
+class LineItemDocument(Answer):
     """One line: what was billed, why, and how the amount came about."""
 
     id: str = Field(examples=["line_01jbq4m8d0e7s9t5v2x3y4z5a6"])
@@ -54,9 +56,26 @@ class LineItemDocument(BaseModel):
     period_end: datetime | None
     steps: list[dict[str, Any]] = Field(description="Tiers with their units and prices, in major units.")
 
+    @classmethod
+    def of(cls, line: StoredLine, currency: str) -> Self:
+        """Show one line of an invoice in a currency."""
+        return cls.showing(
+            line,
+            id=shown_id("invoice_line", line.id),
+            amount=line.amount_minor,
+            amount_cents=str(line.amount_minor),
+            unit_price=_in_minor(line.unit_amount, currency) if line.kind == ONE_OFF and line.unit_amount else None,
+            type=line.kind,
+            charge_id=None if line.charge_id is None else str(line.charge_id),
+            subscription_id=_shown_or_none("subscription", line.subscription_id),
+            metric_code=line.metric_key,
+            group=line.group_key,
+            period_end=None if line.period_end is None else inclusive_end(line.period_end),
+        )
 
-class InvoiceDocument(BaseModel):
-    """An invoice as ABAXUS and BoxBilling show it."""
+
+class PortalInvoice(Answer):
+    """An invoice as the customer who has to pay it sees it."""
 
     id: str = Field(examples=["inv_01jbq4m8d0e7s9t5v2x3y4z5a6"])
     uuid: UUID
@@ -83,21 +102,64 @@ class InvoiceDocument(BaseModel):
     coupons_amount_cents: str
     progressive_billing_credit_amount_cents: str
     line_items: list[LineItemDocument]
-    attempt_count: int
-    payment_intent_id: str | None
-    needs_attention: str | None
     due_date: datetime | None
     issued_at: datetime | None
     paid_at: datetime | None
     voided_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+    @classmethod
+    def of(cls, invoice: Invoice, lines: Sequence[StoredLine]) -> Self:
+        """Show an invoice with its lines."""
+        end = None if invoice.period_end is None else inclusive_end(invoice.period_end)
+        due = 0 if invoice.status == "voided" else max(invoice.total_minor - invoice.settled_minor, 0)
+        discount = discounted(lines)
+        return cls.showing(
+            invoice,
+            id=shown_id("invoice", invoice.id),
+            uuid=invoice.id,
+            invoice_number=invoice.number or f"DRAFT-{invoice.id.hex[-12:]}",
+            customer_id=customer_shown(invoice),
+            customer_uuid=invoice.customer_id,
+            subscription_id=_shown_or_none("subscription", invoice.subscription_id),
+            subscription_uuid=invoice.subscription_id,
+            billing_entity_id=_shown_or_none("billing_entity", invoice.billing_entity_id),
+            status=shown_status(invoice),
+            invoice_type=ONE_OFF if invoice.kind == ONE_OFF else "subscription",
+            total_amount=invoice.total_minor,
+            period_end=end,
+            billing_period_start=invoice.period_start or invoice.created_at,
+            billing_period_end=end or invoice.created_at,
+            subtotal_cents=str(invoice.total_minor + discount),
+            tax_amount_cents="0",
+            total_cents=str(invoice.total_minor),
+            prepaid_credit_amount_cents=str(invoice.prepaid_minor),
+            amount_due_cents=str(due),
+            coupons_amount_cents=str(discount),
+            progressive_billing_credit_amount_cents="0",
+            line_items=[LineItemDocument.of(line, invoice.currency) for line in lines],
+            due_date=invoice.due_at,
+        )
+
+
+class InvoiceDocument(PortalInvoice):
+    """An invoice as ABAXUS and BoxBilling show it to its seller."""
+
+    attempt_count: int
+    payment_intent_id: str | None
+    needs_attention: str | None
+
+
+class InvoicesDocument(InvoiceDocument):
+    """The first invoice of a request that made several."""
+
     related_invoices: list[str] | None = Field(
         default=None, description="Further invoices of the same request, one for each subscription of the customer."
     )
 
 
-class FeePreview(BaseModel):
+class FeePreview(Answer):
     """A line of a preview, in BoxBilling's words."""
 
     description: str
@@ -108,7 +170,7 @@ class FeePreview(BaseModel):
     metric_code: str | None
 
 
-class PreviewDocument(BaseModel):
+class PreviewDocument(Answer):
     """What an invoice would say now; nothing is stored (B113)."""
 
     customer_id: str | None
@@ -127,7 +189,7 @@ class PreviewDocument(BaseModel):
     line_items: list[dict[str, Any]]
 
 
-class ChargeDocument(BaseModel):
+class ChargeDocument(Answer):
     """The answer to a charge."""
 
     invoice_id: str
@@ -136,14 +198,28 @@ class ChargeDocument(BaseModel):
     charged_at: datetime | None
 
 
-class InvoiceEvent(BaseModel):
+class InvoiceEvent(Answer):
     """One entry of an invoice's event log."""
 
     id: str
     type: str = Field(examples=["invoice.issued"])
+    action: str
     title: str
     data: dict[str, Any]
+    actor_type: str
+    actor_id: str | None
     created_at: datetime
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> Self:
+        """Show one entry of the audit log."""
+        return cls.showing(
+            entry,
+            id=shown_id("audit", entry.id),
+            type=f"invoice.{entry.action}",
+            data={**entry.data, "changes": entry.changes} if entry.changes else entry.data,
+            created_at=entry.occurred_at,
+        )
 
 
 class SettlementDocument(Answer):
@@ -169,7 +245,7 @@ class SettlementDocument(Answer):
         )
 
 
-class BulkResult(BaseModel):
+class BulkResult(Answer):
     """What became of one invoice."""
 
     invoice_id: str
@@ -177,7 +253,7 @@ class BulkResult(BaseModel):
     error: str | None = None
 
 
-class BulkFinalized(BaseModel):
+class BulkFinalized(Answer):
     """What became of each invoice, in the order asked."""
 
     results: list[BulkResult]
@@ -185,7 +261,7 @@ class BulkFinalized(BaseModel):
     failed_count: int
 
 
-class BulkVoided(BaseModel):
+class BulkVoided(Answer):
     """What became of each invoice, in the order asked."""
 
     results: list[BulkResult]
@@ -193,7 +269,7 @@ class BulkVoided(BaseModel):
     failed_count: int
 
 
-class FeeDocument(BaseModel):
+class FeeDocument(Answer):
     """A fee: a line of an invoice, listed by itself (conflicts C32)."""
 
     id: str
@@ -216,89 +292,43 @@ class FeeDocument(BaseModel):
     created_at: datetime
     updated_at: datetime
 
+    @classmethod
+    def of(cls, fee: Fee) -> Self:
+        """Show one line as a fee."""
+        amount = str(fee.amount_minor)
+        return cls.showing(
+            fee,
+            id=shown_id("invoice_line", fee.id),
+            invoice_id=shown_id("invoice", fee.invoice_id),
+            charge_id=None if fee.charge_id is None else str(fee.charge_id),
+            subscription_id=_shown_or_none("subscription", fee.subscription_id),
+            commitment_id=None,
+            customer_id=shown_customer_id(fee.customer_id, fee.customer_code, chosen=fee.customer_code_chosen),
+            fee_type=_FEE_TYPES[fee.kind],
+            amount_cents=amount,
+            taxes_amount_cents="0",
+            total_amount_cents=amount,
+            units=plain(fee.quantity),
+            unit_amount_cents=unit_amount_cents(fee.unit_amount, fee.amount_minor, fee.quantity, fee.currency),
+            payment_status={"paid": "succeeded", "failed": "failed"}.get(fee.invoice_status, "pending"),
+            metric_code=fee.metric_key,
+            properties={},
+        )
 
-def customer_shown(row: Row[Any]) -> str:
+
+def customer_shown(invoice: Invoice) -> str:
     """Name a customer in the form its subscription's creator used, else by its own id (C4)."""
-    supplied = getattr(row, "customer_supplied", None) or row._mapping.get("metadata", {}).get("customer_supplied")
-    if supplied:
-        return str(supplied)
-    return str(row.customer_code) if row.customer_code_chosen else shown_id("customer", row.customer_id)
+    supplied = invoice.customer_supplied or invoice.metadata.get("customer_supplied")
+    return str(supplied) if supplied else invoice.shown_customer
 
 
-def shown_status(row: Row[Any]) -> str:
+def shown_status(invoice: Invoice) -> str:
     """Return the status; one-off invoices say `finalized` where others say `issued` (C14)."""
-    return "finalized" if row.kind == ONE_OFF and row.status == "issued" else str(row.status)
+    return "finalized" if invoice.kind == ONE_OFF and invoice.status == "issued" else invoice.status
 
 
-def invoice_document(row: Row[Any], lines: Sequence[Row[Any]]) -> dict[str, Any]:
-    """Show an invoice with its lines."""
-    start, end = row.period_start, row.period_end
-    total = str(row.total_minor)
-    discount = discounted(lines)
-    shown_end = None if end is None else inclusive_end(end)
-    return {
-        "id": shown_id("invoice", row.id),
-        "uuid": row.id,
-        "invoice_number": row.number or f"DRAFT-{row.id.hex[-12:]}",
-        "customer_id": customer_shown(row),
-        "customer_uuid": row.customer_id,
-        "subscription_id": None if row.subscription_id is None else shown_id("subscription", row.subscription_id),
-        "subscription_uuid": row.subscription_id,
-        "billing_entity_id": None
-        if row.billing_entity_id is None
-        else shown_id("billing_entity", row.billing_entity_id),
-        "status": shown_status(row),
-        "invoice_type": ONE_OFF if row.kind == ONE_OFF else "subscription",
-        "kind": row.kind,
-        "currency": row.currency,
-        "total_amount": row.total_minor,
-        "period_start": start,
-        "period_end": shown_end,
-        "billing_period_start": start or row.created_at,
-        "billing_period_end": shown_end or row.created_at,
-        "subtotal_cents": str(row.total_minor + discount),
-        "tax_amount_cents": "0",
-        "total_cents": total,
-        "prepaid_credit_amount_cents": str(row.prepaid_minor),
-        "amount_due_cents": str(max(row.total_minor - row.settled_minor, 0)) if row.status != "voided" else "0",
-        "coupons_amount_cents": str(discount),
-        "progressive_billing_credit_amount_cents": "0",
-        "line_items": [line_document(line, row.currency) for line in lines],
-        "attempt_count": row.attempt_count,
-        "payment_intent_id": row.payment_intent_id,
-        "needs_attention": row.needs_attention,
-        "due_date": row.due_at,
-        "issued_at": row.issued_at,
-        "paid_at": row.paid_at,
-        "voided_at": row.voided_at,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-def line_document(line: Row[Any], currency: str) -> dict[str, Any]:
-    """Show one line."""
-    return {
-        "id": shown_id("invoice_line", line.id),
-        "description": line.description,
-        "amount": line.amount_minor,
-        "quantity": json_number(line.quantity),
-        "amount_cents": str(line.amount_minor),
-        "unit_amount": None if line.unit_amount is None else json_number(line.unit_amount),
-        "unit_price": _in_minor(line.unit_amount, currency) if line.kind == ONE_OFF and line.unit_amount else None,
-        "total_quantity": json_number(line.total_quantity),
-        "events_count": line.events_count,
-        "type": line.kind,
-        "reason": line.reason,
-        "charge_id": None if line.charge_id is None else str(line.charge_id),
-        "subscription_id": None if line.subscription_id is None else shown_id("subscription", line.subscription_id),
-        "metric_key": line.metric_key,
-        "metric_code": line.metric_key,
-        "group": line.group_key,
-        "period_start": line.period_start,
-        "period_end": None if line.period_end is None else inclusive_end(line.period_end),
-        "steps": line.steps,
-    }
+def _shown_or_none(kind: str, found: UUID | None) -> str | None:
+    return None if found is None else shown_id(kind, found)
 
 
 def _in_minor(amount: Decimal, currency: str) -> str:
@@ -312,35 +342,6 @@ def unit_amount_cents(unit_amount: Decimal | None, amount_minor: int, quantity: 
     if unit_amount is not None:
         return _in_minor(unit_amount, currency)
     return plain(rounded_ratio(Fraction(amount_minor) / Fraction(quantity))) if quantity else "0"
-
-
-_FEE_TYPES: Final = {"usage": "charge", "fee": "subscription", ONE_OFF: "add_on", "add_on": "add_on"}
-
-
-def fee_document(row: Row[Any]) -> dict[str, Any]:
-    """Show one line as a fee."""
-    amount = str(row.amount_minor)
-    return {
-        "id": shown_id("invoice_line", row.id),
-        "invoice_id": shown_id("invoice", row.invoice_id),
-        "charge_id": None if row.charge_id is None else str(row.charge_id),
-        "subscription_id": None if row.subscription_id is None else shown_id("subscription", row.subscription_id),
-        "commitment_id": None,
-        "customer_id": customer_shown(row),
-        "fee_type": _FEE_TYPES[row.kind],
-        "amount_cents": amount,
-        "taxes_amount_cents": "0",
-        "total_amount_cents": amount,
-        "units": plain(row.quantity),
-        "events_count": row.events_count,
-        "unit_amount_cents": unit_amount_cents(row.unit_amount, row.amount_minor, row.quantity, row.currency),
-        "payment_status": {"paid": "succeeded", "failed": "failed"}.get(row.invoice_status, "pending"),
-        "description": row.description,
-        "metric_code": row.metric_key,
-        "properties": {},
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
 
 
 def preview_lines(

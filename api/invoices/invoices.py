@@ -10,12 +10,12 @@ from uuid import UUID
 from fastapi import Query, Request, Response
 
 from adapters.postgres import resolver
-from adapters.postgres.database import Database
 from adapters.postgres.invoices import billing_store, invoice_adjustment_store, invoice_store
 from adapters.postgres.invoices.invoice_adjustment_store import InvoiceAdjustments
 from adapters.postgres.invoices.invoice_store import InvoiceFilter
 from adapters.postgres.invoices.invoice_write_store import NewLine
-from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.journal import audit_store
+from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.subscriptions.subscription_store import wanted_id
 from adapters.postgres.wallets import settlement_store
 from api.http.commands import Commands
@@ -23,15 +23,15 @@ from api.http.deps import Caller, CallerDep, CommandsDep, DatabaseDep
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, reply
 from api.http.routing import resource_router
-from api.invoices.invoice_actions import draft_one_off
+from api.invoices.invoice_actions import draft_one_off, shown_invoice
 from api.invoices.invoice_adjustments import discounted, preview_extras
 from api.invoices.invoice_bodies import InvoiceQuery, NewInvoice, NewOneOff, PreviewRequest, statuses
 from api.invoices.invoice_shapes import (
     InvoiceDocument,
     InvoiceEvent,
+    InvoicesDocument,
     PreviewDocument,
     SettlementDocument,
-    invoice_document,
     preview_lines,
 )
 from api.invoices.invoice_targets import Target, targets
@@ -51,7 +51,7 @@ _NOTHING = ("nothing_to_bill", "subscription_ended")
 @router.post(
     "/invoices",
     status_code=201,
-    response_model=InvoiceDocument,
+    response_model=InvoicesDocument,
     operation_id="create_invoice",
     summary="Bill a customer up to a cutoff",
 )
@@ -71,11 +71,11 @@ async def create_invoice(
         wanted = await targets(connection, caller, body, body.cutoff_date)
     made = await _bill(request, body, wanted, caller, commands)
     async with database.transaction(caller.scope) as connection:
-        document = await _document(connection, caller, made[0])
+        first = await shown_invoice(connection, caller, str(made[0]))
     if body.customer_id is not None:
-        document["customer_id"] = body.customer_id
+        first = first.model_copy(update={"customer_id": body.customer_id})
     related = [shown_id("invoice", invoice_id) for invoice_id in made[1:]]
-    return created(document | ({"related_invoices": related} if related else {}))
+    return created(InvoicesDocument.showing(first, related_invoices=related) if related else first)
 
 
 def _one_off(body: NewInvoice) -> NewOneOff:
@@ -213,7 +213,7 @@ async def list_invoices(
         )
         rows, count = await invoice_store.listed(connection, project, wanted, page)
         lines = await invoice_store.lines_of(connection, [row.id for row in rows])
-    documents = [invoice_document(row, lines.get(row.id, [])) for row in rows]
+    documents = [InvoiceDocument.of(row, lines.get(row.id, [])) for row in rows]
     return listed(page, documents, count, request, last=rows[-1].id if rows else None)
 
 
@@ -226,18 +226,7 @@ async def list_invoices(
 async def get_invoice(invoice_id: str, caller: CallerDep, database: DatabaseDep) -> Response:
     """Read one invoice with its lines, by its id, uuid or number."""
     async with database.transaction(caller.scope) as connection:
-        row = await invoice_store.view(connection, caller.project_id, invoice_id)
-        return reply(await document_of(connection, row))
-
-
-async def _document(connection: AsyncConnection, caller: Caller, invoice_id: UUID) -> dict[str, Any]:
-    return await document_of(connection, await invoice_store.view(connection, caller.project_id, str(invoice_id)))
-
-
-async def document_of(connection: AsyncConnection, row: Row[Any]) -> dict[str, Any]:
-    """Show an invoice together with its lines."""
-    lines = await invoice_store.lines_of(connection, [row.id])
-    return invoice_document(row, lines.get(row.id, []))
+        return reply(await shown_invoice(connection, caller, invoice_id))
 
 
 @router.get(
@@ -248,26 +237,10 @@ async def document_of(connection: AsyncConnection, row: Row[Any]) -> dict[str, A
 )
 async def list_invoice_events(invoice_id: str, caller: CallerDep, database: DatabaseDep) -> Response:
     """Read everything that happened to an invoice, oldest first: created, issued, charges, payment (B115)."""
-    return reply(await _log(invoice_id, caller, database))
-
-
-async def _log(ref: str, caller: Caller, database: Database) -> list[dict[str, Any]]:
     async with database.transaction(caller.scope) as connection:
-        row = await invoice_store.view(connection, caller.project_id, ref)
-        entries = await invoice_store.log_of(connection, row.id)
-    return [
-        {
-            "id": shown_id("audit", entry.id),
-            "type": f"invoice.{entry.action}",
-            "action": entry.action,
-            "title": entry.title,
-            "data": {**entry.data, "changes": entry.changes} if entry.changes else entry.data,
-            "actor_type": entry.actor_type,
-            "actor_id": entry.actor_id,
-            "created_at": entry.occurred_at,
-        }
-        for entry in entries
-    ]
+        row = await invoice_store.view(connection, caller.project_id, invoice_id)
+        entries = await audit_store.history_of(connection, "invoice", row.id)
+    return reply([InvoiceEvent.of(entry) for entry in entries])
 
 
 @router.get(

@@ -10,6 +10,7 @@ from adapters.payment_port import MANUAL
 from adapters.postgres import resolver
 from adapters.postgres.database import Connection
 from adapters.postgres.invoices import invoice_store
+from adapters.postgres.invoices.invoice_store import Invoice
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page
 from adapters.postgres.payments import offline_payment_store, payment_view_store
@@ -38,7 +39,7 @@ from models.problems import Problem, invalid
 router = resource_router("Payments")
 
 PaymentId = Annotated[str, Path(max_length=100)]
-_Change = Callable[[Transaction, Row[Any], Row[Any]], Awaitable[str | None]]
+_Change = Callable[[Transaction, Invoice, Row[Any]], Awaitable[str | None]]
 
 
 def not_configured(provider: str, what: str) -> Problem:
@@ -126,10 +127,9 @@ async def _invoice_id(connection: Connection, project_id: UUID, ref: str | None)
     if ref is None or (found := parse_id(ref)) is not None:
         return None if ref is None else found
     try:
-        identity: UUID = (await invoice_store.view(connection, project_id, ref)).id
+        return (await invoice_store.view(connection, project_id, ref)).id
     except Problem:
         return UUID(int=0)
-    return identity
 
 
 @router.get("/payments/{payment_id}", response_model=PaymentDocument, operation_id="get_payment", summary="Get payment")
@@ -151,7 +151,7 @@ async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> di
     return document
 
 
-async def locked(connection: Connection, project_id: UUID, ref: str) -> tuple[Row[Any], Row[Any]]:
+async def locked(connection: Connection, project_id: UUID, ref: str) -> tuple[Invoice, Row[Any]]:
     """Lock a payment's invoice, and read both after that. Raises `Problem` 404 `payment_not_found`."""
     found = await payment_view_store.view(connection, project_id, ref)
     row = await invoice_store.view(connection, project_id, str(found.invoice_id), lock=True)
@@ -188,7 +188,7 @@ async def refund_payment(payment_id: PaymentId, desk: DeskDep, body: RefundReque
     """
     wanted = body or RefundRequest()
 
-    async def change(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
+    async def change(tx: Transaction, row: Invoice, payment: Row[Any]) -> None:
         await offline_payment_store.refund(tx, row, payment=payment, amount_minor=wanted.minor(), reason=wanted.reason)
 
     return reply(await _changed(payment_id, change, desk))

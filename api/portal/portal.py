@@ -16,7 +16,7 @@ from api.http.deps import DatabaseDep
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import reply
 from api.http.routing import resource_router
-from api.invoices.invoice_shapes import InvoiceDocument
+from api.invoices.invoice_shapes import PortalInvoice
 from api.portal import portal_view
 from api.portal.portal_auth import PortalDep, customer_of
 from api.portal.portal_shapes import (
@@ -26,8 +26,6 @@ from api.portal.portal_shapes import (
     PortalPlan,
     PortalProfileUpdate,
     PortalSubscription,
-    branding,
-    portal_plan,
 )
 from api.usage.usage_views import CurrentUsageResponse, usage_document
 
@@ -85,14 +83,14 @@ async def update_profile(body: PortalProfileUpdate, caller: PortalDep, database:
 async def get_branding(caller: PortalDep, database: DatabaseDep) -> Response:
     """Read who sends the bills, and how the portal is to look."""
     async with database.transaction(caller.scope) as connection:
-        return reply(branding(await organization_store.get(connection, caller.scope.organization_id)))
+        return reply(PortalBranding.of(await organization_store.get(connection, caller.scope.organization_id)))
 
 
 @router.get(
     "/portal/invoices",
     operation_id="list_portal_invoices",
     summary="List customer invoices",
-    response_model=list[InvoiceDocument],
+    response_model=list[PortalInvoice],
     responses=LISTED,
 )
 async def list_invoices(request: Request, caller: PortalDep, database: DatabaseDep, page: PageDep) -> Response:
@@ -106,7 +104,7 @@ async def list_invoices(request: Request, caller: PortalDep, database: DatabaseD
     "/portal/invoices/{invoice_id}",
     operation_id="get_portal_invoice",
     summary="Get invoice detail",
-    response_model=InvoiceDocument,
+    response_model=PortalInvoice,
 )
 async def get_invoice(invoice_id: _Ref, caller: PortalDep, database: DatabaseDep) -> Response:
     """Read one of the own invoices with its lines; another customer's is 404 (B169)."""
@@ -169,5 +167,5 @@ async def list_plans(request: Request, caller: PortalDep, database: DatabaseDep,
     """List the plans that are on offer, newest first."""
     async with database.transaction(caller.scope) as connection:
         found, total = await plan_store.listed(connection, caller.project_id, page, status="active")
-    documents = [portal_plan(plan, plan_store.charges_of(plan.charges)) for plan in found]
+    documents = [PortalPlan.of(plan, plan_store.charges_of(plan.charges)) for plan in found]
     return listed(page, documents, total, request, last=found[-1].plan.id if found else None)

@@ -66,4 +66,4 @@ async def get_customer_portal_url(
 ) -> Response:
     """Return an address that opens the portal for a customer; whoever has it is that customer for 12 hours."""
     made = await _issue(request, caller, database, external_id)
-    return reply({"portal_url": made.portal_url}, headers={"Cache-Control": "no-store"})
+    return reply(PortalUrlAnswer(portal_url=made.portal_url), headers={"Cache-Control": "no-store"})

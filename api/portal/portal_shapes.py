@@ -15,7 +15,6 @@ from adapters.postgres.subscriptions.subscription_store import Subscription
 from api.customers.customer_shapes import shown_customer
 from api.http.answers import Answer
 from api.http.fields import Email, ExactNumber, Name, Ref, TimeZoneName
-from api.invoices.invoice_shapes import invoice_document
 from api.subscriptions.subscription_shapes import shown_status
 from billing.charges import Charge
 from billing.money import to_minor
@@ -26,8 +25,6 @@ from models.identifiers import shown_id
 VISIBLE_STATUSES: Final = ("issued", "overdue", "failed", "paid", "voided")
 #: The portal knows five statuses: a trial is an active subscription, one that is held back a paused one.
 _STATUS: Final = {"trialing": "active", "suspended": "paused"}
-#: What is no customer's business: how the seller's side of a payment stands.
-_INTERNAL: Final = ("attempt_count", "payment_intent_id", "needs_attention")
 
 
 class PortalTokenRequest(BaseModel):
@@ -41,7 +38,7 @@ class PortalTokenRequest(BaseModel):
     )
 
 
-class PortalTokenAnswer(BaseModel):
+class PortalTokenAnswer(Answer):
     """A token that opens the portal for one customer, and nothing else."""
 
     token: str
@@ -49,7 +46,7 @@ class PortalTokenAnswer(BaseModel):
     portal_url: str
 
 
-class PortalUrlAnswer(BaseModel):
+class PortalUrlAnswer(Answer):
     """An address to send a customer to; it carries a token that expires."""
 
     portal_url: str = Field(examples=["https://billing.example.com/portal?token=eyJ..."])
@@ -65,7 +62,7 @@ class PortalProfileUpdate(BaseModel):
     timezone: Annotated[TimeZoneName, StringConstraints(max_length=50)] | None = None
 
 
-class PortalCustomer(BaseModel):
+class PortalCustomer(Answer):
     """The customer's own profile."""
 
     id: str
@@ -79,17 +76,31 @@ class PortalCustomer(BaseModel):
     invoice_grace_period: int
     net_payment_term: int
     billing_entity_id: str | None
-    created_at: str
-    updated_at: str
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Found, by: BillingEntityTerms) -> Self:
+        """Show a customer to itself: without what only the seller and its payment provider need."""
+        return cls.model_validate(shown_customer(row, by))
 
 
-class PortalBranding(BaseModel):
+class PortalBranding(Answer):
     """Who sends the bills, and how the portal looks."""
 
     name: str
     logo_url: str | None
     accent_color: str | None
     welcome_message: str | None
+
+    @classmethod
+    def of(cls, organization: Found) -> Self:
+        """Show who sends the bills."""
+        return cls.showing(
+            organization,
+            accent_color=organization.portal_accent_color,
+            welcome_message=organization.portal_welcome_message,
+        )
 
 
 class PortalPlanSummary(Answer):
@@ -143,7 +154,7 @@ class PortalSubscription(Answer):
         )
 
 
-class PortalPlan(BaseModel):
+class PortalPlan(Answer):
     """A plan that may be chosen; `amount_cents` are its fixed fees of a period."""
 
     id: str
@@ -155,33 +166,40 @@ class PortalPlan(BaseModel):
     amount_cents: int
     currency: str
 
+    @classmethod
+    def of(cls, found: PlanDetail, charges: Sequence[Charge]) -> Self:
+        """Show a plan that a customer may choose."""
+        plan = found.plan
+        fees = to_minor(fixed_fees(charges), plan.currency)
+        return cls.showing(plan, id=plan.code, uuid=plan.id, amount_cents=fees)
 
-class PortalNextBilling(BaseModel):
+
+class PortalNextBilling(Answer):
     """When a subscription's running period is billed; `amount_cents` are its fixed fees."""
 
     subscription_id: str
     subscription_external_id: str
     plan_name: str
+    currency: str
     plan_interval: str
     next_billing_date: datetime
     days_until_next_billing: int
     amount_cents: int
-    currency: str
 
 
-class PortalUpcomingCharge(BaseModel):
+class PortalUpcomingCharge(Answer):
     """What a subscription's next bill comes to with the usage so far, in minor units."""
 
     subscription_id: str
     subscription_external_id: str
     plan_name: str
+    currency: str
     base_amount_cents: int
     usage_amount_cents: int
     total_estimated_cents: int
-    currency: str
 
 
-class PortalUsageProgress(BaseModel):
+class PortalUsageProgress(Answer):
     """A limit of a plan, beside the usage of the metric that has the feature's code."""
 
     feature_name: str
@@ -192,7 +210,7 @@ class PortalUsageProgress(BaseModel):
     usage_percentage: ExactNumber | None
 
 
-class PortalQuickActions(BaseModel):
+class PortalQuickActions(Answer):
     """What may want doing; amounts are minor units of `currency`."""
 
     outstanding_invoice_count: int
@@ -203,7 +221,7 @@ class PortalQuickActions(BaseModel):
     currency: str
 
 
-class PortalDashboardSummary(BaseModel):
+class PortalDashboardSummary(Answer):
     """The portal's first page."""
 
     next_billing: list[PortalNextBilling]
@@ -212,43 +230,7 @@ class PortalDashboardSummary(BaseModel):
     quick_actions: PortalQuickActions
 
 
-def profile(row: Found, by: BillingEntityTerms) -> dict[str, Any]:
-    """Show a customer to itself: without what only the seller and its payment provider need."""
-    shown = shown_customer(row, by)
-    return {name: shown[name] for name in PortalCustomer.model_fields}
-
-
-def branding(organization: Found) -> dict[str, Any]:
-    """Show who sends the bills."""
-    return {
-        "name": organization.name,
-        "logo_url": organization.logo_url,
-        "accent_color": organization.portal_accent_color,
-        "welcome_message": organization.portal_welcome_message,
-    }
-
-
-def portal_invoice(row: Found, lines: Sequence[Found]) -> dict[str, Any]:
-    """Show an invoice to the customer who has to pay it."""
-    return {name: value for name, value in invoice_document(row, lines).items() if name not in _INTERNAL}
-
-
 def fixed_fees(charges: Sequence[Charge]) -> Decimal:
     """Add up what a period costs without any usage, in major units."""
     with exact():
         return sum((charge.model.period_fee for charge in charges), Decimal(0))
-
-
-def portal_plan(found: PlanDetail, charges: Sequence[Charge]) -> dict[str, Any]:
-    """Show a plan that a customer may choose."""
-    plan = found.plan
-    return {
-        "id": plan.code,
-        "uuid": plan.id,
-        "name": plan.name,
-        "code": plan.code,
-        "description": plan.description,
-        "interval": plan.interval,
-        "amount_cents": to_minor(fixed_fees(charges), plan.currency),
-        "currency": plan.currency,
-    }

@@ -19,8 +19,19 @@ from adapters.postgres.rows import AsyncConnection, Row
 from adapters.postgres.subscriptions import subscription_store
 from adapters.postgres.subscriptions.subscription_store import Subscription, SubscriptionFilter
 from api.customers.customer_shapes import DEFAULT_CURRENCY
+from api.invoices.invoice_shapes import PortalInvoice
 from api.portal.portal_auth import PortalCaller, customer_of
-from api.portal.portal_shapes import VISIBLE_STATUSES, PortalSubscription, fixed_fees, portal_invoice, profile
+from api.portal.portal_shapes import (
+    VISIBLE_STATUSES,
+    PortalCustomer,
+    PortalDashboardSummary,
+    PortalNextBilling,
+    PortalQuickActions,
+    PortalSubscription,
+    PortalUpcomingCharge,
+    PortalUsageProgress,
+    fixed_fees,
+)
 from billing.money import to_minor
 from billing.numbers import exact, parse_decimal, plain, rounded_ratio
 from billing.period import zone
@@ -60,15 +71,15 @@ class PortalSubscriptionView:
         return PortalSubscription.of(self.row, self.fee_minor)
 
 
-async def customer_profile(connection: AsyncConnection, caller: PortalCaller) -> dict[str, Any]:
+async def customer_profile(connection: AsyncConnection, caller: PortalCaller) -> PortalCustomer:
     """Show the customer to itself."""
     return await own_profile(connection, caller, await customer_of(connection, caller))
 
 
-async def own_profile(connection: AsyncConnection, caller: PortalCaller, row: Row[Any]) -> dict[str, Any]:
+async def own_profile(connection: AsyncConnection, caller: PortalCaller, row: Row[Any]) -> PortalCustomer:
     """Show the customer's row, with what applies where it has set nothing."""
     by = await customer_store.billing_entity_terms_of(connection, caller.project_id, [row])
-    return profile(row, by[row.billing_entity_id])
+    return PortalCustomer.of(row, by[row.billing_entity_id])
 
 
 async def subscriptions_of_customer(
@@ -102,67 +113,64 @@ async def _held(
 
 async def invoices(
     connection: AsyncConnection, caller: PortalCaller, page: Page
-) -> tuple[list[dict[str, Any]], int, UUID | None]:
+) -> tuple[list[PortalInvoice], int, UUID | None]:
     """List the customer's issued invoices with their lines, newest first; with their number and the last one's uuid."""
     wanted = InvoiceFilter(customer_id=caller.customer_id, statuses=VISIBLE_STATUSES)
     rows, total = await invoice_store.listed(connection, caller.project_id, wanted, page)
     lines = await invoice_store.lines_of(connection, [row.id for row in rows])
-    return [portal_invoice(row, lines.get(row.id, [])) for row in rows], total, rows[-1].id if rows else None
+    return [PortalInvoice.of(row, lines.get(row.id, [])) for row in rows], total, rows[-1].id if rows else None
 
 
-async def invoice(connection: AsyncConnection, caller: PortalCaller, ref: str) -> dict[str, Any]:
+async def invoice(connection: AsyncConnection, caller: PortalCaller, ref: str) -> PortalInvoice:
     """Read one invoice of the customer. Raises ``Problem`` 404, also for another customer's and for a draft (B169)."""
     row = await invoice_store.view(connection, caller.project_id, ref)
     if row.customer_id != caller.customer_id or row.status not in VISIBLE_STATUSES:
         raise not_found("invoice", ref)
-    return portal_invoice(row, (await invoice_store.lines_of(connection, [row.id])).get(row.id, []))
+    return PortalInvoice.of(row, (await invoice_store.lines_of(connection, [row.id])).get(row.id, []))
 
 
-async def summary(connection: AsyncConnection, caller: PortalCaller) -> dict[str, Any]:
+async def summary(connection: AsyncConnection, caller: PortalCaller) -> PortalDashboardSummary:
     """Return what is due next, what it comes to so far, how far limits are used, and what is to be paid."""
     customer = await customer_of(connection, caller)
     running = [
         each for each in await subscriptions_of_customer(connection, caller, usage=True) if each.usage is not None
     ]
-    return {
-        "next_billing": [_next_billing(each) for each in running],
-        "upcoming_charges": [_upcoming(each) for each in running],
-        "usage_progress": [line for each in running for line in await _progress(connection, each)],
-        "quick_actions": await _quick_actions(connection, customer, running),
-    }
+    return PortalDashboardSummary(
+        next_billing=[_next_billing(each) for each in running],
+        upcoming_charges=[_upcoming(each) for each in running],
+        usage_progress=[line for each in running for line in await _progress(connection, each)],
+        quick_actions=await _quick_actions(connection, customer, running),
+    )
 
 
-def _names(each: PortalSubscriptionView) -> dict[str, Any]:
+def _next_billing(each: PortalSubscriptionView) -> PortalNextBilling:
     shown = each.document()
-    return {
-        "subscription_id": shown.id,
-        "subscription_external_id": shown.external_id,
-        "plan_name": each.row.plan_name,
-        "currency": each.of.version.currency,
-    }
+    return PortalNextBilling(
+        subscription_id=shown.id,
+        subscription_external_id=shown.external_id,
+        plan_name=each.row.plan_name,
+        currency=each.of.version.currency,
+        plan_interval=each.row.interval,
+        next_billing_date=each.next_billing,
+        days_until_next_billing=each.days_left,
+        amount_cents=each.fee_minor,
+    )
 
 
-def _next_billing(each: PortalSubscriptionView) -> dict[str, Any]:
-    return {
-        **_names(each),
-        "plan_interval": each.row.interval,
-        "next_billing_date": each.next_billing,
-        "days_until_next_billing": each.days_left,
-        "amount_cents": each.fee_minor,
-    }
+def _upcoming(each: PortalSubscriptionView) -> PortalUpcomingCharge:
+    shown, used = each.document(), 0 if each.usage is None else each.usage.amount_minor
+    return PortalUpcomingCharge(
+        subscription_id=shown.id,
+        subscription_external_id=shown.external_id,
+        plan_name=each.row.plan_name,
+        currency=each.of.version.currency,
+        base_amount_cents=each.fee_minor,
+        usage_amount_cents=used,
+        total_estimated_cents=each.fee_minor + used,
+    )
 
 
-def _upcoming(each: PortalSubscriptionView) -> dict[str, Any]:
-    used = 0 if each.usage is None else each.usage.amount_minor
-    return {
-        **_names(each),
-        "base_amount_cents": each.fee_minor,
-        "usage_amount_cents": used,
-        "total_estimated_cents": each.fee_minor + used,
-    }
-
-
-async def _progress(connection: AsyncConnection, each: PortalSubscriptionView) -> list[dict[str, Any]]:
+async def _progress(connection: AsyncConnection, each: PortalSubscriptionView) -> list[PortalUsageProgress]:
     """Set each entitlement of the plan beside the usage of the metric with the feature's code."""
     used: dict[str | None, Decimal] = {}
     if each.usage is not None:
@@ -173,24 +181,24 @@ async def _progress(connection: AsyncConnection, each: PortalSubscriptionView) -
     return [_limit(row, used.get(row.feature_code)) for row in granted]
 
 
-def _limit(row: Row[Any], quantity: Decimal | None) -> dict[str, Any]:
+def _limit(row: Row[Any], quantity: Decimal | None) -> PortalUsageProgress:
     limit = parse_decimal(row.value) if row.feature_type == "quantity" else None
     share = None
     if quantity is not None and limit:
         share = rounded_ratio(Fraction(quantity) * 100 / Fraction(limit)).quantize(Decimal("0.01"))
-    return {
-        "feature_name": row.feature_name,
-        "feature_code": row.feature_code,
-        "feature_type": row.feature_type,
-        "entitlement_value": row.value,
-        "current_usage": None if quantity is None or limit is None else plain(quantity),
-        "usage_percentage": share,
-    }
+    return PortalUsageProgress(
+        feature_name=row.feature_name,
+        feature_code=row.feature_code,
+        feature_type=row.feature_type,
+        entitlement_value=row.value,
+        current_usage=None if quantity is None or limit is None else plain(quantity),
+        usage_percentage=share,
+    )
 
 
 async def _quick_actions(
     connection: AsyncConnection, customer: Row[Any], running: Sequence[PortalSubscriptionView]
-) -> dict[str, Any]:
+) -> PortalQuickActions:
     """Add up what is open in the customer's currency; in the one with most open invoices if nothing is open in it."""
     open_by_currency = {each.currency: each for each in await portal_store.outstanding(connection, customer.id)}
     now = await clock_store.now(connection, customer.test_clock_id)
@@ -198,11 +206,11 @@ async def _quick_actions(
     own = (customer.currency or DEFAULT_CURRENCY).upper()
     found = open_by_currency.get(own) or next(iter(open_by_currency.values()), None)
     currency = own if found is None else found.currency
-    return {
-        "outstanding_invoice_count": 0 if found is None else found.invoices,
-        "outstanding_amount_cents": 0 if found is None else found.amount_minor,
-        "has_wallet": bool(balances),
-        "wallet_balance_cents": balances.get(currency, 0),
-        "has_active_subscription": any(each.row.status in _ACTIVE for each in running),
-        "currency": currency,
-    }
+    return PortalQuickActions(
+        outstanding_invoice_count=0 if found is None else found.invoices,
+        outstanding_amount_cents=0 if found is None else found.amount_minor,
+        has_wallet=bool(balances),
+        wallet_balance_cents=balances.get(currency, 0),
+        has_active_subscription=any(each.row.status in _ACTIVE for each in running),
+        currency=currency,
+    )

@@ -16,9 +16,10 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from adapters.postgres import resolver
 from adapters.postgres.catalogue import entitlement_store, plan_store
 from adapters.postgres.customers import clock_store
+from adapters.postgres.journal import audit_store
+from adapters.postgres.journal.audit_store import AuditEntry
 from adapters.postgres.rows import Row
-from adapters.postgres.subscriptions import subscription_store
-from adapters.postgres.subscriptions.subscription_store import HistoryEntry, Subscription
+from adapters.postgres.subscriptions.subscription_store import Subscription
 from api.catalogue.entitlement_shapes import EntitlementAnswer, shown_entitlement
 from api.http.moments import InstantField
 from api.http.responses import reply
@@ -199,13 +200,13 @@ async def lifecycle(subscription_id: str, desk: DeskDep) -> Response:
     """List what happened to a subscription in order: a view of the audit log (conflicts C31, B87)."""
     row = await desk.find(subscription_id)
     async with desk.database.transaction(desk.caller.scope) as connection:
-        entries = await subscription_store.history(connection, row.id)
+        entries = await audit_store.history_of(connection, "subscription", row.id)
     return reply(Lifecycle(events=[_event(entry, desk.show(row).id) for entry in entries]))
 
 
-def _event(entry: HistoryEntry, shown_id: str) -> LifecycleEvent:
+def _event(entry: AuditEntry, shown_id: str) -> LifecycleEvent:
     status = _STATUS_ACTIONS.get(entry.action)
-    old_and_new = entry.changes.get("status") if isinstance(entry.changes, Mapping) else None
+    old_and_new = entry.changes.get("status")
     moved = f"{old_and_new['old']} to {old_and_new['new']}" if isinstance(old_and_new, Mapping) else None
     return LifecycleEvent(
         timestamp=entry.occurred_at,

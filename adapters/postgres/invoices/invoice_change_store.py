@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payment_port import collects_automatically
@@ -20,6 +20,7 @@ from adapters.postgres.invoices import (
     invoice_collection_store,
     payment_attempt_store,
 )
+from adapters.postgres.invoices.invoice_store import Fee, Invoice
 from adapters.postgres.invoices.invoice_write_store import DRAW_NUMBER, number_prefix, webhook_data, webhook_order
 from adapters.postgres.journal import audit_store
 from adapters.postgres.journal.transaction import Transaction
@@ -28,7 +29,6 @@ from billing.collection import OpenInvoice
 from billing.invoice import IllegalTransition, InvoiceEvent, InvoiceStatus, transition
 from models.identifiers import (
     invoice_workflow_id,
-    shown_id,
     subscription_workflow_id,
 )
 from models.messages.subscription import InvoiceStatusChanged
@@ -68,7 +68,7 @@ _TITLES: Final = {
 }
 
 
-def next_status(row: Row[Any], event: InvoiceEvent) -> InvoiceStatus:
+def next_status(row: Invoice, event: InvoiceEvent) -> InvoiceStatus:
     """Return the status after an event. Raises `Problem` 409 `illegal_transition`."""
     try:
         return transition(row.status, event)
@@ -76,7 +76,7 @@ def next_status(row: Row[Any], event: InvoiceEvent) -> InvoiceStatus:
         raise conflict("illegal_transition", f"{str(error).capitalize()}.", invoice_status=row.status) from None
 
 
-async def finalize(tx: Transaction, row: Row[Any]) -> str | None:
+async def finalize(tx: Transaction, row: Invoice) -> str | None:
     """Issue a draft: it gets its number and is immutable from now on.
 
     Wallets pay first (B133), and an invoice with nothing left to pay is paid at once.
@@ -84,7 +84,7 @@ async def finalize(tx: Transaction, row: Row[Any]) -> str | None:
     `row` is the locked view. A one-off invoice gets a workflow that collects it; answers that workflow's id, to be
     delivered after the commit. Raises `Problem` 409 `illegal_transition`.
     """
-    at: datetime = row.customer_now
+    at = row.customer_now
     issued = next_status(row, "issue")
     drawn = await wallet_move_store.wallet_draw_for(
         tx.connection, row.customer_id, due_minor=row.total_minor, currency=row.currency, at=at
@@ -122,14 +122,14 @@ async def finalize(tx: Transaction, row: Row[Any]) -> str | None:
     return await _follow(tx, row, number, collect=collect) if status == "issued" else None
 
 
-def is_followed_by_its_subscription(row: Row[Any]) -> bool:
+def is_followed_by_its_subscription(row: Invoice) -> bool:
     """Tell whose workflow collects an invoice: a one-off, and one made after the subscription's end, has its own."""
     return row.subscription_id is not None and row.kind != "adjustment"
 
 
-async def _follow(tx: Transaction, row: Row[Any], number: str | None, *, collect: bool) -> str:
+async def _follow(tx: Transaction, row: Invoice, number: str | None, *, collect: bool) -> str:
     """Have a workflow of its own care for an issued invoice that has no subscription."""
-    at: datetime = row.customer_now
+    at = row.customer_now
     invoice = OpenInvoice(
         invoice_id=row.id,
         number=number,
@@ -141,10 +141,10 @@ async def _follow(tx: Transaction, row: Row[Any], number: str | None, *, collect
     return await invoice_collection_store.follow(tx, invoice, frozen_at=frozen_at)
 
 
-async def notify(tx: Transaction, row: Row[Any], status: str) -> str:
+async def notify(tx: Transaction, row: Invoice, status: str) -> str:
     """Tell the workflow that follows the invoice what became of it."""
     message = InvoiceStatusChanged(invoice_id=row.id, status=status)
-    if is_followed_by_its_subscription(row):
+    if row.subscription_id is not None and is_followed_by_its_subscription(row):
         await tx.enqueue_subscription_signal(
             subscription_id=row.subscription_id,
             signal=INVOICE_STATUS_CHANGED,
@@ -160,7 +160,7 @@ async def notify(tx: Transaction, row: Row[Any], status: str) -> str:
     return workflow_id
 
 
-async def void(tx: Transaction, row: Row[Any]) -> str | None:
+async def void(tx: Transaction, row: Invoice) -> str | None:
     """Void a draft or an open invoice: it bills nothing any more. `row` is the locked view.
 
     What wallets paid goes back to them; uses of coupons and fees of add-ons wait for the next invoice again. Raises
@@ -181,7 +181,7 @@ async def void(tx: Transaction, row: Row[Any]) -> str | None:
     return None if row.status == "draft" else await notify(tx, row, status)
 
 
-async def delete_draft(tx: Transaction, row: Row[Any]) -> None:
+async def delete_draft(tx: Transaction, row: Invoice) -> None:
     """Delete a draft and its lines; what they billed can be billed again.
 
     Raises `Problem` 409 `invoice_is_final`: an issued invoice is a permanent record (B101).
@@ -197,7 +197,7 @@ async def delete_draft(tx: Transaction, row: Row[Any]) -> None:
     await log(tx, row, "deleted")
 
 
-async def set_due_date(tx: Transaction, row: Row[Any], due_at: datetime) -> None:
+async def set_due_date(tx: Transaction, row: Invoice, due_at: datetime) -> None:
     """Move the due date of a draft or an open invoice. Raises `Problem` 409 `invoice_is_final` for a settled one."""
     if row.status in ("paid", "voided"):
         raise conflict(
@@ -207,7 +207,7 @@ async def set_due_date(tx: Transaction, row: Row[Any], due_at: datetime) -> None
     await log(tx, row, "updated", changes={"due_date": {"old": row.due_at, "new": due_at}})
 
 
-async def describe_line(tx: Transaction, row: Row[Any], *, line: Row[Any], description: str) -> None:
+async def describe_line(tx: Transaction, row: Invoice, *, line: Fee, description: str) -> None:
     """Return a line of a draft, whose locked view is `row`, other words; its amounts are never edited (B101).
 
     Raises `Problem` 409 `invoice_issued`: what was issued is a permanent record.
@@ -238,12 +238,12 @@ async def no_open_attempt(
 
 async def audit(
     tx: Transaction,
-    row: Row[Any],
+    row: Invoice,
     action: str,
     *,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     number: str | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Mapping[str, object] | None = None,
 ) -> None:
     """Write an entry into the invoice's event log; `data` is added to what every entry says."""
     await tx.at(row.customer_now).audit(
@@ -263,18 +263,18 @@ async def audit(
 
 async def log(
     tx: Transaction,
-    row: Row[Any],
+    row: Invoice,
     action: InvoiceAction,
     *,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     number: str | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Mapping[str, object] | None = None,
 ) -> None:
     """Write the audit entry and the webhook of a change; the webhook names the fields of `changes`, if given."""
     await audit(tx, row, action, changes=changes, number=number, data=data)
     about = webhook_data(
         invoice_id=row.id,
-        customer_shown=row.customer_code if row.customer_code_chosen else shown_id("customer", row.customer_id),
+        customer_shown=row.shown_customer,
         subscription_id=row.subscription_id,
         total_minor=row.total_minor,
         currency=row.currency,

@@ -4,22 +4,105 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, false, func, select
+from sqlalchemy import ColumnElement, Select, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customers.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from adapters.postgres.paging import Page, page_of, paged
-from models.identifiers import parse_id
+from adapters.postgres.rows import record, records
+from billing.invoice import InvoiceStatus
+from models.identifiers import parse_id, shown_customer_id
 from models.messages.closing import InvoiceClosed
 from models.problems import not_found
-from models.tables import audit_log, customers, invoice_lines, invoices, metrics, subscriptions, test_clocks
+from models.tables import customers, invoice_lines, invoices, metrics, subscriptions, test_clocks
 
 #: What may still be collected, voided or marked paid.
 OPEN_STATUSES: Final = ("issued", "overdue", "failed")
-_MOST_LOG_ENTRIES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """An invoice with the names of what it refers to; `customer_now` is the time that its customer lives in."""
+
+    id: UUID
+    number: str | None
+    customer_id: UUID
+    customer_code: str
+    customer_code_chosen: bool
+    customer_supplied: str | None
+    customer_name: str | None
+    customer_now: datetime
+    payment_provider: str | None
+    test_clock_id: UUID | None
+    subscription_id: UUID | None
+    billing_entity_id: UUID | None
+    kind: str
+    status: InvoiceStatus
+    currency: str
+    period_start: datetime | None
+    period_end: datetime | None
+    total_minor: int
+    settled_minor: int
+    prepaid_minor: int
+    auto_collect: bool
+    attempt_count: int
+    next_attempt_at: datetime | None
+    payment_intent_id: str | None
+    needs_attention: str | None
+    metadata: dict[str, object]
+    issued_at: datetime | None
+    due_at: datetime | None
+    paid_at: datetime | None
+    voided_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def shown_customer(self) -> str:
+        """The customer's own id if it has one, else ours."""
+        return shown_customer_id(self.customer_id, self.customer_code, chosen=self.customer_code_chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLine:
+    """A line of an invoice with the key of its metric; `unit_amount` is in major units, None for tiers."""
+
+    id: UUID
+    invoice_id: UUID
+    position: int
+    subscription_id: UUID | None
+    charge_id: UUID | None
+    metric_key: str | None
+    group_key: dict[str, str | None] | None
+    kind: str
+    description: str
+    quantity: Decimal
+    total_quantity: Decimal
+    unit_amount: Decimal | None
+    amount_minor: int
+    events_count: int
+    period_start: datetime | None
+    period_end: datetime | None
+    reason: str
+    steps: list[dict[str, object]]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fee(StoredLine):
+    """A line by itself, with what it needs of its invoice; `updated_at` is the invoice's."""
+
+    invoice_status: InvoiceStatus
+    currency: str
+    customer_id: UUID
+    customer_code: str
+    customer_code_chosen: bool
+    updated_at: datetime
+
 
 _ORDERABLE: Final[Mapping[str, ColumnElement[Any]]] = {
     "updated_at": invoices.c.updated_at,
@@ -91,7 +174,7 @@ async def by_billing_key(connection: AsyncConnection, billing_key: str) -> Invoi
     )
 
 
-async def view(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> Row[Any]:
+async def view(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> Invoice:
     """Read an invoice by `inv_...`, uuid or number; `lock` keeps others from changing it until the transaction ends.
 
     Raises `Problem` 404 `invoice_not_found`.
@@ -103,10 +186,10 @@ async def view(connection: AsyncConnection, project_id: UUID, ref: str, *, lock:
     statement = _viewed().where(invoices.c.project_id == project_id, matches)
     if lock:
         statement = statement.with_for_update(of=invoices)
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("invoice", ref)
-    return row
+    return record(Invoice, row)
 
 
 def _may_be_number(ref: str) -> bool:
@@ -115,15 +198,16 @@ def _may_be_number(ref: str) -> bool:
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, wanted: InvoiceFilter, page: Page
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[Sequence[Invoice], int]:
     """List invoices, newest first or as the page asks, and count all that the filter matches."""
     conditions = [invoices.c.project_id == project_id, *wanted.conditions()]
-    return await page_of(connection, invoices, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
+    rows, total = await page_of(connection, invoices, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
+    return records(Invoice, rows), total
 
 
-async def lines_of(connection: AsyncConnection, invoice_ids: Sequence[UUID]) -> Mapping[UUID, list[Row[Any]]]:
+async def lines_of(connection: AsyncConnection, invoice_ids: Sequence[UUID]) -> Mapping[UUID, list[StoredLine]]:
     """Read the lines of invoices in their order, with the keys of their metrics."""
-    found: defaultdict[UUID, list[Row[Any]]] = defaultdict(list)
+    found: defaultdict[UUID, list[StoredLine]] = defaultdict(list)
     if not invoice_ids:
         return found
     statement = (
@@ -132,20 +216,9 @@ async def lines_of(connection: AsyncConnection, invoice_ids: Sequence[UUID]) -> 
         .where(invoice_lines.c.invoice_id.in_(invoice_ids))
         .order_by(invoice_lines.c.invoice_id, invoice_lines.c.position)
     )
-    for line in (await connection.execute(statement)).all():
+    for line in records(StoredLine, await connection.execute(statement)):
         found[line.invoice_id].append(line)
     return found
-
-
-async def log_of(connection: AsyncConnection, invoice_id: UUID) -> Sequence[Row[Any]]:
-    """Read everything that happened to an invoice, oldest first: a view of the audit log (conflicts C31, B115)."""
-    statement = (
-        select(audit_log)
-        .where(audit_log.c.resource_type == "invoice", audit_log.c.resource_id == invoice_id)
-        .order_by(audit_log.c.sequence)
-        .limit(_MOST_LOG_ENTRIES)
-    )
-    return (await connection.execute(statement)).all()
 
 
 async def newest_of(connection: AsyncConnection, subscription_id: UUID) -> UUID | None:
@@ -262,7 +335,7 @@ def _fees() -> Select[Any]:
 
 async def fees(
     connection: AsyncConnection, project_id: UUID, wanted: FeeFilter, page: Page
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[Sequence[Fee], int]:
     """List fees, newest first, and count all that the filter matches (B118)."""
     conditions = [invoice_lines.c.project_id == project_id, _IS_FEE, *wanted.conditions()]
     counted = select(func.count()).select_from(
@@ -271,16 +344,16 @@ async def fees(
     total = await connection.scalar(counted.where(*conditions))
     orderable = {"amount_cents": invoice_lines.c.amount_minor, "events_count": invoice_lines.c.events_count}
     statement = paged(_fees().where(*conditions), page, invoice_lines.c.id, orderable)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return records(Fee, await connection.execute(statement)), int(total or 0)
 
 
-async def fee(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def fee(connection: AsyncConnection, project_id: UUID, ref: str) -> Fee:
     """Read one fee by `line_...` or uuid; raises `Problem` 404 `fee_not_found`."""
     found = parse_id(ref)
     if found is None:
         raise not_found("fee", ref)
     statement = _fees().where(invoice_lines.c.project_id == project_id, _IS_FEE, invoice_lines.c.id == found)
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("fee", ref)
-    return row
+    return record(Fee, row)

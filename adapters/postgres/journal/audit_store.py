@@ -7,17 +7,19 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, insert
+from sqlalchemy import ColumnElement, Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, page_of
+from adapters.postgres.rows import records
 from billing.numbers import plain
 from models.identifiers import new_id
 from models.tables import audit_log
 
 _SECRETS: Final = frozenset({"hmac_key", "secret", "secrets"})
 _HIDDEN: Final = "[hidden]"
+_LONGEST_HISTORY: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,35 @@ class AuditFilter:
         if self.end is not None:
             found.append(audit_log.c.recorded_at < self.end)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change, as the log has it; `occurred_at` is in the subscription's time."""
+
+    id: UUID
+    project_id: UUID | None
+    actor_type: str
+    actor_id: str | None
+    resource_type: str
+    resource_id: UUID
+    action: str
+    title: str
+    changes: dict[str, dict[str, object]]
+    data: dict[str, object]
+    occurred_at: datetime
+    recorded_at: datetime
+
+
+async def history_of(connection: AsyncConnection, resource_type: str, resource_id: UUID) -> Sequence[AuditEntry]:
+    """Read what happened to a resource, oldest first, at most its first thousand changes."""
+    statement = (
+        select(audit_log)
+        .where(audit_log.c.resource_type == resource_type, audit_log.c.resource_id == resource_id)
+        .order_by(audit_log.c.sequence)
+        .limit(_LONGEST_HISTORY)
+    )
+    return records(AuditEntry, await connection.execute(statement))
 
 
 async def entries(connection: AsyncConnection, wanted: AuditFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:

@@ -23,6 +23,7 @@ from adapters.postgres.invoices.invoice_change_store import (
     no_open_attempt,
     notify,
 )
+from adapters.postgres.invoices.invoice_store import Invoice
 from adapters.postgres.invoices.invoice_write_store import webhook_data, webhook_order
 from adapters.postgres.invoices.payment_attempt_store import OPEN
 from adapters.postgres.journal import failure_notifications
@@ -51,12 +52,12 @@ class ReceivedPayment:
     notes: str | None = None
 
 
-def due(row: Row[Any]) -> int:
+def due(row: Invoice) -> int:
     """Return what is left to pay of an invoice, in minor units."""
     return int(row.total_minor - row.settled_minor)
 
 
-async def mark_paid(tx: Transaction, row: Row[Any]) -> str | None:
+async def mark_paid(tx: Transaction, row: Invoice) -> str | None:
     """Note that all that is due came outside Durabill (C15). `row` is the locked view.
 
     Raises `Problem` 409 `illegal_transition`, `payment_pending`.
@@ -67,7 +68,7 @@ async def mark_paid(tx: Transaction, row: Row[Any]) -> str | None:
     return workflow_id
 
 
-async def record(tx: Transaction, row: Row[Any], money: ReceivedPayment) -> tuple[UUID, str | None]:
+async def record(tx: Transaction, row: Invoice, money: ReceivedPayment) -> tuple[UUID, str | None]:
     """Record a payment of an open invoice, in part or in full; the last one pays it (B128).
 
     Gives the payment's id, and the workflow to be told after the commit when the invoice is paid now. Raises `Problem`
@@ -79,7 +80,7 @@ async def record(tx: Transaction, row: Row[Any], money: ReceivedPayment) -> tupl
     return await _receive(tx, row, money)
 
 
-async def _must_be_open(connection: AsyncConnection, row: Row[Any]) -> None:
+async def _must_be_open(connection: AsyncConnection, row: Invoice) -> None:
     if row.status not in invoice_store.OPEN_STATUSES:
         raise conflict(
             "invoice_not_open", f"The invoice is {row.status}; it takes no payment.", invoice_status=row.status
@@ -87,7 +88,7 @@ async def _must_be_open(connection: AsyncConnection, row: Row[Any]) -> None:
     await no_open_attempt(connection, row.id, OPEN)
 
 
-async def _receive(tx: Transaction, row: Row[Any], money: ReceivedPayment) -> tuple[UUID, str | None]:
+async def _receive(tx: Transaction, row: Invoice, money: ReceivedPayment) -> tuple[UUID, str | None]:
     amount = due(row) if money.amount_minor is None else money.amount_minor
     at = money.at or row.customer_now
     payment_id = await _insert(
@@ -103,7 +104,7 @@ def _notes(notes: str | None) -> dict[str, str]:
     return {} if notes is None else {"notes": notes}
 
 
-async def _insert(tx: Transaction, row: Row[Any], amount: int, values: Mapping[str, Any]) -> UUID:
+async def _insert(tx: Transaction, row: Invoice, amount: int, values: Mapping[str, Any]) -> UUID:
     identity = new_id()
     statement = insert(payment_attempts).values(
         id=identity,
@@ -120,7 +121,7 @@ async def _insert(tx: Transaction, row: Row[Any], amount: int, values: Mapping[s
     return identity
 
 
-async def _settle(tx: Transaction, row: Row[Any], *, payment_id: UUID, amount: int) -> str | None:
+async def _settle(tx: Transaction, row: Invoice, *, payment_id: UUID, amount: int) -> str | None:
     """Count a payment that succeeded; returns the workflow to be told if the invoice is paid by it."""
     paid = await settlement_store.apply_payment(
         tx.connection, tx.scope.project_id, row.id, source_id=payment_id, amount_minor=amount, at=row.customer_now
@@ -137,7 +138,7 @@ async def _settle(tx: Transaction, row: Row[Any], *, payment_id: UUID, amount: i
     return await notify(tx, row, MAY_BE_PAID if under_way else "paid")
 
 
-async def checkout(tx: Transaction, row: Row[Any]) -> UUID:
+async def checkout(tx: Transaction, row: Invoice) -> UUID:
     """Wait for what is due to come outside Durabill; each call makes another pending payment.
 
     Raises `Problem` 409 `invoice_not_open`, `payment_pending`.
@@ -149,7 +150,7 @@ async def checkout(tx: Transaction, row: Row[Any]) -> UUID:
     return payment_id
 
 
-async def succeed(tx: Transaction, row: Row[Any], payment: Row[Any]) -> str | None:
+async def succeed(tx: Transaction, row: Invoice, payment: Row[Any]) -> str | None:
     """Record that a payment came, whatever became of its invoice since; returns the workflow to be told, if any.
 
     What the invoice still needs is applied to it; the remainder is kept as unapplied money, to be given back. A payment
@@ -172,7 +173,7 @@ async def succeed(tx: Transaction, row: Row[Any], payment: Row[Any]) -> str | No
     return await _settle(tx, row, payment_id=payment.id, amount=applied)
 
 
-async def fail(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
+async def fail(tx: Transaction, row: Invoice, payment: Row[Any]) -> None:
     """Note that a pending payment will not come. Raises `Problem` 409 `payment_not_pending`."""
     must_be_pending(payment)
     message = "The payment was reported as failed."
@@ -190,7 +191,7 @@ async def fail(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
     )
 
 
-async def retry(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
+async def retry(tx: Transaction, row: Invoice, payment: Row[Any]) -> None:
     """Wait for a failed payment again. Raises `Problem` 409 `payment_not_failed` and as `record`."""
     must_be_failed(payment)
     await _must_be_open(tx.connection, row)
@@ -206,7 +207,7 @@ async def retry(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
     await _note(tx, row, payment_id=payment.id, action="retried", amount=payment.amount_minor)
 
 
-async def remove(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
+async def remove(tx: Transaction, row: Invoice, payment: Row[Any]) -> None:
     """Delete a payment that is still waited for. Raises `Problem` 409 `payment_not_pending`."""
     must_be_pending(payment)
     await tx.connection.execute(delete(payment_attempts).where(payment_attempts.c.id == payment.id))
@@ -215,7 +216,7 @@ async def remove(tx: Transaction, row: Row[Any], payment: Row[Any]) -> None:
 
 async def refund(
     tx: Transaction,
-    row: Row[Any],
+    row: Invoice,
     *,
     payment: Row[Any],
     amount_minor: int | None,
@@ -282,7 +283,7 @@ async def _set(connection: AsyncConnection, payment_id: UUID, **values: Any) -> 
 
 async def _note(
     tx: Transaction,
-    row: Row[Any],
+    row: Invoice,
     *,
     payment_id: UUID,
     action: PaymentAction,
@@ -299,7 +300,7 @@ async def _note(
     )
     about = webhook_data(
         invoice_id=row.id,
-        customer_shown=row.customer_code if row.customer_code_chosen else shown_id("customer", row.customer_id),
+        customer_shown=row.shown_customer,
         subscription_id=row.subscription_id,
         total_minor=amount,
         currency=row.currency,

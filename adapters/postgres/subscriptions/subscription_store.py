@@ -24,7 +24,7 @@ from adapters.postgres.rows import record, records
 from billing.period import Alignment, Interval
 from billing.subscriptions.subscription import Status, SubscriptionState
 from models.problems import conflict, not_found
-from models.tables import audit_log, customers, plan_versions, plans, subscriptions
+from models.tables import customers, plan_versions, plans, subscriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +100,6 @@ class TermsChange(TypedDict, total=False):
     pay_in_advance: bool
     contract: dict[str, object] | None
     metadata: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
-    """One thing that happened to a subscription, as the audit log has it."""
-
-    occurred_at: datetime
-    action: str
-    title: str
-    changes: Mapping[str, object] | None
-    data: Mapping[str, object]
 
 
 _ORDERABLE: Final[Mapping[str, ColumnElement[Any]]] = {
@@ -296,14 +285,3 @@ async def resolve_references(
         trial_period_days=version.trial_period_days,
         now=await clock_store.locked_now(connection, payer.test_clock_id),
     )
-
-
-async def history(connection: AsyncConnection, subscription_id: UUID) -> Sequence[HistoryEntry]:
-    """Read everything that happened to a subscription, oldest first: a view of the audit log (conflicts C31, B87)."""
-    statement = (
-        select(audit_log)
-        .where(audit_log.c.resource_type == "subscription", audit_log.c.resource_id == subscription_id)
-        .order_by(audit_log.c.sequence)
-        .limit(1000)
-    )
-    return records(HistoryEntry, await connection.execute(statement))
