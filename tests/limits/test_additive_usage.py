@@ -6,8 +6,8 @@ from uuid import UUID
 
 from adapters.postgres.database import Database
 from adapters.postgres.resolver import METRIC, required
-from adapters.postgres.usage.additive_usage import UsageWindow, usages_of_many
-from adapters.postgres.usage.usage_store import metric_usages
+from adapters.postgres.usage.quantity_store import UsageWindow
+from adapters.postgres.usage.usage_store import metric_usages, usages_of_many
 from api.http.auth import caller_with_key
 from billing.period import Period
 from models.identifiers import parse_id
@@ -53,5 +53,5 @@ async def test_it_agrees_for_every_aggregation_and_every_cut_of_days(shop: Shop,
             for owner in subscriptions:
                 one = await metric_usages(connection, owner, metrics, period)
                 for metric in metrics:
-                    many = found[owner, metric]
+                    many = found[UsageWindow(owner, metric, period)]
                     assert (many.quantity, many.events) == (one[metric].quantity, one[metric].events)

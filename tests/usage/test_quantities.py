@@ -17,7 +17,7 @@ from adapters.postgres.events.ingest_events import IngestEvent, Outcome, Submiss
 from adapters.postgres.events.ingest_store import ingest
 from adapters.postgres.usage import current_totals_store, usage_store
 from api.events.ingest_queue import IngestQueue
-from billing.aggregations import AGGREGATIONS, EventValue, aggregation
+from billing.aggregations import AGGREGATIONS, CARRY_OVER_AGGREGATIONS, EventValue, aggregation
 from billing.numbers import plain
 from billing.period import Period
 from models.identifiers import new_id
@@ -150,8 +150,10 @@ def some_events(chance: random.Random, code: str, kind: str, period: Period) -> 
     return made
 
 
-def folded(kind: str, sent: Sequence[IngestEvent], arrived: dict[str, tuple[datetime, str]], period: Period) -> Decimal:
-    folding = aggregation(kind, expression="value * 2" if kind == "custom" else None)
+def folded(
+    kind: str, sent: Sequence[IngestEvent], arrived: dict[str, tuple[datetime, str]], period: Period, carry: bool | None
+) -> Decimal:
+    folding = aggregation(kind, expression="value * 2" if kind == "custom" else None, carry_over=carry)
     values = []
     for event in sent:
         assert event.key is not None
@@ -182,10 +184,12 @@ async def test_rollups_edges_and_events_give_the_fold(meters: Meters) -> None:
                 if place not in outcome.already:
                     assert outcome.received_at is not None
                     arrived[event.key] = (outcome.received_at, str(outcome.id_at(place)))
+        carried = CARRY_OVER_AGGREGATIONS if number % 2 else ()
         async with meters.database.transaction(meters.scope) as connection:
+            await connection.execute(metrics.update().values(recurring=metrics.c.aggregation.in_(carried)))
             found = await usage_store.metric_usages(connection, subscription, list(meters.metric_ids.values()), period)
         for kind, metric_id in meters.metric_ids.items():
-            expected = folded(kind, sent[kind], arrived, period)
+            expected = folded(kind, sent[kind], arrived, period, kind in carried or None)
             assert found[metric_id].quantity == expected, (number, kind, period)
             inside = [event for event in sent[kind] if event.occurred_at and period.contains(event.occurred_at)]
             assert found[metric_id].events == len(inside)

@@ -20,6 +20,8 @@ from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import begin
 from adapters.postgres.reports import trend_store
 from adapters.postgres.usage import unique_count_store, usage_check_store, usage_store
+from adapters.postgres.usage.event_slice_store import EventSlice, usage_of_part
+from adapters.postgres.usage.quantity_store import Measure
 from adapters.postgres.usage.usage_window import window_of
 from billing.aggregations import aggregation
 from billing.period import Period
@@ -131,7 +133,7 @@ class Story:
 
     async def check(self) -> None:
         """Count some periods both ways, and the values of each day."""
-        folding = aggregation("unique_count", field=FIELD)
+        measure = Measure("people", None, None, 0, False, aggregation("unique_count", field=FIELD))
         start = self.instant()
         periods = [
             Period(start=START - timedelta(days=1), end=START + timedelta(days=12)),
@@ -145,8 +147,8 @@ class Story:
                     self.subscription, self.metric, FIELD, window.first_day, window.end_day, window.edges
                 )
                 counted = await unique_count_store.unique_count(connection, values)
-                fold = usage_store._folded(connection, self.subscription, self.metric, folding, period)
-                assert counted == await fold, period
+                events = EventSlice(self.subscription, self.metric, measure, period)
+                assert counted == (await usage_of_part(connection, events)).quantity, period
                 found = await usage_store.metric_usages(connection, self.subscription, [self.metric], period)
                 assert found[self.metric].quantity == counted
             days = trend_store.Days(self.subscription, date(2025, 1, 1), date(2025, 1, 9))

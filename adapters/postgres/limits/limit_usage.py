@@ -20,9 +20,8 @@ from adapters.postgres.arrays import uuids
 from adapters.postgres.database import Asked, run_together
 from adapters.postgres.invoices.billing_store import PricedVersion, version_of
 from adapters.postgres.limits.reservation_expiry_store import RESERVED
-from adapters.postgres.usage import additive_usage
-from adapters.postgres.usage.additive_usage import TOTALS, UsageWindow
-from adapters.postgres.usage.usage_store import usages
+from adapters.postgres.usage.quantity_store import UsageWindow, read_totals, totals_statement
+from adapters.postgres.usage.usage_store import completed, usages
 from billing.limits import LimitStatus, ReservedQuantity, adds_up, spend
 from billing.numbers import exact
 from billing.period import BillingCycle, Period
@@ -41,8 +40,6 @@ _SUBSCRIBED: Final = """
     FROM subscriptions s LEFT JOIN test_clocks t ON t.id = s.test_clock_id
     WHERE s.id = ANY(%(subscriptions)s)
 """
-
-_USED_AND_RESERVED: Final = f"SELECT q.*, {RESERVED} FROM ({TOTALS}) q"  # noqa: S608 - put together from constants
 
 # What a cap on spend prices: each open reservation, its equals together. The statement's own time is later than the
 # locks, and an index can pass over what expired before it.
@@ -150,9 +147,9 @@ async def locked_counters(
 
 
 def usage_statements(concerned: Sequence[LimitedSubscription]) -> tuple[Asked, Asked]:
-    """Return the statements of ``locked_counters``, to be sent together with others; ``told`` reads their rows."""
+    """Return the statements of ``locked_counters``, to be sent together with others; `read_usage` reads their rows."""
     names = {"subscriptions": uuids(each.subscription_id for each in concerned)}
-    return (_LIMITS, names), (_USED_AND_RESERVED, additive_usage.parameters(_wanted(concerned)))
+    return (_LIMITS, names), totals_statement(_windows(concerned), RESERVED)
 
 
 async def read_usage(
@@ -165,27 +162,33 @@ async def read_usage(
     versions = {each.plan_version_id: await version_of(connection, each.plan_version_id) for each in own}
     spending = [each for each in own if any(limit.metric_id is None for limit in by_subscription[each.subscription_id])]
     priced = {each.subscription_id: _metrics_priced(versions[each.plan_version_id]) for each in spending}
-    wanted = _wanted(concerned)
-    more = _wanted([replace(each, metric_ids=priced[each.subscription_id] - each.metric_ids) for each in spending])
+    windows = _windows(concerned)
+    quantities, reserved = read_totals(windows, totals), _reserved(windows, totals)
+    more = _windows([replace(each, metric_ids=priced[each.subscription_id] - each.metric_ids) for each in spending])
     if more:
-        (others,) = await run_together(connection, (_USED_AND_RESERVED, additive_usage.parameters(more)))
-        wanted, totals = [*wanted, *more], [*totals, *others]
-    used = await additive_usage.read_totals(connection, wanted, totals)
-    reserved = {(row[0], row[1]): row[-1] for row in totals}
+        (others,) = await run_together(connection, totals_statement(more, RESERVED))
+        quantities |= read_totals(more, others)
+        reserved |= _reserved(more, others)
+    used = await completed(connection, quantities)
     assert all(quantity >= 0 for quantity in reserved.values()), "less than nothing is reserved"
     found = {}
     for each in own:
         metrics = each.metric_ids | priced.get(each.subscription_id, frozenset())
+        of = {metric: UsageWindow(each.subscription_id, metric, each.period) for metric in metrics}
         found[each.subscription_id] = LimitUsage(
             each.period,
             versions[each.plan_version_id],
             by_subscription[each.subscription_id],
-            {metric: used[each.subscription_id, metric] for metric in metrics},
-            {metric: reserved[each.subscription_id, metric] for metric in metrics},
+            {metric: used[window] for metric, window in of.items()},
+            {metric: reserved[window] for metric, window in of.items()},
         )
     for each in spending:
         await _price(connection, each, found[each.subscription_id])
     return found
+
+
+def _reserved(windows: Sequence[UsageWindow], rows: Sequence[Any]) -> dict[UsageWindow, Decimal]:
+    return {windows[row[0] - 1]: row[-1] for row in rows}
 
 
 def _metrics_priced(version: PricedVersion) -> frozenset[UUID]:
@@ -210,7 +213,7 @@ async def _price(connection: AsyncConnection, concerned: LimitedSubscription, co
         ]
 
 
-def _wanted(concerned: Sequence[LimitedSubscription]) -> list[UsageWindow]:
+def _windows(concerned: Sequence[LimitedSubscription]) -> list[UsageWindow]:
     return [UsageWindow(each.subscription_id, metric, each.period) for each in concerned for metric in each.metric_ids]
 
 

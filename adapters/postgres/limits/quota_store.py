@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.usage.additive_usage import UsageWindow, usages_of_many
+from adapters.postgres.usage.quantity_store import UsageWindow
+from adapters.postgres.usage.usage_store import usages_of_many
 from billing.numbers import exact
 from billing.period import Period
 from billing.usage import NO_USAGE
@@ -76,12 +77,13 @@ async def quotas(
     total = int(await connection.scalar(_COUNT, names) or 0)
     rows = (await connection.execute(_PAGE, {**names, "skip": skip, "limit": limit})).all()
     begun = [row for row in rows if row.current_period_start is not None]
-    asked = {(row.id, row.metric_id): _wanted(row) for row in begun}
-    used = await usages_of_many(connection, list(asked.values()))
-    return [_quota(row, used.get((row.id, row.metric_id), NO_USAGE).quantity) for row in begun], total
+    windows = [_window(row) for row in begun]
+    used = await usages_of_many(connection, list(dict.fromkeys(windows)))
+    pairs = zip(begun, windows, strict=True)
+    return [_quota(row, used.get(window, NO_USAGE).quantity) for row, window in pairs], total
 
 
-def _wanted(row: Any) -> UsageWindow:
+def _window(row: Any) -> UsageWindow:
     return UsageWindow(row.id, row.metric_id, Period(start=row.current_period_start, end=row.current_period_end))
 
 

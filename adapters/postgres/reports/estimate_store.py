@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.events.correction_store import metric_of
 from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.events.ingest_targets import value_of
-from adapters.postgres.metric_aggregation import aggregation_of
 from adapters.postgres.reports.usage_report_store import SubscriptionUsageContext
-from adapters.postgres.usage.usage_slice_store import EventSlice, UnstoredEvent, usage_of_part
+from adapters.postgres.usage.event_slice_store import EventSlice, UnstoredEvent, usage_of_part
+from adapters.postgres.usage.quantity_store import measure_of
 from adapters.postgres.usage.usage_store import usages
 from billing.charges import Charge
 from billing.numbers import exact, plain
@@ -76,7 +76,8 @@ async def _priced(
     steps: list[tuple[Usage, Usage]] = []
     for charge in charges:
         before = _before(charge, found.get(charge.id, NO_USAGE), event)
-        part = EventSlice(of.row.id, metric, of.current).priced_together(charge, event.properties)
+        part = EventSlice(of.row.id, metric.id, measure_of(metric), of.current)
+        part = part.priced_together(charge, event.properties)
         steps.append((before, await _after(connection, part, charge, before, event)))
     with exact():
         amount = sum(
@@ -98,11 +99,11 @@ async def _after(
     connection: AsyncConnection, part: EventSlice, charge: Charge, before: Usage, event: UnstoredEvent
 ) -> Usage:
     """Return the usage with the event: added up where that is exact, else folded from the events and this one."""
-    folding = aggregation_of(part.metric)
+    folding = part.measure.folding
     own = folding.worth_of(event.value)
     if charge.model.is_ordered:
         return charge.model.with_event(before, own)
-    if folding.is_additive and part.metric.rounding_function is None:
+    if folding.is_additive and part.measure.rounding is None:
         with exact():
             quantity = before.quantity + own
     else:

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.customers.clock_store import now
 from adapters.postgres.invoices.billing_store import PricedVersion, Terms, terms_of, version_of, version_of_period
 from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required, resolve_metrics
-from adapters.postgres.usage.usage_slice_store import EventSlice, usage_of_part
+from adapters.postgres.usage.event_slice_store import EventSlice, usage_of_part
+from adapters.postgres.usage.quantity_store import measure_of
 from adapters.postgres.usage.usage_store import metric_usages, usages
 from billing.aggregations import ADDITIVE
 from billing.charges import Charge
@@ -308,8 +309,7 @@ async def _of_subscription(
 async def _usage_of(connection: AsyncConnection, pair: _Used, period: Period, customer: str | None) -> Usage:
     """Return a metric's usage, or the part of it that one customer of the organization caused."""
     if customer is not None:
-        return await usage_of_part(
-            connection, EventSlice(pair.subscription_id, pair.metric, period).of_customer(customer)
-        )
+        part = EventSlice(pair.subscription_id, pair.metric.id, measure_of(pair.metric), period)
+        return await usage_of_part(connection, part.of_customer(customer))
     found = await metric_usages(connection, pair.subscription_id, [pair.metric.id], period)
     return found.get(pair.metric.id, NO_USAGE)

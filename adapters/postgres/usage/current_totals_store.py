@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
-from adapters.postgres.usage.additive_usage import UsageWindow, usages_of_many
+from adapters.postgres.usage.quantity_store import UsageWindow
+from adapters.postgres.usage.usage_store import usages_of_many
 from billing.period import Period
 
 _DIRTY: Final = """
@@ -50,7 +51,7 @@ class CurrentTotals:
 
 
 async def current_totals(connection: AsyncConnection, subscription_ids: Sequence[UUID]) -> list[CurrentTotals]:
-    """Give the cumulative totals of the current period of subscriptions that have usage marks, for the relay's signal.
+    """Return the cumulative totals of the current period of subscriptions with usage marks, for the relay's signal.
 
     The version is read before the totals, so a total may be ahead of its version and never behind it. Subscriptions
     without a current period are absent. Works in a tenant's scope and in the system's. Metrics that do not add up ask
@@ -58,17 +59,15 @@ async def current_totals(connection: AsyncConnection, subscription_ids: Sequence
     """
     raw = await driver(connection)
     rows = await (await raw.execute(_DIRTY, {"subscriptions": list(subscription_ids)}, prepare=True)).fetchall()
-    wanted = [
-        UsageWindow(subscription, metric, Period(start=start, end=end))
-        for subscription, _, start, end, metric, _ in rows
+    keys = {
+        UsageWindow(subscription, metric, Period(start=start, end=end)): key
+        for subscription, _, start, end, metric, key in rows
         if metric is not None
-    ]
-    found = await usages_of_many(connection, wanted)
+    }
     totals: defaultdict[UUID, list[MetricTotal]] = defaultdict(list)
-    for subscription, _, _, _, metric, key in rows:
-        usage = found.get((subscription, metric))
-        if usage is not None:
-            totals[subscription].append(MetricTotal(metric, key, usage.quantity, usage.events))
+    for window, usage in (await usages_of_many(connection, list(keys))).items():
+        total = MetricTotal(window.metric_id, keys[window], usage.quantity, usage.events)
+        totals[window.subscription_id].append(total)
     dirty = {subscription: (version, start, end) for subscription, version, start, end, _, _ in rows}
     return [
         CurrentTotals(subscription, *of, totals=tuple(sorted(totals[subscription], key=lambda each: each.metric_id)))

@@ -2,7 +2,9 @@
 
 What adds up (sum, count, max, min) needs no events of whole UTC days: a combination takes whole filter buckets. The
 events of partial days at the edges of a period are read, and those of days from before the metric's filters changed
-last; all days, if the charge prices by something that the filters do not list (any more).
+last; all days, if the charge prices by something that the filters do not list (any more). It is a statement beside
+`quantity_store`'s, since what a part belongs to is known from its filter bucket alone, and which days may be told apart
+from the versions of all of them: for totals that would be read and sorted in vain.
 """
 
 from collections.abc import Sequence

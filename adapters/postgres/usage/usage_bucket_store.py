@@ -6,7 +6,6 @@ each event exactly one bucket and one group.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -15,12 +14,12 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
+from adapters.postgres.usage.quantity_store import Measure
 from adapters.postgres.usage.rolled_bucket_store import Buckets, quantities
 from adapters.postgres.usage.usage_window import BEGINNING
-from billing.aggregations import Aggregation, round_quantity
+from billing.aggregations import Aggregation
 from billing.charges import Charge, ChargeModel
 from billing.invoice import TooManyGroups
-from billing.numbers import RoundingFunction
 from billing.period import Period
 from billing.pricing import EventSql
 from billing.scope import MOST_GROUPS, Combination
@@ -42,38 +41,6 @@ _SPLIT: Final = """
 """
 _NOTHING: Final = (Decimal(0), 0)
 _CHARGED: Final = "is_charged AND occurred_at >= :counted_from"
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How a metric's events become a quantity, and what it is called now."""
-
-    name: str
-    unit: str | None
-    folding: Aggregation
-    rounding: RoundingFunction | None
-    precision: int
-
-    def usage(
-        self,
-        quantity: Decimal,
-        events: int,
-        *,
-        priced: Decimal = Decimal(0),
-        charged: tuple[Decimal, int] = (Decimal(0), 0),
-        groups: Sequence[GroupUsage] = (),
-    ) -> Usage:
-        """Round a quantity as the metric says."""
-        return Usage(
-            quantity=round_quantity(Decimal(quantity), self.rounding, self.precision),
-            events=events,
-            priced=priced,
-            charged_value=charged[0],
-            charged_events=charged[1],
-            groups=tuple(groups),
-            metric_name=self.name,
-            unit=self.unit,
-        )
 
 
 def is_split(charge: Charge) -> bool:

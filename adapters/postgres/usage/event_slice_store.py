@@ -1,23 +1,23 @@
-"""The quantity of chosen events of a metric: those of one customer, or those of one bucket and one event more.
+"""The quantity of events of a metric by the aggregation's own SQL over the indexed events of a period.
 
-Rollups hold neither, so that these fold the indexed events of the period by the aggregation's own SQL.
+For what rollups do not hold: aggregations that are not put together from parts, the events of one customer, those of
+one bucket and one event more.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
-from adapters.postgres.metric_aggregation import aggregation_of
+from adapters.postgres.usage.quantity_store import Measure
 from adapters.postgres.usage.usage_window import BEGINNING
-from billing.aggregations import round_quantity
 from billing.charges import Charge
 from billing.period import Period
 from billing.scope import group_of
@@ -52,20 +52,15 @@ class EventSlice:
     """Some events of a metric of a subscription: those for which a condition over rows of `events` holds."""
 
     subscription_id: UUID
-    metric: Row[Any]
+    metric_id: UUID
+    measure: Measure
     period: Period
     condition: str = "true"
     binds: Mapping[str, Any] = field(default_factory=dict)
 
     def of_customer(self, customer: str) -> "EventSlice":
         """Choose the events that named a customer."""
-        return EventSlice(
-            self.subscription_id,
-            self.metric,
-            self.period,
-            "customer_ref = :chosen_customer",
-            {"chosen_customer": customer},
-        )
+        return replace(self, condition="customer_ref = :chosen_customer", binds={"chosen_customer": customer})
 
     def priced_together(self, charge: Charge, properties: Mapping[str, object]) -> "EventSlice":
         """Choose the events that a charge prices together with one of these properties: its bucket and its group."""
@@ -82,16 +77,16 @@ class EventSlice:
             conditions.append(f"{expression} IS NOT DISTINCT FROM CAST(:own_group_{place} AS text)")
             binds |= {f"own_group_{place}": value}
         condition = " AND ".join(conditions) or "true"
-        return EventSlice(self.subscription_id, self.metric, self.period, condition, {**binds, **group_binds})
+        return replace(self, condition=condition, binds={**binds, **group_binds})
 
 
 async def usage_of_part(connection: AsyncConnection, part: EventSlice, more: UnstoredEvent | None = None) -> Usage:
     """Return the usage of chosen events, as their metric rounds it; `more` is counted as if it were one of them."""
-    metric, period, folding = part.metric, part.period, aggregation_of(part.metric)
+    period, folding = part.period, part.measure.folding
     configuration: Mapping[str, Any] = {"start": period.start, "end": period.end, **folding.bindings}
     names: dict[str, Any] = {
         "subscription": part.subscription_id,
-        "metric": metric.id,
+        "metric": part.metric_id,
         "from": BEGINNING if folding.carries else period.start,
         "until": period.end,
         "counted_from": period.start,
@@ -105,5 +100,4 @@ async def usage_of_part(connection: AsyncConnection, part: EventSlice, more: Uns
         quantity=folding.from_events, chosen=part.condition, more="" if more is None else _ONE_MORE
     )
     row = (await connection.execute(text(statement), names)).one()
-    rounded = round_quantity(Decimal(row.quantity), metric.rounding_function, metric.rounding_precision or 0)
-    return Usage(quantity=rounded, events=row.events, metric_name=metric.name, unit=metric.unit)
+    return part.measure.usage(row.quantity, row.events)
