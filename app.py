@@ -17,6 +17,7 @@ from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.journal import idempotency_store
 from adapters.postgres.limits import reservation_commit_store, reservation_expiry_store
+from adapters.secret_box import SecretBox
 from adapters.telemetry import logs
 from adapters.webhooks.slots import Slots
 from api.compat import COMPAT_ROUTERS
@@ -43,10 +44,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     key = configuration.stripe_api_key
     app.state.providers = payment_providers(
         database,
+        box=SecretBox([each.get_secret_value() for each in configuration.encryption_keys]),
         stripe_api_key=key.get_secret_value() if key else None,
         stripe_api_base=configuration.stripe_api_base,
         timeout_seconds=configuration.payment_timeout_seconds,
         production=configuration.production,
+        return_url=configuration.payment_return_url or configuration.public_url,
     )
     app.state.commands = await Commands.connect(database, configuration)
     cleaning = [asyncio.create_task(repeatedly(seconds, work, database)) for seconds, work in _CLEANING]

@@ -21,6 +21,13 @@ def _networks(value: Any) -> tuple[str, ...]:
     return tuple(str(ip_network(entry.strip())) for entry in given if entry.strip())
 
 
+def _secrets(value: Any) -> tuple[SecretStr, ...]:
+    """Read secrets, separated by commas."""
+    given = value.split(",") if isinstance(value, str) else value
+    return tuple(SecretStr(str(entry).strip()) for entry in given if str(entry).strip())
+
+
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_secrets)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)]
 
 
@@ -98,6 +105,13 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("STRIPE_API_KEY", "DURABILL_STRIPE_API_KEY")
     )
     stripe_api_base: str | None = None
+    payment_return_url: str | None = Field(
+        default=None, description="Where customers come back to who confirmed a payment; without it, the public URL."
+    )
+    encryption_keys: Secrets = Field(
+        default=(),
+        description="Encrypt the keys of payment providers, separated by commas: the first one encrypts, all decrypt.",
+    )
     production: bool = Field(
         default=False, description="Refuses simulated payments in live projects, also for stripe without a key."
     )

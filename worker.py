@@ -29,6 +29,7 @@ from activities.webhooks import WebhookActivities
 from adapters.collector import freeze_gc
 from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
+from adapters.secret_box import SecretBox
 from adapters.telemetry import logs
 from adapters.temporal import client as temporal
 from adapters.temporal.interceptor import ActivityEdge
@@ -69,10 +70,12 @@ def activities(database: Database, configuration: Settings) -> list[Callable[...
     key = configuration.stripe_api_key
     providers = payment_providers(
         database,
+        box=SecretBox([each.get_secret_value() for each in configuration.encryption_keys]),
         stripe_api_key=key.get_secret_value() if key else None,
         stripe_api_base=configuration.stripe_api_base,
         timeout_seconds=configuration.payment_timeout_seconds,
         production=configuration.production,
+        return_url=configuration.payment_return_url or configuration.public_url,
     )
     lifecycle = LifecycleActivities(database)
     upkeep = MaintenanceActivities(database)

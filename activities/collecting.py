@@ -4,63 +4,36 @@ The attempt is committed, then the provider is called outside any transaction, t
 that dies in between leaves a pending attempt, whose next run asks the provider with the same key.
 """
 
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Any, Final, assert_never
-from uuid import UUID
+from typing import Any
 
 from temporalio import activity
 
+from activities.payment_outcomes import COLLECTABLE, Attempt, answer_of, as_row, record_outcome
 from adapters.payment_port import (
     MANUAL,
-    ChargeRequest,
     Declined,
     Outcome,
     PaymentProvider,
-    RequiresAction,
     Succeeded,
-    Unknown,
 )
+from adapters.payments.registry import ProviderChoice
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import payment_attempt_store
-from adapters.postgres.invoices.invoice_write_store import webhook_data, webhook_order
 from adapters.postgres.journal.audit_store import Actor
-from adapters.postgres.journal.failure_notifications import action_required, payment_failed
 from adapters.postgres.journal.transaction import Transaction, begin
-from adapters.postgres.payments import payment_store, unapplied_payments
+from adapters.postgres.payments import payment_store
 from adapters.postgres.payments.payment_store import Collectable
-from adapters.postgres.payments.unapplied_payments import UnappliedPayment
 from adapters.postgres.rows import Row
-from adapters.postgres.wallets import settlement_store
-from billing.invoice import InvoiceStatus, transition
 from models.identifiers import invoice_workflow_id, subscription_workflow_id
 from models.messages.collecting import CollectInvoice, InvoiceCollected
-from models.webhook_types import WebhookType
-
-_COLLECTABLE: Final = ("issued", "overdue", "failed")
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """An open attempt that the provider is to be asked about.
-
-    `superseded`: the invoice was settled otherwise, so that the attempt must not take money any more.
-    """
-
-    id: UUID
-    provider: PaymentProvider
-    request: ChargeRequest
-    status: str
-    may_send: bool
-    resumed: bool
-    superseded: bool
+from models.problems import Problem
 
 
 class CollectingActivities:
-    """Collection through the payment providers, which are keyed by a customer's `payment_provider`."""
+    """Collection through the payment provider that `providers` chooses for each customer."""
 
-    def __init__(self, database: Database, providers: Mapping[str, PaymentProvider]) -> None:
+    def __init__(self, database: Database, providers: ProviderChoice) -> None:
         self._database = database
         self._providers = providers
 
@@ -69,100 +42,129 @@ class CollectingActivities:
         """Make or resume the attempt and say what became of it.
 
         While an earlier attempt's outcome is unknown, that one is resumed instead, under its own number: the answer's
-        `attempt_no` says which it was.
+        `attempt_no` says which it was. An earlier payment that could still be confirmed is canceled before a new one.
         """
         prepared = await self._prepare(message)
         if isinstance(prepared, InvoiceCollected):
             return prepared
-        if prepared.status == "requires_action" and prepared.request.attempt_no < message.attempt_no:
-            given_up = await self._record(message, prepared, await prepared.provider.abandon(prepared.request))
-            return await self.collect_invoice(message) if given_up.status == "declined" else given_up
+        if prepared.request.attempt_no < message.attempt_no and prepared.status in ("requires_action", "declined"):
+            return await self._supersede(message, prepared)
         return await self._record(message, prepared, await _query_provider(prepared))
 
-    async def _prepare(self, message: CollectInvoice) -> _Attempt | InvoiceCollected:
+    async def _supersede(self, message: CollectInvoice, earlier: Attempt) -> InvoiceCollected:
+        """Cancel an earlier attempt's payment and make the new one; if it was taken after all, that pays."""
+        outcome = await earlier.provider.abandon(earlier.request)
+        if isinstance(outcome, Succeeded):
+            return await self._record(message, earlier, outcome)
+        if not isinstance(outcome, Declined):
+            answer = answer_of(message, earlier, outcome)
+            is_new = earlier.status == "declined"
+            return answer.model_copy(update={"attempt_no": message.attempt_no}) if is_new else answer
+        if earlier.status == "requires_action":
+            await self._record(message, earlier, outcome)
+        async with _begin(self._database, message) as tx:
+            await payment_store.set_canceled(tx.connection, earlier.id)
+        return await self.collect_invoice(message)
+
+    async def _prepare(self, message: CollectInvoice) -> Attempt | InvoiceCollected:
         """Commit the attempt before anything is sent; or answer what is known already."""
         async with _begin(self._database, message) as tx:
             invoice = await payment_store.lock_invoice(tx.connection, message.invoice_id)
             attempts = await payment_attempt_store.attempts_of(tx.connection, message.invoice_id)
             open_one = next((row for row in attempts if row.status in payment_attempt_store.OPEN), None)
             refusal = _not_collectable(message, invoice)
-            if invoice is not None and open_one is not None and refusal is not None:
-                return self._attempt(message, invoice, open_one, resumed=True, superseded=True)
-            if invoice is None or refusal is not None:
+            if invoice is None or (refusal is not None and open_one is None):
                 return _known(message, attempts) or refusal or _missing(message)
-            resumed = open_one is not None
-            if open_one is None:
-                known = _known(message, attempts)
-                if known is not None:
-                    return known
-                provider = self._providers.get(invoice.payment_provider or "")
-                if provider is None:
-                    return _refused(message, "no_payment_provider", "The customer has no payment provider to charge.")
-                if not provider.serves_live and await payment_store.is_live(tx.connection, message.project_id):
-                    return await _not_configured(tx, message, invoice)
-                open_one = await payment_store.start_attempt(
+            if open_one is None and (known := _known(message, attempts)) is not None:
+                return known
+            earlier = _may_be_confirmed(message, attempts)
+            wanted = open_one or earlier
+            try:
+                provider = await self._providers.choose(
                     tx.connection,
-                    message.project_id,
-                    invoice,
-                    attempt_no=message.attempt_no,
-                    provider=str(invoice.payment_provider),
-                    at=message.at,
+                    _scope(message),
+                    (wanted.provider if wanted is not None else invoice.payment_provider) or "",
+                    in_clock=invoice.in_test_clock,
                 )
-            return self._attempt(message, invoice, open_one, resumed=resumed)
+            except Problem as problem:
+                return await _not_chargeable(tx, message, invoice, problem)
+            if wanted is not None:
+                superseded = refusal is not None
+                return _attempt(message, invoice, wanted, provider, resumed=True, superseded=superseded)
+            started = await payment_store.start_attempt(
+                tx.connection,
+                message.project_id,
+                invoice,
+                attempt_no=message.attempt_no,
+                provider=str(invoice.payment_provider),
+                at=message.at,
+            )
+            return _attempt(message, invoice, started, provider)
 
-    def _attempt(
-        self,
-        message: CollectInvoice,
-        invoice: Collectable,
-        row: Row[Any],
-        *,
-        resumed: bool,
-        superseded: bool = False,
-    ) -> _Attempt:
-        return _Attempt(
-            id=row.id,
-            provider=self._providers[row.provider],
-            request=payment_store.charge_request(message.project_id, invoice, row, at=message.at),
-            status=row.status,
-            may_send=row.may_send,
-            resumed=resumed,
-            superseded=superseded,
-        )
-
-    async def _record(self, message: CollectInvoice, attempt: _Attempt, outcome: Outcome) -> InvoiceCollected:
+    async def _record(self, message: CollectInvoice, attempt: Attempt, outcome: Outcome) -> InvoiceCollected:
         """Write the outcome once: attempt, invoice, audit entry and webhook in one transaction."""
         async with _begin(self._database, message) as tx:
             invoice = await payment_store.lock_invoice(tx.connection, message.invoice_id)
             assert invoice is not None, "an invoice with an attempt is never deleted"
             changed = await payment_store.finish_attempt(
-                tx.connection, attempt.id, at=message.at, **_as_row(outcome, attempt.status)
+                tx.connection, attempt.id, at=message.at, **as_row(outcome, attempt.status)
             )
             if changed:
-                await _notify(tx.by(_collector(message, invoice)), message, invoice, attempt, outcome)
-        return _answer(message, attempt, outcome)
+                await record_outcome(tx.by(_collector(message, invoice)), message, invoice, attempt, outcome)
+        return answer_of(message, attempt, outcome)
 
 
-async def _query_provider(attempt: _Attempt) -> Outcome:
-    """Send the attempt; one that may have been sent before is looked up first, and sent again only if it never arrived.
+def _attempt(
+    message: CollectInvoice,
+    invoice: Collectable,
+    row: Row[Any],
+    provider: PaymentProvider,
+    *,
+    resumed: bool = False,
+    superseded: bool = False,
+) -> Attempt:
+    return Attempt(
+        id=row.id,
+        provider=provider,
+        request=payment_store.charge_request(message.project_id, invoice, row, at=message.at),
+        status=row.status,
+        may_send=row.may_send,
+        resumed=resumed,
+        superseded=superseded,
+        action_url=row.metadata.get("action_url"),
+    )
 
-    What is refused today (no card is left, the customer changed) may have succeeded when it was sent. Nothing is sent
-    when the key may be forgotten or the customer has to act first (C7).
+
+def _may_be_confirmed(message: CollectInvoice, attempts: list[Row[Any]]) -> Row[Any] | None:
+    """Return the newest attempt if it was declined and not canceled: its owner could still confirm its payment."""
+    newest = attempts[-1] if attempts else None
+    if newest is None or newest.attempt_no >= message.attempt_no or newest.status != "declined":
+        return None
+    gone = newest.provider_payment_id is None or newest.metadata.get("canceled")
+    return None if gone else newest
+
+
+async def _query_provider(attempt: Attempt) -> Outcome:
+    """Send the attempt, with the same key if it was sent before; look it up when sending is not safe (C7).
+
+    Nothing is sent when the key may be forgotten or the customer has to act first. What is refused today before it is
+    sent (no card is left, the customer changed) may have succeeded when it was sent, so it is looked up too.
     """
     if attempt.superseded:
         return await attempt.provider.abandon(attempt.request)
-    if attempt.resumed:
+    if attempt.resumed and (not attempt.may_send or attempt.status == "requires_action"):
         found = await attempt.provider.find(attempt.request)
-        if found is not None:
-            return found
-        if not attempt.may_send or attempt.status == "requires_action":
-            return Declined(code="never_received", message="The provider never received this attempt.")
-    return await attempt.provider.charge(attempt.request)
+        return found or Declined(code="never_received", message="The provider never received this attempt.")
+    outcome = await attempt.provider.charge(attempt.request)
+    if attempt.resumed and isinstance(outcome, Declined) and outcome.payment_id is None:
+        return await attempt.provider.find(attempt.request) or outcome
+    return outcome
 
 
 def _not_collectable(message: CollectInvoice, invoice: Collectable | None) -> InvoiceCollected | None:
     if invoice is None:
         return _missing(message)
-    if invoice.status not in _COLLECTABLE:
+    if invoice.status not in COLLECTABLE:
         return _refused(message, f"invoice_{invoice.status}", f"The invoice is {invoice.status}.")
     if invoice.due_minor <= 0:
         return _refused(message, "nothing_due", "Nothing is due on this invoice.")
@@ -171,21 +173,20 @@ def _not_collectable(message: CollectInvoice, invoice: Collectable | None) -> In
     return None
 
 
-async def _not_configured(tx: Transaction, message: CollectInvoice, invoice: Collectable) -> InvoiceCollected:
-    """Leave an invoice of a live project waiting, rather than have a simulation say that it is paid."""
-    detail = (
-        f"The payment provider {invoice.payment_provider} is not configured on this server, and simulated payments "
-        "are refused in live projects. Set STRIPE_API_KEY, then charge the invoice."
-    )
-    await tx.notify(
-        kind="payment",
-        title=f"Invoice {invoice.number} cannot be collected: no payment provider is configured",
-        body=detail,
-        resource_type="invoice",
-        resource_id=invoice.invoice_id,
-        key=f"provider_not_configured:{invoice.invoice_id}",
-    )
-    return _refused(message, "payment_provider_not_configured", detail)
+async def _not_chargeable(
+    tx: Transaction, message: CollectInvoice, invoice: Collectable, problem: Problem
+) -> InvoiceCollected:
+    """Leave an invoice waiting that no provider may be asked about, and say why; that is no decline."""
+    if invoice.payment_provider is not None:
+        await tx.notify(
+            kind="payment",
+            title=f"Invoice {invoice.number} cannot be collected: no payment provider may charge it",
+            body=problem.detail,
+            resource_type="invoice",
+            resource_id=invoice.invoice_id,
+            key=f"{problem.code}:{invoice.invoice_id}",
+        )
+    return _refused(message, problem.code, problem.detail)
 
 
 def _missing(message: CollectInvoice) -> InvoiceCollected:
@@ -216,149 +217,6 @@ def _known(message: CollectInvoice, attempts: list[Row[Any]]) -> InvoiceCollecte
         code=row.failure_code,
         message=row.failure_message,
     )
-
-
-def _as_row(outcome: Outcome, before: str) -> dict[str, Any]:
-    match outcome:
-        case Succeeded(payment_id=payment_id):
-            return {"status": "succeeded", "provider_payment_id": payment_id}
-        case Declined(code=code, message=text, payment_id=payment_id):
-            return {
-                "status": "declined",
-                "provider_payment_id": payment_id,
-                "failure_code": code,
-                "failure_message": text,
-            }
-        case RequiresAction(payment_id=payment_id, message=text):
-            return {
-                "status": "requires_action",
-                "provider_payment_id": payment_id,
-                "failure_code": "requires_action",
-                "failure_message": text,
-            }
-        case Unknown(reason=reason):
-            # What waits for the customer still does when the provider could not be asked.
-            status = before if before == "requires_action" else "unknown"
-            return {"status": status, "failure_code": "unknown", "failure_message": reason}
-        case _:
-            assert_never(outcome)
-
-
-def _answer(message: CollectInvoice, attempt: _Attempt, outcome: Outcome) -> InvoiceCollected:
-    base = {"invoice_id": message.invoice_id, "attempt_no": attempt.request.attempt_no}
-    match outcome:
-        case Succeeded(payment_id=payment_id):
-            return InvoiceCollected(**base, status="paid", payment_intent_id=payment_id, charged_at=message.at)
-        case Declined(code=code, message=text, payment_id=payment_id):
-            return InvoiceCollected(**base, status="declined", payment_intent_id=payment_id, code=code, message=text)
-        case RequiresAction(payment_id=payment_id, message=text):
-            return InvoiceCollected(
-                **base, status="requires_action", payment_intent_id=payment_id, code="requires_action", message=text
-            )
-        case Unknown(reason=reason):
-            return InvoiceCollected(**base, status="pending", code="unknown", message=reason)
-        case _:
-            assert_never(outcome)
-
-
-async def _notify(
-    tx: Transaction, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, outcome: Outcome
-) -> None:
-    """Move the invoice, and write down and announce a payment or a known failure."""
-    match outcome:
-        case Succeeded(payment_id=payment_id):
-            await _apply_payment(tx, message, invoice, attempt, payment_id)
-        case Declined(code=code, message=text):
-            status = _after_failure(invoice, final=message.final_attempt)
-            if status != invoice.status:
-                await payment_store.set_invoice_status(tx.connection, invoice.invoice_id, status=status)
-            data: dict[str, Any] = {"code": code, "message": text}
-            await _log(tx, invoice, attempt, action="charge_failed", data=data)
-            await _announce(tx, invoice, WebhookType.INVOICE_FAILED, status, failure_code=code, failure_message=text)
-            await payment_failed(tx, **_of(invoice, attempt), reason=text or code)
-        case RequiresAction(message=text) if attempt.status != "requires_action":
-            data = {"message": text}
-            await _log(tx, invoice, attempt, action="charge_requires_action", data=data)
-            await _announce(tx, invoice, WebhookType.INVOICE_ACTION_REQUIRED, invoice.status, reason=text)
-            await action_required(tx, **_of(invoice, attempt), reason=text)
-        case RequiresAction() | Unknown():
-            pass
-
-
-async def _apply_payment(
-    tx: Transaction, message: CollectInvoice, invoice: Collectable, attempt: _Attempt, payment_id: str
-) -> None:
-    """Pay the invoice with the money that came; what it no longer needs is kept as an unapplied payment."""
-    amount = attempt.request.amount_minor
-    is_open = invoice.status in _COLLECTABLE
-    applied = min(amount, max(invoice.due_minor, 0)) if is_open else 0
-    paid = False
-    if applied:
-        paid = await settlement_store.apply_payment(
-            tx.connection,
-            message.project_id,
-            invoice.invoice_id,
-            source_id=attempt.id,
-            amount_minor=applied,
-            at=message.at,
-            payment_intent_id=payment_id,
-        )
-        data: dict[str, Any] = {"payment_intent_id": payment_id, "amount_minor": applied}
-        await _log(tx, invoice, attempt, action="charged", data=data)
-    if paid:
-        await _announce(tx, invoice, WebhookType.INVOICE_PAID, "paid", payment_intent_id=payment_id)
-    if amount > applied:
-        unapplied = UnappliedPayment(attempt.id, attempt.provider.name, amount_minor=amount - applied)
-        await unapplied_payments.record(tx, invoice, unapplied)
-
-
-def _of(invoice: Collectable, attempt: _Attempt) -> dict[str, Any]:
-    """Name what a notification is about."""
-    return {"invoice_id": invoice.invoice_id, "number": invoice.number, "payment": str(attempt.request.attempt_no)}
-
-
-def _after_failure(invoice: Collectable, *, final: bool) -> str:
-    """A known failure leaves the invoice open; only the last attempt of the schedule fails it."""
-    status: InvoiceStatus = invoice.status  # type: ignore[assignment]
-    return transition(status, "fail") if final else status
-
-
-async def _log(
-    tx: Transaction,
-    invoice: Collectable,
-    attempt: _Attempt,
-    *,
-    action: str,
-    data: Mapping[str, Any],
-) -> None:
-    await tx.audit(
-        resource_type="invoice",
-        resource_id=invoice.invoice_id,
-        action=action,
-        title=_TITLES[action],
-        data={**data, "attempt_no": attempt.request.attempt_no, "provider": attempt.provider.name},
-    )
-
-
-_TITLES: Final = {
-    "charged": "Invoice paid by charge",
-    "charge_failed": "Charge failed",
-    "charge_requires_action": "Charge waits for the customer",
-}
-
-
-async def _announce(tx: Transaction, invoice: Collectable, kind: WebhookType, status: str, **more: Any) -> None:
-    data = webhook_data(
-        invoice_id=invoice.invoice_id,
-        customer_shown=invoice.customer_shown,
-        subscription_id=invoice.subscription_id,
-        total_minor=invoice.total_minor,
-        currency=invoice.currency,
-        status=status,
-        invoice_number=invoice.number,
-        **more,
-    )
-    await tx.webhook(kind, data, ordering_key=webhook_order(invoice.invoice_id))
 
 
 def _collector(message: CollectInvoice, invoice: Collectable) -> Actor:

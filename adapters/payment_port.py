@@ -26,8 +26,8 @@ class ChargeRequest(BaseModel):
 
     `amount_minor` is in the minor units of ISO 4217, `currency` an ISO code in any case; `key` is the attempt's
     idempotency key; `customer_ref` and `method_ref` are the provider's names of the customer and of the saved method
-    (None: whatever the provider has); `at` the subscription's now; `started_at` the wall-clock instant of the attempt's
-    commit.
+    (None: whatever the provider has); `payment_id` the provider's name of the payment, once it is known; `at` the
+    subscription's now; `started_at` the wall-clock instant of the attempt's commit.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +40,7 @@ class ChargeRequest(BaseModel):
     currency: str
     customer_ref: str | None
     method_ref: str | None = None
+    payment_id: str | None = None
     at: Instant
     started_at: Instant
 
@@ -66,12 +67,13 @@ class Declined(BaseModel):
 
 
 class RequiresAction(BaseModel):
-    """The customer must confirm the payment; nothing was taken yet."""
+    """The customer must confirm the payment at `action_url`, if the provider has such a page; nothing was taken yet."""
 
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["requires_action"] = "requires_action"
     payment_id: str | None
+    action_url: str | None = None
     message: str = "The customer must authenticate this payment."
 
 
@@ -84,7 +86,16 @@ class Unknown(BaseModel):
     reason: str
 
 
-Outcome = Succeeded | Declined | RequiresAction | Unknown
+class RateLimited(BaseModel):
+    """The provider takes no requests for `retry_after` seconds: this one did nothing, and is sent again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["rate_limited"] = "rate_limited"
+    retry_after: float
+
+
+Outcome = Succeeded | Declined | RequiresAction | Unknown | RateLimited
 
 
 class PaymentProvider(Protocol):
@@ -103,10 +114,10 @@ class PaymentProvider(Protocol):
         ...
 
     async def abandon(self, request: ChargeRequest) -> Outcome:
-        """Give up a payment that waits for the customer, so that a new attempt cannot make a second one.
+        """Cancel a payment that took nothing yet, so that a new attempt cannot make a second one.
 
-        Answers `Succeeded` if the customer confirmed it meanwhile, `Declined` once it can no longer succeed, `Unknown`
-        if the provider could not be asked.
+        Answers `Succeeded` if it was taken meanwhile, `Declined` once it can no longer succeed, `Unknown` or
+        `RateLimited` if the provider could not be asked.
         """
         ...
 

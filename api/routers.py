@@ -12,7 +12,7 @@ from api.events import corrections, events, usage, usage_maintenance
 from api.health import health, root
 from api.invoices import add_ons, adjustments, coupons, fees, invoice_actions, invoices
 from api.limits import limits
-from api.payments import payment_methods, payment_webhooks, payments, wallets
+from api.payments import payment_methods, payment_providers, payment_webhooks, payments, wallets
 from api.portal import portal, portal_access
 from api.subscriptions import subscription_actions, subscription_bulk, subscription_views, subscriptions, test_clocks
 from api.tenancy import api_keys, audit_logs, integrations, notifications, organizations, projects
@@ -46,6 +46,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     payment_webhooks.router,
     payments.router,
     payment_methods.router,
+    payment_providers.router,
     wallets.router,
     portal_access.customers,
     integrations.customers,

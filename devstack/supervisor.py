@@ -159,6 +159,7 @@ class Supervisor:
             "DURABILL_PUBLIC_URL": self.config.public_url or self.url,
             "DURABILL_BOOTSTRAP_KEY": self.home.secret_or_new("bootstrap_key", prefix="boot_"),
             "DURABILL_SESSION_SECRET": self.home.secret_or_new("session_secret"),
+            "DURABILL_ENCRYPTION_KEYS": self.home.secret_or_new("encryption_key"),
             # Receivers under development listen on this machine.
             "DURABILL_WEBHOOK_ALLOW_PRIVATE": "true",
             "PYTHONUNBUFFERED": "1",

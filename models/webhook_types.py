@@ -113,7 +113,12 @@ class WebhookType(StrEnum):
     INVOICE_ACTION_REQUIRED = (
         "invoice.action_required",
         "A charge waits for the customer to confirm it.",
-        {**_INVOICE, **_NUMBER, "reason": "The bank asks for a confirmation."},
+        {
+            **_INVOICE,
+            **_NUMBER,
+            "reason": "The bank asks for a confirmation.",
+            "action_url": "https://hooks.stripe.com/3d_secure_2/hosted?source=src_1Pabc",
+        },
     )
     INVOICE_VOIDED = ("invoice.voided", "It bills nothing any more.", {**_INVOICE, **_NUMBER, "status": "voided"})
     INVOICE_UPDATED = (

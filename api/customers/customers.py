@@ -18,7 +18,7 @@ from api.customers.customer_shapes import (
     shown_customer,
     shown_health,
 )
-from api.http.deps import CallerDep, DatabaseDep
+from api.http.deps import CallerDep, DatabaseDep, ProvidersDep
 from api.http.fields import Ref
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, no_content, reply
@@ -46,13 +46,19 @@ ConditionsDep = Annotated[dict[str, str], Depends(_conditions)]
     operation_id="create_customer",
     summary="Create customer",
 )
-async def create_customer(body: CustomerBody, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Create a customer; 409 for an id in use (B78), 404 for an unknown clock or entity, 409 while it advances."""
+async def create_customer(
+    body: CustomerBody, caller: CallerDep, database: DatabaseDep, providers: ProvidersDep
+) -> Response:
+    """Create a customer; 409 for an id in use (B78), 404 for an unknown clock or entity, 409 while it advances.
+
+    A customer in a test clock whose provider would charge with a live key is 409 `live_key_on_test_clock`.
+    """
     columns = new_columns(body)
     async with caller.begin(database) as tx:
         if body.test_clock_id is not None:
             clock = await customer_store.usable_clock(tx.connection, caller.project_id, body.test_clock_id)
             columns["test_clock_id"] = clock
+            await providers.allow_in_clock(tx.connection, caller.scope, columns.get("payment_provider"))
         entity = await billing_entity_store.resolve_locked(tx.connection, caller.project_id, entity_refs(body))
         if entity is not None:
             columns["billing_entity_id"] = entity
@@ -110,12 +116,16 @@ async def get_customer(customer_id: Ref, caller: CallerDep, database: DatabaseDe
 @router.patch(
     "/customers/{customer_id}", response_model=CustomerAnswer, operation_id="patch_customer", summary="Update customer"
 )
-async def update_customer(customer_id: Ref, body: CustomerChange, caller: CallerDep, database: DatabaseDep) -> Response:
+async def update_customer(
+    customer_id: Ref, body: CustomerChange, caller: CallerDep, database: DatabaseDep, providers: ProvidersDep
+) -> Response:
     """Change what is sent; the rest stays (conflicts C18)."""
     async with caller.begin(database) as tx:
         found = await required(tx.connection, caller.project_id, CUSTOMER, customer_id)
         row = await changing.locked(tx.connection, customer_store.RESOURCE, found)
         columns = changed_columns(body, row)
+        if row.test_clock_id is not None and "payment_provider" in columns:
+            await providers.allow_in_clock(tx.connection, caller.scope, columns["payment_provider"])
         if entity_refs(body):
             columns["billing_entity_id"] = await billing_entity_store.resolve_locked(
                 tx.connection, caller.project_id, entity_refs(body)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from adapters.payments.registry import PaymentProviders
 from adapters.postgres.database import Database
 from api.http.auth import Caller, Operator, authenticate
 from api.http.commands import Commands
@@ -18,6 +19,7 @@ __all__ = [
     "DatabaseDep",
     "Operator",
     "OperatorDep",
+    "ProvidersDep",
     "authenticated_caller",
 ]
 
@@ -72,3 +74,12 @@ def _commands(request: Request) -> Commands:
 
 
 CommandsDep = Annotated[Commands, Depends(_commands)]
+
+
+def _providers(request: Request) -> PaymentProviders:
+    providers = request.app.state.providers
+    assert isinstance(providers, PaymentProviders)
+    return providers
+
+
+ProvidersDep = Annotated[PaymentProviders, Depends(_providers)]

@@ -4,10 +4,10 @@ The provider is asked first and believed: only when it says that the payment can
 closed, so that an invoice that is then marked paid or voided cannot be paid a second time.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
-from adapters.payment_port import ChargeRequest, Declined, PaymentProvider, Succeeded
+from adapters.payment_port import ChargeRequest, Declined, Succeeded
+from adapters.payments.registry import ProviderChoice
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import invoice_change_store, invoice_store, payment_attempt_store
 from adapters.postgres.journal.audit_store import Actor
@@ -21,20 +21,20 @@ _WAITS_FOR_ITS_OWNER: Final = "requires_action"
 
 
 async def abandon_waiting_attempt(
-    database: Database, scope: ProjectScope, actor: Actor, providers: Mapping[str, PaymentProvider], ref: str
+    database: Database, scope: ProjectScope, actor: Actor, providers: ProviderChoice, ref: str
 ) -> str | None:
     """Cancel the invoice's attempt that waits for its owner, if there is one, at the provider and then here.
 
     Answers the workflow to be told when the provider said that it has just been paid. Raises `Problem` 404
-    `invoice_not_found`, and 409 `payment_pending` when the provider cannot say that nothing will be paid.
+    `invoice_not_found`, 409 as choosing its provider does, and 409 `payment_pending` when the provider cannot say that
+    nothing will be paid.
     """
     found = await _waiting(database, scope, ref)
     if found is None:
         return None
-    attempt, request = found
-    provider = providers.get(attempt.provider)
-    if provider is None:
-        raise _pending(f"The provider {attempt.provider} of the open payment is not configured.")
+    attempt, request, in_clock = found
+    async with database.transaction(scope) as connection:
+        provider = await providers.choose(connection, scope, attempt.provider, in_clock=in_clock)
     outcome = await provider.abandon(request)
     async with begin(database, scope, actor) as tx:
         row = await invoice_store.view(tx.connection, scope.project_id, str(attempt.invoice_id), lock=True)
@@ -62,7 +62,7 @@ async def abandon_waiting_attempt(
     return None
 
 
-async def _waiting(database: Database, scope: ProjectScope, ref: str) -> tuple[Row[Any], ChargeRequest] | None:
+async def _waiting(database: Database, scope: ProjectScope, ref: str) -> tuple[Row[Any], ChargeRequest, bool] | None:
     async with database.transaction(scope) as connection:
         row = await invoice_store.view(connection, scope.project_id, ref)
         attempts = await payment_attempt_store.attempts_of(connection, row.id)
@@ -71,7 +71,8 @@ async def _waiting(database: Database, scope: ProjectScope, ref: str) -> tuple[R
             return None
         invoice = await payment_store.lock_invoice(connection, row.id)
         assert invoice is not None, "an invoice with an attempt is never deleted"
-        return attempt, payment_store.charge_request(scope.project_id, invoice, attempt, at=row.customer_now)
+        request = payment_store.charge_request(scope.project_id, invoice, attempt, at=row.customer_now)
+        return attempt, request, invoice.in_test_clock
 
 
 def _pending(detail: str) -> Problem:

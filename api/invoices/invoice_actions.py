@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
-from adapters.payments.registry import Providers
+from adapters.payments.registry import ProviderChoice
 from adapters.postgres import resolver
 from adapters.postgres.customers import billing_entity_store, clock_store
 from adapters.postgres.database import Database
@@ -55,7 +55,7 @@ class InvoiceCommandContext:
     caller: Caller
     database: Database
     commands: Commands
-    providers: Providers
+    providers: ProviderChoice
 
 
 def _desk(request: Request, caller: CallerDep, database: DatabaseDep, commands: CommandsDep) -> InvoiceCommandContext:
@@ -344,6 +344,7 @@ def _payment_required(code: str, collected: InvoiceCollected, shown: str) -> Pro
             "decline_code": collected.code,
             "payment_intent_id": collected.payment_intent_id,
             "attempt_no": collected.attempt_no,
+            **({"action_url": collected.action_url} if collected.action_url else {}),
         },
     )
 

@@ -52,3 +52,4 @@ class InvoiceCollected(Message):
     charged_at: datetime | None = None
     code: str | None = None
     message: str | None = None
+    action_url: str | None = None

@@ -26,6 +26,7 @@ from models.tables.invoicing import invoice_counters, invoice_lines, invoices, p
 from models.tables.limits import usage_limits, usage_reservations, usage_reserved
 from models.tables.members import members
 from models.tables.notifications import notifications
+from models.tables.payment_credentials import payment_credentials
 from models.tables.settlement import payment_methods, refunds, settlements
 from models.tables.tenancy import api_keys, audit_log, idempotency_keys, organizations, projects
 from models.tables.usage import event_keys, events, usage_rollups, usage_unique_days, usage_uniques, usage_watermarks
@@ -69,6 +70,7 @@ __all__ = [
     "organizations",
     "outbox",
     "payment_attempts",
+    "payment_credentials",
     "payment_methods",
     "plan_charges",
     "plan_versions",

@@ -124,7 +124,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from adapters.payments.registry import payment_providers
+from adapters.payments.registry import PROVIDERS
+from adapters.payments.setup import ProviderSetup
 from adapters.postgres.metric_aggregation import configured
 from api.catalogue.boxbilling_charge_shapes import charge_model_of
 from api.catalogue.charge_shapes import ChargeBody, priced
@@ -161,7 +162,7 @@ events = [EventValue(key=str(n), value=n, occurred_at=AT, received_at=AT) for n 
 nowhere = {"DATABASE_URL": "postgresql://nowhere/none", "TEMPORAL_ADDRESS": "127.0.0.1:9"}
 app = create_app(Settings.model_validate(nowhere))
 document = app.openapi()
-providers = payment_providers(None, stripe_api_key=None, stripe_api_base=None, timeout_seconds=1)
+setup = ProviderSetup(database=None, stripe_api_key=None, stripe_api_base=None, timeout_seconds=1)
 print(json.dumps({
     "amount": line.amount_minor,
     "same": same == model,
@@ -170,7 +171,7 @@ print(json.dumps({
     "quantity": configured("spread", "degrees", None).fold(events, APRIL),
     "aggregation": columns["aggregation"],
     "provider": CustomerBody.model_validate({"name": "Hen", "payment_provider": "barter"}).payment_provider,
-    "served": type(providers["barter"]).__name__,
+    "served": next(type(each.configured(setup)).__name__ for each in PROVIDERS if each.name == "barter"),
     "route": "/v1/greetings" in document["paths"],
     "webhook": "invoice.lost" in document["webhooks"],
     "type": WebhookType("invoice.lost").when,

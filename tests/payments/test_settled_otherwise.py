@@ -6,7 +6,7 @@ import pytest
 
 from activities.collecting import CollectingActivities
 from adapters.payment_port import ChargeRequest, Outcome, Unknown, succeeded
-from adapters.payments.registry import Providers, payment_providers
+from adapters.payments.registry import ProviderChoice, payment_providers
 from adapters.payments.sandbox import SandboxPayments
 from adapters.postgres.database import SYSTEM
 from adapters.postgres.invoices import invoice_change_store, invoice_store
@@ -17,19 +17,19 @@ from api.invoices.abandon_attempt import abandon_waiting_attempt
 from models.problems import Problem
 from models.tables import customers, notifications, payment_attempts, projects
 from tests.support.billing_world import MAY
-from tests.support.collection import Collection
+from tests.support.collection import Collection, FixedProviders
 
 ACTOR = Actor("api_key", "test")
 _CHANGES = {"pay": offline_payment_store.mark_paid, "void": invoice_change_store.void}
 
 
-def _providers(collection: Collection, **more: Any) -> Providers:
+def _providers(collection: Collection, **more: Any) -> ProviderChoice:
     return payment_providers(
         collection.world.database, stripe_api_key=None, stripe_api_base=None, timeout_seconds=5, **more
     )
 
 
-async def _give_up(collection: Collection, providers: Providers | None = None) -> str | None:
+async def _give_up(collection: Collection, providers: ProviderChoice | None = None) -> str | None:
     world = collection.world
     wanted = providers or _providers(collection)
     return await abandon_waiting_attempt(world.database, world.scope, ACTOR, wanted, str(collection.invoice_id))
@@ -91,9 +91,11 @@ async def test_nothing_is_settled_otherwise_while_the_provider_may_have_been_pai
     provider.outcome = outcome
     if isinstance(outcome, Unknown):
         with pytest.raises(Problem, match="payment_pending"):
-            await _give_up(collection, {"sandbox": provider})
+            await _give_up(collection, FixedProviders(sandbox=provider))
     else:
-        assert await _give_up(collection, {"sandbox": provider}) is not None, "the workflow asks the provider at once"
+        assert await _give_up(collection, FixedProviders(sandbox=provider)) is not None, (
+            "the workflow asks the provider at once"
+        )
     assert (await _attempt(collection)).status == "requires_action"
     with pytest.raises(Problem, match="payment_pending"):
         await _change(collection, "pay")
@@ -118,7 +120,7 @@ async def test_money_that_comes_too_late_is_kept_as_an_unapplied_payment(collect
         return provider.outcome
 
     provider.find = settled_meanwhile  # type: ignore[method-assign]
-    activities = CollectingActivities(world.database, {"sandbox": provider})
+    activities = CollectingActivities(world.database, FixedProviders(sandbox=provider))
     collection.activities = activities
     assert (await collection.collect()).status == "paid"
     row = await _attempt(collection)

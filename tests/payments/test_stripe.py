@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -15,7 +15,7 @@ from adapters.payments.stripe import NotChargeable, StripePayments, provider_amo
 from models.identifiers import new_id, payment_key
 from models.tables import customers
 from tests.support.billing_world import MAY
-from tests.support.collection import Collection
+from tests.support.collection import Collection, FixedProviders
 from tests.support.fault_proxy import FaultProxy
 from tests.support.stripe_servers import KEY, localstripe, mock
 
@@ -170,13 +170,17 @@ async def test_a_key_sent_before_with_another_card_stands_for_its_first_charge(
 
 
 async def test_find_asks_by_metadata(proxy: FaultProxy, provider: StripePayments) -> None:
+    """A search may be behind by an hour, so that what it does not show is unknown until a day after the start."""
     customer = await _customer(proxy.url)
     request = _request(customer)
-    assert await provider.find(request) is None
+    assert isinstance(await provider.find(request), Unknown)
     charged = await provider.charge(request)
     proxy.forget_keys()
     assert await provider.find(request) == charged
-    assert await provider.find(_request(customer)) is None
+    yesterday = datetime.now(UTC) - timedelta(hours=25)
+    assert await provider.find(_request(customer, started_at=yesterday)) is None
+    assert isinstance(await provider.abandon(_request(customer)), Unknown)
+    assert isinstance(await provider.abandon(_request(customer, started_at=yesterday)), Declined)
 
 
 async def test_an_authentication_waits_and_can_be_given_up(proxy: FaultProxy, provider: StripePayments) -> None:
@@ -227,7 +231,7 @@ async def stripe_collection(collection: Collection, proxy: FaultProxy, provider:
     await collection.world.change(
         customers, collection.world.customer_id, payment_provider="stripe", payment_provider_customer_id=customer
     )
-    collection.activities = CollectingActivities(collection.world.database, {"stripe": provider})
+    collection.activities = CollectingActivities(collection.world.database, FixedProviders(stripe=provider))
     return collection
 
 
@@ -262,16 +266,20 @@ async def _customer_of(collection: Collection) -> str:
 
 async def test_every_request_has_a_shape_that_stripe_accepts(tmp_path_factory: pytest.TempPathFactory) -> None:
     with mock(tmp_path_factory.mktemp("stripe-mock")) as url:
-        proxy = FaultProxy(url)
+        # The mock answers searches and accounts itself.
+        proxy = FaultProxy(url, stands_in_for_account=False)
         await proxy.start()
         try:
             provider = StripePayments(KEY, api_base=proxy.url, timeout_seconds=5)
             request = _request("cus_1")
             await provider.charge(request)
             await provider.find(request)
+            await provider.find(_request("cus_1", payment_id="pi_1"))
+            await provider.check_key()
             await provider.charge(_request("cus_1", amount_minor=100, currency="JPY"))
-            # The mock's intents carry nobody's key, so abandon() would find none to cancel.
-            await provider._client.v1.payment_intents.cancel_async("pi_1")
+            await provider.abandon(_request("cus_1", payment_id="pi_1"))
+            confirmation: Any = {"payment_method": "pm_1", "return_url": "https://example.org/back"}
+            await provider._client.v1.payment_intents.confirm_async("pi_1", confirmation)
         finally:
             await proxy.stop()
     assert proxy.sent() == 2

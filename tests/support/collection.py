@@ -8,10 +8,23 @@ from uuid import UUID
 from sqlalchemy import select
 
 from activities.collecting import CollectingActivities
-from adapters.postgres.database import SYSTEM
+from adapters.payment_port import PaymentProvider
+from adapters.postgres.database import SYSTEM, ProjectScope
+from adapters.postgres.rows import AsyncConnection
 from models.messages.collecting import CollectInvoice, InvoiceCollected
 from models.tables import customers, invoices, sandbox_charges
 from tests.support.billing_world import MAY, World
+
+
+class FixedProviders(dict[str, PaymentProvider]):
+    """Providers by their names, whoever asks."""
+
+    async def choose(
+        self, connection: AsyncConnection, scope: ProjectScope, name: str, *, in_clock: bool
+    ) -> PaymentProvider:
+        """Return the provider of this name."""
+        del connection, scope, in_clock
+        return self[name]
 
 
 @dataclass

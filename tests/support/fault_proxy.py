@@ -7,6 +7,7 @@ Stripe keeps the answer of each ``Idempotency-Key`` and gives it again; the same
 import asyncio
 import contextlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ from aiohttp import web
 
 Fault = Literal["drop_answer", "refuse", "slow"]
 SLOW_SECONDS = 30
+_SEARCH = "/v1/payment_intents/search"
 
 
 @dataclass
@@ -35,6 +37,7 @@ class FaultProxy:
     upstream: str
     faults: list[Fault] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
+    stands_in_for_account: bool = True
     url: str = ""
     _answers: dict[str, tuple[bytes, int, bytes] | None] = field(default_factory=dict)
     _client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=30))
@@ -103,22 +106,36 @@ class FaultProxy:
         return status, content
 
     async def _forward(self, request: web.Request, body: bytes) -> tuple[int, bytes]:
-        listing = request.method == "GET" and request.path == "/v1/payment_intents"
-        # localstripe lists everything, and knows no filter for intents.
+        if self.stands_in_for_account and request.path == "/v1/account":
+            name = request.headers.get("authorization", "").encode().hex()[-12:]
+            return 200, json.dumps({"id": f"acct_{name}", "object": "account"}).encode()
+        searching = self.stands_in_for_account and request.path == _SEARCH
+        listing = request.method == "GET" and (searching or request.path == "/v1/payment_intents")
+        # localstripe lists everything, and knows no filter for intents and no search.
         query = {"limit": "100"} if listing else dict(request.query)
+        path = "/v1/payment_intents" if searching else request.path
         headers = {
             name: value for name, value in request.headers.items() if name.lower() in ("authorization", "content-type")
         }
         answer = await self._client.request(
             request.method,
-            f"{self.upstream}{request.path}{'?' + urlencode(query) if query else ''}",
+            f"{self.upstream}{path}{'?' + urlencode(query) if query else ''}",
             content=body,
             headers=headers,
         )
         content = answer.content
         if listing and answer.status_code == 200:
-            content = _filtered(answer.json(), dict(request.query))
+            content = (_found if searching else _filtered)(answer.json(), dict(request.query))
         return answer.status_code, content
+
+
+def _found(page: dict[str, Any], query: dict[str, str]) -> bytes:
+    """Answer a search for one value of the metadata."""
+    wanted = re.fullmatch(r"metadata\['(\w+)'\]:'([^']+)'", query["query"])
+    assert wanted is not None, query
+    name, value = wanted.groups()
+    found = [intent for intent in page["data"] if (intent["metadata"] or {}).get(name) == value]
+    return json.dumps({"object": "search_result", "url": _SEARCH, "has_more": False, "data": found}).encode()
 
 
 def _filtered(page: dict[str, Any], query: dict[str, str]) -> bytes:

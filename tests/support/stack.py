@@ -58,6 +58,9 @@ class Stack:
             "DURABILL_PORT": str(self.port),
             "DURABILL_SESSION_SECRET": self.bootstrap_key,
             "DURABILL_MANUAL_WEBHOOK_SECRET": self.bootstrap_key,
+            "DURABILL_ENCRYPTION_KEYS": self.bootstrap_key,
+            # Nothing of a test reaches the real Stripe.
+            "DURABILL_STRIPE_API_BASE": "http://127.0.0.1:9",
             "DURABILL_WEBHOOK_ALLOW_PRIVATE": "true",
             "DURABILL_WEBHOOK_TIMEOUT_SECONDS": "5",
             "DURABILL_WEBHOOK_FIRST_RETRY_SECONDS": "0.2",

@@ -19,12 +19,15 @@ async def payment_failed(tx: Transaction, *, invoice_id: UUID, number: str | Non
     )
 
 
-async def action_required(tx: Transaction, *, invoice_id: UUID, number: str | None, payment: str, reason: str) -> None:
-    """Tell that a payment waits for the customer, once for each ``payment``."""
+async def action_required(
+    tx: Transaction, *, invoice_id: UUID, number: str | None, payment: str, reason: str, action_url: str | None
+) -> None:
+    """Tell that a payment waits for the customer to confirm it at ``action_url``, once for each ``payment``."""
+    where = f"at {action_url}" if action_url else "at the payment provider"
     await tx.notify(
         kind="payment",
         title=f"The payment of invoice {number or invoice_id} waits for the customer",
-        body=f"{reason}. The customer has to confirm it at the payment provider.",
+        body=f"{reason}. The customer has to confirm it {where}.",
         resource_type="invoice",
         resource_id=invoice_id,
         key=f"payment.action_required/{invoice_id}/{payment}",

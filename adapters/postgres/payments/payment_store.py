@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, cast, func, insert, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payment_port import ChargeRequest
@@ -38,6 +39,7 @@ class Collectable:
     method_ref: str | None
     payment_intent_id: str | None
     paid_at: datetime | None
+    in_test_clock: bool
 
     @property
     def customer_shown(self) -> str:
@@ -54,6 +56,7 @@ async def lock_invoice(connection: AsyncConnection, invoice_id: UUID) -> Collect
             customers.c.code_chosen,
             PROVIDER,
             customers.c.payment_provider_customer_id,
+            customers.c.test_clock_id.is_not(None).label("in_test_clock"),
             DEFAULT_METHOD.c.provider_payment_method_id,
         )
         .join(customers, customers.c.id == invoices.c.customer_id)
@@ -80,6 +83,7 @@ async def lock_invoice(connection: AsyncConnection, invoice_id: UUID) -> Collect
         method_ref=row.provider_payment_method_id,
         payment_intent_id=row.payment_intent_id,
         paid_at=row.paid_at,
+        in_test_clock=row.in_test_clock,
     )
 
 
@@ -122,14 +126,21 @@ async def finish_attempt(
     provider_payment_id: str | None = None,
     failure_code: str | None = None,
     failure_message: str | None = None,
+    action_url: str | None = None,
 ) -> bool:
-    """Record an attempt's outcome unless it has a final one; returns whether this call changed it."""
+    """Record an attempt's outcome unless it has a final one; returns whether this call changed it.
+
+    A declined attempt can still succeed: the customer confirmed its payment after all. `action_url` is where they do.
+    """
+    replaceable = (*OPEN, "declined") if status == "succeeded" else OPEN
+    link = {} if action_url is None else {"action_url": action_url}
     statement = (
         update(payment_attempts)
-        .where(payment_attempts.c.id == attempt_id, payment_attempts.c.status.in_(OPEN))
+        .where(payment_attempts.c.id == attempt_id, payment_attempts.c.status.in_(replaceable))
         .values(
             status=status,
-            provider_payment_id=provider_payment_id,
+            provider_payment_id=func.coalesce(provider_payment_id, payment_attempts.c.provider_payment_id),
+            metadata=payment_attempts.c.metadata.op("||")(cast(link, JSONB)),
             failure_code=failure_code,
             failure_message=failure_message,
             finished_at=None if status in OPEN else at,
@@ -138,6 +149,13 @@ async def finish_attempt(
     )
     changed = await connection.execute(statement)
     return bool(changed.rowcount)
+
+
+async def set_canceled(connection: AsyncConnection, attempt_id: UUID) -> None:
+    """Note that a declined attempt was canceled at its provider, so that nothing can take its money any more."""
+    statement = update(payment_attempts).where(payment_attempts.c.id == attempt_id)
+    canceled = payment_attempts.c.metadata.op("||")(cast({"canceled": True}, JSONB))
+    await connection.execute(statement.values(metadata=canceled, updated_at=func.clock_timestamp()))
 
 
 async def is_live(connection: AsyncConnection, project_id: UUID) -> bool:
@@ -157,6 +175,7 @@ def charge_request(project_id: UUID, invoice: Collectable, row: Row[Any], *, at:
         currency=row.currency,
         customer_ref=invoice.customer_ref,
         method_ref=row.method_ref,
+        payment_id=row.provider_payment_id,
         at=at,
         started_at=row.created_at,
     )
