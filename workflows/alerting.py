@@ -27,7 +27,9 @@ async def evaluate(state: SubscriptionState, *, at: datetime, closing: bool = Fa
     watches nothing, and one that need not look yet, run no activity.
     """
     at_the_end = closing and state.alert_state is not None and state.period is not None
-    if not (alert_state.needs_evaluation(state) or alert_state.is_evaluation_time(state, at) or at_the_end):
+    if state.period is None or not (
+        alert_state.needs_evaluation(state) or alert_state.is_evaluation_time(state, at) or at_the_end
+    ):
         return lambda now: now
     stuck = alert_state.blocking_error(state)
     message = steps.evaluation_of(state, at=at, closing=closing or stuck is not None)

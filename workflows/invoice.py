@@ -38,6 +38,9 @@ class InvoiceWorkflow:
             self._show_state(self._invoice)
             if workflow.info().get_current_history_length() >= _MOST_HISTORY_EVENTS:
                 await workflow.wait_condition(workflow.all_handlers_finished)
+                if self._invoice is None:
+                    # A command or a notice that was under way has settled it: there is nothing to go on with.
+                    break
                 workflow.continue_as_new(start.model_copy(update={"invoice": self._invoice}))
             due = self._due(self._invoice)
             if due is not None and due <= workflow.now():

@@ -6,15 +6,18 @@ forbids is refused here at once (409), and by the workflow, which decides.
 
 import uuid
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, get_args
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal, get_args
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from adapters.postgres import resolver
 from adapters.postgres.catalogue import plan_store
+from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database
+from adapters.postgres.rows import AsyncConnection, Row
 from adapters.postgres.subscriptions import subscription_store
 from adapters.postgres.subscriptions.subscription_store import Subscription
 from api.http.commands import Commands
@@ -48,6 +51,9 @@ _LEADING_TO: Final[dict[str, Command]] = {
     "cancelled": "cancel",
     "terminated": "terminate",
 }
+
+#: How long a subscription that nothing was used or billed of counts as just made: another version mends the order.
+_MENDED_WITHIN: Final = timedelta(days=1)
 
 TerminationQuery = Annotated[TerminationAction | None, Query(description="What the end does; else as the row says.")]
 
@@ -99,9 +105,18 @@ class Migration(BaseModel):
 
     plan_version: int | None = Field(default=None, ge=1, le=1_000_000)
     plan_id: Reference | None = Field(default=None, description="The plan; the subscription's own if not given.")
-    effective: Literal["now", "next_period"] = Field(
-        default="now", description="Now, so that the next invoice uses it, or with the next period."
+    effective: Literal["now", "next_period"] | None = Field(
+        default=None,
+        description="With the next period, or `now`: before the first billing period, at the very start of a period, "
+        "or on the first day of a subscription of which nothing was used or billed. Without it: now if possible.",
     )
+    effective_at: Any = Field(default=None, exclude=True, description="Refused: a change waits for the next period.")
+
+    @field_validator("effective_at")
+    @classmethod
+    def _no_instant(cls, value: Any) -> None:
+        if value is not None:
+            raise ValueError("a version change applies from the next period; leave effective_at out")
 
 
 class SuspensionBody(BaseModel):
@@ -290,8 +305,7 @@ async def terminate(subscription_id: str, desk: DeskDep, on_termination_action: 
 async def migrate(subscription_id: str, body: Migration, desk: DeskDep) -> Response:
     """Move a subscription, which stays pinned to its version otherwise, to another one (B37, B38)."""
     row = await desk.find(subscription_id)
-    later = body.effective == "next_period"
-    await migrate_to(row, desk, plan=body.plan_id, plan_version=body.plan_version, at_period_end=later)
+    await migrate_to(row, desk, plan=body.plan_id, plan_version=body.plan_version, effective=body.effective)
     return reply(desk.show(await desk.find(row.id)))
 
 
@@ -301,12 +315,14 @@ async def migrate_to(
     *,
     plan: str | None,
     plan_version: int | None,
-    at_period_end: bool = False,
+    effective: Literal["now", "next_period"] | None = None,
 ) -> None:
-    """Ask the workflow to move to a version of a plan, the newest by default; to the present one is nothing to do.
+    """Ask the workflow to move to a version of a plan, the newest by default; to the present one takes a change back.
 
-    Raises `Problem` 404 `plan_not_found`, `plan_version_not_found`, 409 for another plan than the subscription's, a
-    version in another currency or an ended subscription, 503.
+    What was used in the running period keeps its price: the change waits for the next period unless nothing of this one
+    can be re-rated (R15, R25). Raises `Problem` 404 `plan_not_found`, `plan_version_not_found`, 409 for another plan
+    than the subscription's, a version in another currency or with another interval, or an ended subscription, 422 for
+    `effective` now in the middle of a period, 503.
     """
     async with desk.database.transaction(desk.caller.scope) as connection:
         plan_id = row.plan_id
@@ -317,8 +333,23 @@ async def migrate_to(
             if plan_version is None
             else await plan_store.version_numbered(connection, plan_id, plan_version)
         )
+        at_once = await _may_change_at_once(connection, row)
     if wanted is None:
         raise not_found("plan_version", plan_version)
+    _must_be_compatible(wanted, row, plan_id=plan_id)
+    if effective == "now" and not at_once and wanted.version_id != row.plan_version_id:
+        raise invalid("effective", "in the middle of a period a change waits for the next one; send next_period")
+    message = MigratePlan(
+        request_id=f"migrate:{desk.request_id}",
+        plan_version_id=wanted.version_id,
+        plan_version=wanted.version,
+        at_period_end=effective == "next_period" or not at_once,
+    )
+    await desk.commands.migrate(desk.subscription(row.id), message)
+
+
+def _must_be_compatible(wanted: Row[Any], row: Subscription, *, plan_id: UUID) -> None:
+    """Refuse a version that the subscription's cycle and invoices cannot take. Raises `Problem` 409."""
     if plan_id != row.plan_id:
         raise conflict("other_plan", "A subscription moves between versions of its plan; subscribe to the other plan.")
     if row.ended_at is not None:
@@ -329,12 +360,20 @@ async def migrate_to(
             f"The subscription is billed in {row.plan_currency.upper()}, version {wanted.version} is priced in "
             f"{wanted.currency.upper()}, and an invoice has one currency; subscribe to the plan anew.",
         )
-    if wanted.version_id == row.plan_version_id:
-        return
-    message = MigratePlan(
-        request_id=f"migrate:{desk.request_id}",
-        plan_version_id=wanted.version_id,
-        plan_version=wanted.version,
-        at_period_end=at_period_end,
-    )
-    await desk.commands.migrate(desk.subscription(row.id), message)
+    if wanted.interval != row.interval:
+        raise conflict(
+            "other_interval",
+            f"The subscription is billed {row.interval}, version {wanted.version} is {wanted.interval}: cancel the "
+            "subscription and subscribe to the plan anew.",
+        )
+
+
+async def _may_change_at_once(connection: AsyncConnection, row: Subscription) -> bool:
+    """Return whether nothing that was used or billed of the running period would get another price."""
+    if row.status in ("pending", "trialing"):
+        return True
+    now = await clock_store.now(connection, row.test_clock_id)
+    if row.current_period_start is not None and now <= row.current_period_start:
+        return True
+    is_new = row.test_clock_id is None and now - row.created_at < _MENDED_WITHIN
+    return is_new and await subscription_store.is_untouched(connection, row.id)

@@ -235,6 +235,8 @@ def _text(value: Any) -> str:
 async def change_plan_preview(subscription_id: str, body: PlanChangeQuestion, desk: DeskDep) -> Response:
     """Compare two plans for the rest of the period, by calendar days; nothing is changed (B88, R14, R15).
 
+    Another version of the subscription's own plan begins with the next period, and moves nothing before.
+
     3000 to 9000 with 20 of 30 days left: credit 2000, charge 6000, net 4000. Each part is rounded by itself.
     """
     row = await desk.find(subscription_id)
@@ -248,6 +250,9 @@ async def change_plan_preview(subscription_id: str, body: PlanChangeQuestion, de
         raise invalid("new_plan_id", "is priced in another currency", "currency_mismatch")
     at = body.effective_date or await _now(desk, row)
     full = _cycle(row).full_period_containing(max(at, _cycle(row).anchor))
+    if other.id == row.plan_id:
+        # Another version of the subscription's own plan waits for the next period and moves no money (R25).
+        at = full.end
     answer = PlanChangePreview(
         current_plan=current.summary(),
         new_plan=new.summary(),

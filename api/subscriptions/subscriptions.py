@@ -32,12 +32,13 @@ from api.subscriptions.subscription_shapes import (
 from api.subscriptions.subscription_terms import first_state, recorded_terms
 from billing.subscriptions import alert_state
 from models.identifiers import new_id
-from models.problems import invalid
+from models.problems import conflict, invalid
 from models.tables.customers import SUBSCRIPTION_STATUSES
 
 router = resource_router("subscriptions")
 
 _EDITABLE: Final = TermsChange.__optional_keys__
+_TERMS_OF_THE_RUNNING: Final = frozenset({"on_termination_action", "pay_in_advance", "contract"})
 _MAY_BE_EMPTY: Final = ("external_reference", "contract")
 
 
@@ -192,12 +193,24 @@ async def _change(ref: str, body: SubscriptionChange, desk: SubscriptionCommandC
     row = await desk.find(ref)
     command = command_of(body, row)
     refuse_fixed_terms(body, row)
+    _must_run_for(body, row)
     if body.plan_id is not None:
         await migrate_to(row, desk, plan=body.plan_id, plan_version=None)
     if command is not None:
         await carry_out(command, row, desk, on_termination=body.on_termination_action or row.on_termination_action)
     await _edit(row, body, desk)
     return desk.show(await desk.find(row.id))
+
+
+def _must_run_for(body: SubscriptionChange, row: Subscription) -> None:
+    """Refuse to change the terms of a subscription that is over; notes about it stay open. Raises `Problem` 409."""
+    changed = sorted(body.model_fields_set & _TERMS_OF_THE_RUNNING)
+    if row.ended_at is not None and changed:
+        raise conflict(
+            "subscription_ended",
+            f"The subscription is {row.status}: its {', '.join(changed)} cannot be changed any more, only its metadata "
+            "and external_reference.",
+        )
 
 
 async def _edit(row: Subscription, body: SubscriptionChange, desk: SubscriptionCommandContext) -> None:

@@ -72,10 +72,13 @@ def resumed(state: SubscriptionState, *, at: datetime) -> SubscriptionState:
 
 
 def cancel_requested(state: SubscriptionState) -> SubscriptionState:
-    """Return the state with its end set to the current period's end; a pending one ends at once. Raises
-    `IllegalTransition`."""
+    """Return the state that ends with its current period, or at the end that was agreed if that is earlier (R21).
+
+    A pending one ends at once. Raises `IllegalTransition`.
+    """
     status = transition(state.status, "cancel")
-    return _changed(state, status=status, cancel_at=state.period.end if state.period else None)
+    ends = [end for end in (state.period.end if state.period else None, state.cancel_at) if end is not None]
+    return _changed(state, status=status, cancel_at=None if status == "canceled" else min(ends, default=None))
 
 
 def ended(state: SubscriptionState, *, at: datetime, by: Literal["end", "terminate"]) -> SubscriptionState:
@@ -93,13 +96,15 @@ def plan_change_requested(
     state: SubscriptionState, change: PlanChange, *, at_period_end: bool = False
 ) -> SubscriptionState:
     """Return the state with a migration: at once, so that the next invoice uses the new version (B38), or with the next
-    period.
+    period. One to the present version takes back a change that waits.
 
     A period of which something was billed stays under the version that billed it; the close sees to that. Raises
     `IllegalTransition` for an ended subscription.
     """
     if state.is_over:
         transition(state.status, "cancel")
+    if change.plan_version_id == state.plan_version_id:
+        return _changed(state, plan_change=None)
     if at_period_end and state.period is not None:
         return _changed(state, plan_change=change)
     return _changed(state, plan_version_id=change.plan_version_id, plan_version=change.plan_version, plan_change=None)

@@ -50,6 +50,7 @@ _TRANSITIONS: Final[Mapping[tuple[Status, Command], Status]] = MappingProxyType(
         ("suspended", "reinstate"): "active",
         # Canceling something that never began ends it; everything else goes on until the period's end.
         ("pending", "cancel"): "canceled",
+        ("pending", "end"): "canceled",
         ("pending", "terminate"): "terminated",
         **{(status, "cancel"): status for status in _LIVE},
         **{(status, "end"): "canceled" for status in _LIVE},

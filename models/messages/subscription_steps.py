@@ -173,7 +173,8 @@ def transition_of(  # noqa: PLR0911 - one match, one answer for each command
             return ("canceled" if state.status == "pending" else "cancel_scheduled"), lifecycle.cancel_requested
         case MigratePlan(plan_version_id=version_id, plan_version=version, at_period_end=at_period_end):
             change = PlanChange(plan_version_id=version_id, plan_version=version)
-            later = at_period_end and state.period is not None
+            is_back = state.plan_version_id == version_id
+            later = state.plan_change is not None if is_back else at_period_end and state.period is not None
             action: LifecycleAction = "plan_change_requested" if later else "plan_changed"
             return action, lambda now: lifecycle.plan_change_requested(now, change, at_period_end=at_period_end)
         case RetryParked():

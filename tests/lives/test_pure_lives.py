@@ -12,6 +12,8 @@ import pytest
 from billing.subscriptions.subscription import IllegalTransition
 from tests.lives.driver import Driver
 from tests.lives.lives import (
+    CANCELED_AGREED_ENDS,
+    ENDS_WHILE_PENDING,
     ENDS_WITH_GRACE,
     MIGRATES_BACK,
     Life,
@@ -27,7 +29,7 @@ LIVES: Final = int(os.environ.get("DURABILL_LIVES", "1200"))
 ONE: Final = os.environ.get("DURABILL_LIFE")
 SHARES: Final = 4
 
-KEPT: Final = frozenset({ENDS_WITH_GRACE, MIGRATES_BACK})
+KEPT: Final = frozenset({CANCELED_AGREED_ENDS, ENDS_WHILE_PENDING, ENDS_WITH_GRACE, MIGRATES_BACK})
 """The options of a life in which the core keeps the rules; each of the others is a known fault."""
 
 

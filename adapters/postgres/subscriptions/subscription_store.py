@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, insert, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,7 +24,7 @@ from adapters.postgres.rows import record, records
 from billing.period import Alignment, Interval
 from billing.subscriptions.subscription import Status, SubscriptionState
 from models.problems import conflict, not_found
-from models.tables import customers, plan_versions, plans, subscriptions
+from models.tables import customers, invoice_lines, plan_versions, plans, subscriptions, usage_rollups
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +236,13 @@ async def edit(connection: AsyncConnection, subscription_id: UUID, change: Terms
     """Change terms of a row that no running workflow depends on; raises `Problem` 409 for a taken external id."""
     statement = update(subscriptions).where(subscriptions.c.id == subscription_id)
     await connection.execute(statement.values(**change, updated_at=func.clock_timestamp()))
+
+
+async def is_untouched(connection: AsyncConnection, subscription_id: UUID) -> bool:
+    """Return whether a subscription has no usage and no invoice yet."""
+    used = exists().where(usage_rollups.c.subscription_id == subscription_id)
+    billed = exists().where(invoice_lines.c.subscription_id == subscription_id)
+    return bool(await connection.scalar(select(not_(or_(used, billed)))))
 
 
 @dataclass(frozen=True)
