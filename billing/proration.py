@@ -1,5 +1,6 @@
 """Proration: which part of a whole period something was active, as an exact ratio (R14)."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
 from fractions import Fraction
@@ -24,6 +25,20 @@ def fraction(active: Period, full: Period) -> Fraction:
     """
     _within(active, full)
     return Fraction(active.duration // _MICROSECOND, full.duration // _MICROSECOND)
+
+
+def active_fraction(active: Period, full: Period, pauses: Sequence[Period] = ()) -> Fraction:
+    """Return the share of a full period in which fees run: its active part less the paused time, by the second (R21).
+
+    April with a pause from the 10th to the 25th -> 15/30. Pauses may reach beyond the period and do not overlap.
+    Raises `PeriodOutsideCycle`.
+    """
+    stopped = Fraction(0)
+    for pause in pauses:
+        start, end = max(active.start, pause.start), min(active.end, pause.end)
+        if start < end:
+            stopped += fraction(Period(start=start, end=end), full)
+    return fraction(active, full) - stopped
 
 
 def fraction_by_day(active: Period, full: Period, timezone: str) -> Fraction:

@@ -7,6 +7,7 @@ the middle of a period, a late event and a second run are all the same calculati
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final, Literal
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from billing.money import to_minor
 from billing.numbers import ExactDecimal, grouped
 from billing.period import Period
 from billing.pricing import Step, price
-from billing.proration import fraction, prorated
+from billing.proration import active_fraction, prorated
 from billing.scope import UNGROUPED, Group, group_label
 from billing.usage import NO_USAGE, Usage
 
@@ -62,6 +63,7 @@ def rate(
     period: Period,
     full_period: Period,
     currency: str,
+    pauses: Sequence[Period] = (),
 ) -> tuple[ProposedLine, ...]:
     """Price every charge for one period: one line for each, in the order of the charges (B29), also at zero.
 
@@ -69,6 +71,7 @@ def rate(
 
     `usages` is keyed by charge id, or by metric id for all charges of that metric; a metered charge without an entry
     was not used. `full_period` is the uncut period: a fixed fee is prorated when `period` is shorter (R14), usage not.
+    For the time of `pauses` no fee is due (R21).
     Plan of seed 001 at 1,200,000 calls: 10000 + 4900 = 14900 cents (B98, C16). Raises `UnknownCurrency` and
     `PeriodOutsideCycle`.
     """
@@ -77,7 +80,7 @@ def rate(
         if charge.metered:
             lines += _usage_lines(charge, _usage(charge, usages), period=period, currency=currency)
         else:
-            lines.append(_fee_line(charge, period=period, full_period=full_period, currency=currency))
+            lines.append(_fee_line(charge, period=period, full_period=full_period, currency=currency, pauses=pauses))
     return tuple(lines)
 
 
@@ -147,12 +150,15 @@ def _usage_line(charge: Charge, usage: Usage, group: Group, *, period: Period, c
     )
 
 
-def _fee_line(charge: Charge, *, period: Period, full_period: Period, currency: str) -> ProposedLine:
+def _fee_line(
+    charge: Charge, *, period: Period, full_period: Period, currency: str, pauses: Sequence[Period]
+) -> ProposedLine:
     steps = charge.model.steps(NO_USAGE)
     description, amount = charge.description or "Fixed fee", price(steps)
-    if period != full_period:
-        amount = prorated(amount, fraction(period, full_period))
-        description = f"{description} (prorated {_share(period, full_period)})"
+    share = active_fraction(period, full_period, pauses)
+    if share != 1:
+        amount = prorated(amount, share)
+        description = f"{description} (prorated {_share(share, full_period)})"
     return ProposedLine(
         charge_id=charge.id,
         metric_id=None,
@@ -167,7 +173,9 @@ def _fee_line(charge: Charge, *, period: Period, full_period: Period, currency: 
     )
 
 
-def _share(active: Period, full: Period) -> str:
-    """Write the share of a period in the largest unit that is whole on both sides: "15/30 days", "359/743 hours"."""
-    unit, name = next((unit, name) for unit, name in _UNITS if not active.duration % unit and not full.duration % unit)
-    return f"{active.duration // unit:,}/{full.duration // unit:,} {name}"
+def _share(share: Fraction, full: Period) -> str:
+    """Write a share of a period in the largest unit that is whole on both sides: "15/30 days", "359/743 hours"."""
+    microsecond = _UNITS[-1][0]
+    active = int(full.duration // microsecond * share) * microsecond
+    unit, name = next((unit, name) for unit, name in _UNITS if not active % unit and not full.duration % unit)
+    return f"{active // unit:,}/{full.duration // unit:,} {name}"

@@ -168,12 +168,16 @@ class SubscriptionWorkflow(CommandHandlers):
     async def _end_period(self) -> None:
         """Bill the period that ends now, let its grace days begin, or let it pass; then the next one runs."""
         due = lifecycle.current_period_due(self._state)
-        if not lifecycle.is_billed_at_its_end(self._state):
+        if not self._is_billed_at_its_end():
             await self._change("period_started", lifecycle.after_period)
         elif self._state.grace_days:
             await self._change("period_started", lambda now: lifecycle.with_due_close(lifecycle.after_period(now), due))
         else:
             await self._close_current(due)
+
+    def _is_billed_at_its_end(self) -> bool:
+        is_billed = lifecycle.is_billed_at_its_end(self._state)
+        return is_billed and (self._state.status != "paused" or workflow.patched("bill-what-was-used-before-a-pause"))
 
     async def _close_current(self, due: DueClose) -> None:
         """Bill the current period and move to the next one, in one transaction."""
@@ -191,10 +195,10 @@ class SubscriptionWorkflow(CommandHandlers):
         await self._closed(due, closed)
 
     async def _bill_rest(self, end: datetime) -> None:
-        """Bill the current period up to `end` with a final invoice; while paused nothing is billed by itself."""
+        """Bill the current period up to `end` with a final invoice; while paused, what was used before the pause."""
         await self._evaluate_alerts(closing=True)
         due = lifecycle.rest_due(self._state, end=end)
-        if due is not None:
+        if due is not None and self._is_billed_at_its_end():
             message = steps.close_of(self._state, due, following=None, at=self._now())
             await self._closed(due, await calls.bill_or_error(message))
 

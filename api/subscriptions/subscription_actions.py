@@ -32,6 +32,7 @@ from api.subscriptions.subscription_shapes import (
     shown_status,
 )
 from billing.subscriptions import subscription as rules
+from billing.subscriptions.pauses import PauseBehavior
 from billing.subscriptions.subscription import IllegalTransition
 from models.messages.base import SubscriptionRef
 from models.messages.subscription import Activate, Cancel, MigratePlan, Pause, Reinstate, Resume, Suspend
@@ -119,6 +120,18 @@ class Migration(BaseModel):
             raise ValueError("a version change applies from the next period; leave effective_at out")
 
 
+class PauseBody(BaseModel):
+    """What becomes of the paused time."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"behavior": "skip"}]})
+
+    behavior: PauseBehavior = Field(
+        default="skip",
+        description="`skip`: no fees, usage is kept unbilled; `void`: no fees, usage is refused; `keep_billing`: both "
+        "are billed.",
+    )
+
+
 class SuspensionBody(BaseModel):
     """Why the service is withheld."""
 
@@ -175,6 +188,7 @@ async def carry_out(
     *,
     on_termination: str,
     reason: str | None = None,
+    behavior: PauseBehavior = "skip",
 ) -> None:
     """Send one command and wait until the record has it. Raises `Problem` 409 or 503 `commands_unavailable`."""
     check(command, row)
@@ -184,7 +198,7 @@ async def carry_out(
         case "activate":
             await commands.activate(ref, Activate(request_id=request_id))
         case "pause":
-            await commands.pause(ref, Pause(request_id=request_id))
+            await commands.pause(ref, Pause(request_id=request_id, behavior=behavior))
         case "resume":
             await commands.resume(ref, Resume(request_id=request_id))
         case "suspend":
@@ -210,10 +224,12 @@ async def act(
     *,
     on_termination: str | None = None,
     reason: str | None = None,
+    behavior: PauseBehavior = "skip",
 ) -> SubscriptionDocument:
     """Find a subscription, send it a command, and show what it is then. Raises `Problem` 404, 409, 503."""
     row = await desk.find(ref)
-    await carry_out(command, row, desk, on_termination=on_termination or row.on_termination_action, reason=reason)
+    ends = on_termination or row.on_termination_action
+    await carry_out(command, row, desk, on_termination=ends, reason=reason, behavior=behavior)
     return desk.show(await desk.find(row.id))
 
 
@@ -234,9 +250,9 @@ async def activate(subscription_id: str, desk: DeskDep) -> Response:
     operation_id="pause_subscription",
     summary="Pause a subscription",
 )
-async def pause(subscription_id: str, desk: DeskDep) -> Response:
-    """Pause billing; usage is still taken and kept (B85, C23)."""
-    return reply(await act("pause", subscription_id, desk))
+async def pause(subscription_id: str, desk: DeskDep, body: PauseBody | None = None) -> Response:
+    """Pause: what was used before is billed at the period's end, fees stop for the paused time (B85, R21)."""
+    return reply(await act("pause", subscription_id, desk, behavior=body.behavior if body else "skip"))
 
 
 @router.post(
@@ -246,7 +262,7 @@ async def pause(subscription_id: str, desk: DeskDep) -> Response:
     summary="Resume a paused subscription",
 )
 async def resume(subscription_id: str, desk: DeskDep) -> Response:
-    """Resume a paused subscription; the running period is billed as a whole at its end."""
+    """Resume a paused subscription: fees run again, and the period's end bills its active time."""
     return reply(await act("resume", subscription_id, desk))
 
 

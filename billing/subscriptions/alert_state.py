@@ -11,7 +11,7 @@ from uuid import UUID
 
 from billing.alerts import AlertState, EvaluationThreshold
 from billing.period import Instant
-from billing.subscriptions.lifecycle import is_billed_at_its_end
+from billing.subscriptions.lifecycle import invoices_thresholds
 from billing.subscriptions.subscription import SubscriptionState, Wake
 
 _FIRST_PAUSE: Final = timedelta(seconds=5)
@@ -28,7 +28,7 @@ def needs_evaluation(state: SubscriptionState) -> bool:
     if alert_state is None or period is None or state.is_over:
         return False
     looked_at = (alert_state.evaluated, alert_state.period_start, alert_state.plan_version_id, alert_state.billable)
-    if looked_at != (alert_state.requested, period.start, state.plan_version_id, is_billed_at_its_end(state)):
+    if looked_at != (alert_state.requested, period.start, state.plan_version_id, invoices_thresholds(state)):
         return True
     if state.usage_watermark <= alert_state.watermark or state.usage_period_start != period.start:
         return False
@@ -80,7 +80,7 @@ def evaluation_requested_with_usage(state: SubscriptionState) -> SubscriptionSta
             watermark=state.usage_watermark,
             period_start=state.period.start,
             plan_version_id=state.plan_version_id,
-            billable=is_billed_at_its_end(state),
+            billable=invoices_thresholds(state),
         )
     after = (
         AlertState() if alert_state is None else alert_state.model_copy(update={"on_every_signal": True, "error": None})
@@ -170,7 +170,7 @@ def after_evaluation(
             "watermark": evaluated_state.usage_watermark,
             "period_start": evaluated_state.period.start,
             "plan_version_id": evaluated_state.plan_version_id,
-            "billable": is_billed_at_its_end(evaluated_state),
+            "billable": invoices_thresholds(evaluated_state),
             "thresholds": tuple(thresholds),
             "on_every_signal": on_every_signal,
             "evaluate_at": evaluate_at if again_at is None else again_at,

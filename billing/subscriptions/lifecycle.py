@@ -9,6 +9,7 @@ from uuid import UUID
 
 from billing.collection import OpenInvoice, Outcome, after_outcome, parked
 from billing.period import Period
+from billing.subscriptions.pauses import Pause, PauseBehavior
 from billing.subscriptions.subscription import (
     DueClose,
     PlanChange,
@@ -55,20 +56,20 @@ def after_trial(state: SubscriptionState) -> SubscriptionState:
     return _changed(state, status=transition(state.status, "end_trial"), period=following_period(state))
 
 
-def paused(state: SubscriptionState) -> SubscriptionState:
-    """Return the paused state: periods go by unbilled, usage is kept (C23). Raises `IllegalTransition`."""
-    return _changed(state, status=transition(state.status, "pause"))
+def paused(state: SubscriptionState, *, at: datetime, behavior: PauseBehavior = "skip") -> SubscriptionState:
+    """Return the paused state: what was used before is billed, the paused time as `behavior` says (R21).
+
+    Raises `IllegalTransition`.
+    """
+    pause = Pause(since=at, behavior=behavior)
+    return _changed(state, status=transition(state.status, "pause"), pause=pause)
 
 
 def resumed(state: SubscriptionState, *, at: datetime) -> SubscriptionState:
-    """Give the resumed state, back in the trial if that is not over. Raises `IllegalTransition`.
-
-    The period in which the resume happens is billed as a whole at its end; the periods that went by are not, but their
-    usage can be billed on demand.
-    """
+    """Return the resumed state, back in the trial if that is not over; fees run again. Raises `IllegalTransition`."""
     status = transition(state.status, "resume")
-    in_trial = state.period is not None and state.period.end == state.trial_ends_at and at < state.period.end
-    return _changed(state, status="trialing" if in_trial else status)
+    in_trial = _is_in_trial(state) and state.period is not None and at < state.period.end
+    return _changed(state, status="trialing" if in_trial else status, pause=None)
 
 
 def cancel_requested(state: SubscriptionState) -> SubscriptionState:
@@ -83,7 +84,7 @@ def cancel_requested(state: SubscriptionState) -> SubscriptionState:
 
 def ended(state: SubscriptionState, *, at: datetime, by: Literal["end", "terminate"]) -> SubscriptionState:
     """Return the ended state; open invoices and unbilled time stay with it. Raises `IllegalTransition`."""
-    return _changed(state, status=transition(state.status, by), period=None, cancel_at=at, plan_change=None)
+    return _changed(state, status=transition(state.status, by), period=None, cancel_at=at, plan_change=None, pause=None)
 
 
 def clock_deleted(state: SubscriptionState) -> SubscriptionState:
@@ -119,8 +120,23 @@ def following_period(state: SubscriptionState) -> Period | None:
 
 
 def is_billed_at_its_end(state: SubscriptionState) -> bool:
-    """Return whether the timer bills the current period at its end: not while paused, not in a trial (B92, C23)."""
+    """Return whether the timer bills the current period at its end: not in a trial (B92), nor after a pause that began
+    before it and lasts (R21)."""
+    if state.status != "paused":
+        return state.status in ("active", "suspended")
+    pause, period = state.pause, state.period
+    if period is None or _is_in_trial(state):
+        return False
+    return pause is None or not pause.stops_fees or pause.since >= period.start
+
+
+def invoices_thresholds(state: SubscriptionState) -> bool:
+    """Return whether usage that crosses a threshold is invoiced at once: not while paused, not in a trial."""
     return state.status in ("active", "suspended")
+
+
+def _is_in_trial(state: SubscriptionState) -> bool:
+    return state.period is not None and state.period.end == state.trial_ends_at
 
 
 def after_period(state: SubscriptionState) -> SubscriptionState:
@@ -148,7 +164,7 @@ def current_period_due(state: SubscriptionState) -> DueClose:
 
 
 def rest_due(state: SubscriptionState, *, end: datetime) -> DueClose | None:
-    """Give what a final invoice bills: the current period up to `end`; None if nothing runs, or it is paused (C23)."""
+    """Give what a final invoice bills: the current period up to `end`; None if nothing of it can be due."""
     if state.period is None or end <= state.period.start or not is_billed_at_its_end(state):
         return None
     period = Period(start=state.period.start, end=end)

@@ -20,6 +20,7 @@ from billing.alerts import AlertState
 from billing.collection import OpenInvoice
 from billing.numbers import ExactDecimal
 from billing.period import BillingCycle, Instant, Period
+from billing.subscriptions.pauses import Pause
 
 Status = Literal["pending", "trialing", "active", "paused", "suspended", "canceled", "terminated"]
 Command = Literal["activate", "end_trial", "pause", "resume", "suspend", "reinstate", "cancel", "end", "terminate"]
@@ -164,6 +165,8 @@ class SubscriptionState(BaseModel):
     alert_state: AlertState | None = None
     deleted: bool = False
     suspension: Suspension | None = None
+    # The pause that lasts; None while not paused.
+    pause: Pause | None = None
     # Invoices that failed every scheduled payment attempt; those that are settled since may still be named.
     unpaid: tuple[UUID, ...] = ()
 

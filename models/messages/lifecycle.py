@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from billing.subscriptions.pauses import PauseBehavior
 from models.messages.base import Message, SubscriptionRef
 
 LifecycleAction = Literal[
@@ -50,6 +51,8 @@ class RecordLifecycle(Message):
     # Of a suspension: why, and whether it is for unpaid invoices.
     reason: str | None = None
     is_unpaid: bool = False
+    # Whether a pause that begins stops the fees, and what becomes of usage in it.
+    pause_behavior: PauseBehavior = "skip"
 
 
 class LifecycleRecorded(Message):

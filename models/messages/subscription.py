@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from billing.subscriptions.pauses import PauseBehavior
 from billing.subscriptions.subscription import SubscriptionState
 from models.messages.base import Message
 
@@ -33,9 +34,10 @@ class CommandAccepted(Message):
 
 
 class Pause(Message):
-    """Pause billing; usage is kept."""
+    """Pause: fees stop, and usage is billed, kept unbilled or refused as ``behavior`` says (R21)."""
 
     request_id: str
+    behavior: PauseBehavior = "skip"
 
 
 class Resume(Message):

@@ -89,7 +89,7 @@ def evaluation_of(state: SubscriptionState, *, at: datetime, closing: bool) -> E
         period_end=state.period.end,
         at=min(at, state.period.end),
         plan_version_id=state.plan_version_id,
-        billable=lifecycle.is_billed_at_its_end(state),
+        billable=lifecycle.invoices_thresholds(state),
         closing=closing or at >= state.period.end,
         billing_key=alert_state.progressive_key(
             state.subscription_id, state.period.start, state.alert_state.evaluations
@@ -146,6 +146,7 @@ def record_of(state: SubscriptionState, action: LifecycleAction, *, at: datetime
         requested_plan_version=requested.plan_version if requested else None,
         reason=suspension.reason if suspension else None,
         is_unpaid=suspension is not None and suspension.is_unpaid,
+        pause_behavior=state.pause.behavior if state.pause else "skip",
     )
 
 
@@ -157,8 +158,8 @@ def transition_of(  # noqa: PLR0911 - one match, one answer for each command
     The change is applied to the state of then: usage may have come in while it was written down.
     """
     match command:
-        case Pause():
-            return "paused", lifecycle.paused
+        case Pause(behavior=behavior):
+            return "paused", lambda now: lifecycle.paused(now, at=at, behavior=behavior)
         case Resume():
             return "resumed", lambda now: lifecycle.resumed(now, at=at)
         case Suspend(reason=why):

@@ -107,6 +107,8 @@ subscriptions = Table(
     Column("needs_attention", Text),
     created(),
     updated(),
+    # billing.subscriptions.pauses.Pause, in order; what a pause says of fees and usage holds for its time for ever.
+    Column("pauses", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     CheckConstraint("status IN (" + ", ".join(repr(s) for s in SUBSCRIPTION_STATUSES) + ")", name="status"),
     CheckConstraint("alignment IN ('anniversary', 'calendar')", name="alignment"),
     Index("uq_subscriptions_external_id", "project_id", "external_id", unique=True),

@@ -112,8 +112,8 @@ async def test_a_period_in_its_grace_stays_under_the_version_it_was_served_with(
     assert [line["amount"] for line in billed["line_items"] if line["amount"]] == [4900, 4900]
     assert preview["total_amount"] == billed["total_amount"]
     await advance(client, clock, "2026-04-15T00:00:00Z")
-    (march, *_) = await invoices(client, subscription["id"])
-    assert march["total_amount"] == 9900
+    totals = [invoice["total_amount"] for invoice in await invoices(client, subscription["id"])]
+    assert totals.count(9900) == 1, totals
 
 
 async def test_past_usage_and_activity_keep_the_price_of_their_period(client: httpx.AsyncClient) -> None:

@@ -169,7 +169,7 @@ async def test_a_voided_middle_invoice_is_billed_again_at_the_end(client: httpx.
 async def test_a_paused_subscription_is_not_invoiced_until_it_resumes(client: httpx.AsyncClient) -> None:
     subscription = await shop(client)
     await post(client, of(subscription), {"amount_cents": 1000})
-    await post(client, f"/v1/subscriptions/{subscription['id']}/pause", {}, 200)
+    await post(client, f"/v1/subscriptions/{subscription['id']}/pause", {"behavior": "keep_billing"}, 200)
     await use(client, 300)
     await advance(client, subscription, "2026-03-05T00:00:00Z")
     assert await get(client, "/v1/invoices", subscription_id=subscription["id"]) == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from billing.money import allocate, to_minor
 from billing.period import BillingCycle, Period
-from billing.proration import PeriodOutsideCycle, fraction, fraction_by_day, prorated
+from billing.proration import PeriodOutsideCycle, active_fraction, fraction, fraction_by_day, prorated
 from tests.billing.strategies import cycles, prices
 
 APRIL = Period(start=datetime(2026, 4, 1, tzinfo=UTC), end=datetime(2026, 5, 1, tzinfo=UTC))
@@ -84,3 +84,11 @@ def test_the_parts_of_any_cut_add_up_to_the_whole(
     whole = to_minor(amount, "USD")
     weights = [Decimal(part.duration // timedelta(microseconds=1)) for part in parts]
     assert sum(allocate(whole, weights)) == whole
+
+
+def test_paused_time_is_taken_out_of_the_active_time_by_the_second() -> None:
+    """April with pauses from the 10th to the 20th, and from the 25th into May: 9 + 5 = 14 of 30 days."""
+    stops = [april(10, 20), Period(start=april(25, 26).start, end=datetime(2026, 6, 1, tzinfo=UTC))]
+    assert active_fraction(APRIL, APRIL, stops) == Fraction(14, 30)
+    assert active_fraction(april(1, 15), APRIL, stops) == Fraction(9, 30)
+    assert active_fraction(APRIL, APRIL) == 1

@@ -75,6 +75,7 @@ def invoice(number: int = 9, **more: Any) -> OpenInvoice:
 
 LEGAL: dict[tuple[Status, Command], Status] = {
     ("pending", "activate"): "active", ("pending", "cancel"): "canceled", ("pending", "terminate"): "terminated",
+    ("pending", "end"): "canceled",
     ("trialing", "end_trial"): "active", ("trialing", "pause"): "paused", ("active", "pause"): "paused",
     ("paused", "resume"): "active", ("active", "suspend"): "suspended", ("suspended", "reinstate"): "active",
     ("trialing", "cancel"): "trialing", ("active", "cancel"): "active", ("paused", "cancel"): "paused",
@@ -144,17 +145,22 @@ def test_a_trial_that_is_over_at_the_creation_is_not_waited_for() -> None:
 
 def test_pausing_in_a_trial_and_resuming_before_its_end_goes_back_into_it() -> None:
     ends = START + timedelta(days=14)
-    state = lifecycle.paused(lifecycle.created(pending(trial_ends_at=ends), at=START))
+    state = lifecycle.paused(lifecycle.created(pending(trial_ends_at=ends), at=START), at=START)
     assert lifecycle.resumed(state, at=ends - timedelta(days=1)).status == "trialing"
     passed = lifecycle.after_period(state)
     assert lifecycle.resumed(passed, at=ends + timedelta(days=1)).status == "active"
 
 
-def test_paused_periods_pass_unbilled() -> None:
-    state = lifecycle.paused(active())
+def test_what_was_used_before_a_pause_is_billed_and_wholly_paused_periods_pass_unbilled() -> None:
+    state = lifecycle.paused(active(), at=START + timedelta(hours=1))
     assert due(state) == Wake(kind="period_end", at=FEBRUARY)
-    assert not lifecycle.is_billed_at_its_end(state)
-    assert lifecycle.rest_due(state, end=FEBRUARY) is None
+    assert lifecycle.is_billed_at_its_end(state)
+    assert lifecycle.rest_due(state, end=FEBRUARY) is not None
+    following = lifecycle.after_period(state)
+    assert not lifecycle.is_billed_at_its_end(following)
+    assert lifecycle.rest_due(following, end=MARCH) is None
+    kept = lifecycle.paused(active(), at=START + timedelta(hours=1), behavior="keep_billing")
+    assert lifecycle.is_billed_at_its_end(lifecycle.after_period(kept))
     with pytest.raises(IllegalTransition):
         lifecycle.resumed(active(), at=START)
 
@@ -334,7 +340,7 @@ def _stepped(state: SubscriptionState, step: str, billed: list[Period]) -> Subsc
     try:
         match step:
             case "pause":
-                return lifecycle.paused(state)
+                return lifecycle.paused(state, at=state.clock.advanced_to)
             case "resume":
                 return lifecycle.resumed(state, at=state.clock.advanced_to)
             case "cancel":

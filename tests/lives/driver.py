@@ -12,7 +12,7 @@ from uuid import UUID
 
 from billing.collection import OpenInvoice
 from billing.period import BillingCycle
-from billing.subscriptions import lifecycle, suspension_rules
+from billing.subscriptions import lifecycle, pauses, suspension_rules
 from billing.subscriptions.subscription import (
     DueClose,
     PlanChange,
@@ -207,7 +207,7 @@ class Driver:
     def _look(self) -> None:
         """Invoice the thresholds that usage has crossed."""
         period = self.state.period
-        if period is None or not lifecycle.is_billed_at_its_end(self.state):
+        if period is None or not lifecycle.invoices_thresholds(self.state):
             return
         version = self.state.plan_version_id.int - 1
         spend = self.record.spend(period, version)
@@ -248,11 +248,13 @@ class Driver:
         at = self.at
         match step.act:
             case "pause":
-                self.state = lifecycle.paused(self.state)
+                self.state = lifecycle.paused(self.state, at=at)
+                self.record.pauses = pauses.begun(self.record.pauses, at=at, behavior="skip")
             case "activate":
                 self.state = lifecycle.begun(self.state, starts_at=at)
             case "resume":
                 self.state = lifecycle.resumed(self.state, at=at)
+                self.record.pauses = pauses.ended(self.record.pauses, at=at)
             case "suspend":
                 self.state = suspension_rules.suspended(self.state, reason=None)
             case "reinstate":

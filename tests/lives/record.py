@@ -21,6 +21,7 @@ from billing.period import BillingCycle, Period
 from billing.pricing import Tier
 from billing.progressive import unbilled_usage
 from billing.rating import ProposedLine, rate
+from billing.subscriptions.pauses import Pause, pause_at, stopped_times
 from billing.usage import Usage
 from billing.wallets import Wallet, split_across_wallets
 from tests.lives.lives import ORIGIN, Coupon, Life, Prices, instant, minute_of
@@ -77,6 +78,7 @@ class Record:
     ended_at: datetime | None = None
     served: list[tuple[datetime, int]] = field(default_factory=lambda: [(ORIGIN, 0)])
     events: list[Event] = field(default_factory=list)
+    pauses: tuple[Pause, ...] = ()
     corrected: set[datetime] = field(default_factory=set)
     invoices: list[Invoice] = field(default_factory=list)
     coupons: list[AppliedCoupon] = field(default_factory=list)
@@ -152,10 +154,15 @@ class Record:
         counted = Period(start=active.start, end=max(active.start, until))
         found = {metric: self._usage(metric, counted) for metric in METRICS}
         charges = charges_of(self.life.versions[version], version)
-        return rate(charges, found, period=active, full_period=full, currency=CURRENCY)
+        stopped = stopped_times(self.pauses)
+        return rate(charges, found, period=active, full_period=full, currency=CURRENCY, pauses=stopped)
 
     def _usage(self, metric: UUID, period: Period) -> Usage:
-        mine = [one for one in self.events if one.counts and one.metric == metric and period.contains(one.at)]
+        mine = [
+            one
+            for one in self.events
+            if one.counts and one.metric == metric and period.contains(one.at) and pause_at(self.pauses, one.at) is None
+        ]
         return Usage(quantity=sum((one.quantity for one in mine), Decimal(0)), events=len(mine))
 
     def _billed(self, first: datetime, late: list[datetime] | None = None) -> list[BilledLine]:

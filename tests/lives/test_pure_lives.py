@@ -16,6 +16,7 @@ from tests.lives.lives import (
     ENDS_WHILE_PENDING,
     ENDS_WITH_GRACE,
     MIGRATES_BACK,
+    PAUSES,
     Life,
     instant,
     life,
@@ -29,7 +30,7 @@ LIVES: Final = int(os.environ.get("DURABILL_LIVES", "1200"))
 ONE: Final = os.environ.get("DURABILL_LIFE")
 SHARES: Final = 4
 
-KEPT: Final = frozenset({CANCELED_AGREED_ENDS, ENDS_WHILE_PENDING, ENDS_WITH_GRACE, MIGRATES_BACK})
+KEPT: Final = frozenset({CANCELED_AGREED_ENDS, ENDS_WHILE_PENDING, ENDS_WITH_GRACE, MIGRATES_BACK, PAUSES})
 """The options of a life in which the core keeps the rules; each of the others is a known fault."""
 
 

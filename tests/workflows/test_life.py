@@ -129,15 +129,16 @@ async def test_a_termination_bills_the_rest_at_once(office: Office) -> None:
 
 
 async def test_paused_periods_pass_unbilled_and_billing_goes_on_after_the_resume(office: Office) -> None:
+    """Paused from 31 January (its period 0.00) until a day after 31 March: 49.00 x 29/30 days = 47.37."""
     async with office.working():
         clock_id, state = await in_clock(office)
         await office.commands.pause(ref_of(state), Pause(request_id="r1"))
         await office.advance(clock_id, MARCH + timedelta(days=1))
-        assert await bills(office, state) == []
+        assert await bills(office, state) == [("period", "paid", 0)]
         await office.commands.resume(ref_of(state), Resume(request_id="r2"))
         await office.advance(clock_id, datetime(2026, 4, 30, tzinfo=UTC))
         found = await office.catalogue.rows(invoices)
-        assert [(row.period_start, row.total_minor) for row in found] == [(MARCH, 4900)]
+        assert [(row.period_start, row.total_minor) for row in found] == [(START, 0), (MARCH, 4737)]
 
 
 async def test_b92_a_trial_is_not_billed(office: Office) -> None:

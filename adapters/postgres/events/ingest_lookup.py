@@ -20,6 +20,7 @@ from adapters.postgres.events.ingest_events import FUTURE_SECONDS, TRACK, Ingest
 from adapters.postgres.metric_aggregation import configured
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
 from billing.aggregations import Aggregation
+from billing.subscriptions.pauses import Pause, pauses_of
 from models.identifiers import parse_id
 
 #: The value of a project's setting `event_outside_window` by which its events are kept as skipped, not refused.
@@ -45,29 +46,30 @@ WITH named AS (
 )
 SELECT 'metric', m.id, m.key, m.aggregation, m.field_name, m.expression,
        NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::uuid, NULL::uuid, m.values_kept,
-       NULL::timestamptz
+       NULL::timestamptz, NULL::jsonb
 FROM metrics m WHERE m.project_id = %(project)s AND m.deleted_at IS NULL AND m.key = ANY(%(metrics)s)
 UNION ALL
 SELECT 'metric', m.id, m.key, m.aggregation, m.field_name, m.expression,
-       NULL, NULL, NULL, NULL, NULL, m.values_kept, NULL
+       NULL, NULL, NULL, NULL, NULL, m.values_kept, NULL, NULL
 FROM metrics m WHERE m.project_id = %(project)s AND m.deleted_at IS NULL AND m.id = ANY(%(metric_ids)s)
 UNION ALL
-SELECT 'customer', n.id, n.code, NULL, NULL, NULL, t.frozen_time, NULL, NULL, NULL, NULL, n.is_organization, NULL
+SELECT 'customer', n.id, n.code, NULL, NULL, NULL, t.frozen_time, NULL, NULL, NULL, NULL, n.is_organization, NULL,
+       NULL
 FROM named n LEFT JOIN test_clocks t ON t.id = n.test_clock_id
 UNION ALL
 SELECT 'subscription', s.id, s.external_id, s.status, s.interval, s.alignment || ' ' || s.timezone, s.starts_at,
        CASE WHEN s.status IN ('canceled', 'terminated') THEN coalesce(s.ended_at, s.canceled_at, s.starts_at) END,
-       t.frozen_time, s.customer_id, s.plan_version_id, NULL, greatest(s.anchor, s.starts_at, s.trial_ends_at)
+       t.frozen_time, s.customer_id, s.plan_version_id, NULL, greatest(s.anchor, s.starts_at, s.trial_ends_at), s.pauses
 FROM held h JOIN subscriptions s ON s.id = h.id LEFT JOIN test_clocks t ON t.id = s.test_clock_id
 UNION ALL
 SELECT 'key', k.id, encode(k.key_hash, 'hex'), k.kind, k.role, array_to_string(k.project_ids, ','),
        NULL, NULL, NULL, k.active_project_id, k.organization_id,
        (k.revoked_at IS NULL OR k.revoked_at > clock_timestamp())
-       AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp()) AND o.deleted_at IS NULL, NULL
+       AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp()) AND o.deleted_at IS NULL, NULL, NULL
 FROM api_keys k JOIN organizations o ON o.id = k.organization_id WHERE k.key_hash = ANY(%(keys)s)
 UNION ALL
 SELECT 'project', p.id, p.settings ->> 'event_future_seconds', p.settings ->> 'event_past_seconds',
-       p.settings ->> 'event_outside_window', NULL, events_closed_until(), NULL, NULL, NULL, NULL, NULL, NULL
+       p.settings ->> 'event_outside_window', NULL, events_closed_until(), NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM projects p WHERE p.id = %(project)s
 """
 
@@ -111,6 +113,7 @@ class SubscriptionTerms:
     aligned: str
     #: Where billing periods begin: a trial comes before
     anchor: datetime
+    pauses: tuple[Pause, ...] = ()
 
     @property
     def preference(self) -> tuple[int, UUID]:
@@ -155,7 +158,7 @@ class Lookup:
         row = self.keys.get(presented.key_hash.hex())
         if row is None:
             return False
-        _, _, _, _, role, projects, _, _, _, active, organization, usable, _ = row
+        _, _, _, _, role, projects, _, _, _, active, organization, usable, _, _ = row
         wanted = presented.requested_project or active
         allowed = not projects or str(scope.project_id) in projects.split(",")
         return bool(
@@ -256,7 +259,7 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
                     found.organization = customers[row[1]]
             case "subscription":
                 held[row[1]] = SubscriptionTerms(
-                    row[1], row[9], row[3], row[6], row[7], row[8], row[10], row[4], row[5], row[12]
+                    row[1], row[9], row[3], row[6], row[7], row[8], row[10], row[4], row[5], row[12], pauses_of(row[13])
                 )
                 if row[2] is not None:
                     found.subscriptions[row[2]] = held[row[1]]

@@ -182,7 +182,7 @@ class _Flush:
             if target is None:
                 target = known[name] = target_of(event, source, self.found, self.wall)
             at = event.occurred_at or target.now
-            if at > target.latest or (target.earliest is not None and at < target.earliest):
+            if target.refuses(at):
                 untimely.append(len(targets))
             targets.append(target)
         return _Resolved(submission, targets, untimely)
@@ -290,6 +290,8 @@ def _time_error(position: int, at: datetime, target: Target) -> FieldError:
     field = f"events.{position}.timestamp"
     if at > target.latest:
         return FieldError(field, f"{at.isoformat()} is after {target.latest.isoformat()}", "timestamp_in_future")
+    if target.voids(at):
+        return FieldError(field, f"{at.isoformat()} lies in a pause that voids usage", "subscription_paused")
     assert target.earliest is not None, "an event is refused for a limit that there is"
     return FieldError(field, f"{at.isoformat()} is before {target.earliest.isoformat()}", "timestamp_too_old")
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from adapters.postgres.events.ingest_events import TRACK, IngestEvent
 from adapters.postgres.events.ingest_lookup import CustomerSubscriptions, Lookup, Metric, SubscriptionTerms
 from billing.numbers import plain
+from billing.subscriptions.pauses import pause_at
 
 UNKNOWN_METRIC: Final = "unknown_metric"
 UNKNOWN_CUSTOMER: Final = "unknown_customer"
@@ -18,6 +19,7 @@ OTHER_CUSTOMERS_SUBSCRIPTION: Final = "subscription_of_other_customer"
 NO_SUBSCRIPTION: Final = "no_subscription_charges_metric"
 BEFORE_START: Final = "before_subscription_start"
 AFTER_END: Final = "after_subscription_end"
+SUBSCRIPTION_PAUSED: Final = "subscription_paused"
 PENDING: Final = "subscription_pending"
 TOO_OLD: Final = "too_old"
 TOO_FAR_IN_FUTURE: Final = "too_far_in_future"
@@ -46,6 +48,20 @@ class Target:
     counts_until: datetime | None = None
     creates_customer: bool = False
 
+    def refuses(self, at: datetime) -> bool:
+        """Return whether an event of that time is not taken: outside of the limits, or in a pause that voids usage."""
+        if at > self.latest or (self.earliest is not None and at < self.earliest):
+            return True
+        return self.voids(at)
+
+    def voids(self, at: datetime) -> bool:
+        """Return whether the subscription that would take an event of that time is paused and voids its usage."""
+        held, reason = self.choose(at) if any(each.pauses for each in self.candidates) else (None, None)
+        if held is None or reason != SUBSCRIPTION_PAUSED:
+            return False
+        pause = pause_at(held.pauses, at)
+        return pause is not None and pause.behavior == "void"
+
     def choose(self, at: datetime) -> tuple[SubscriptionTerms | None, str | None]:
         """Return the subscription that takes an event of that time, and the reason if none counts it."""
         if self.reason is not None:
@@ -56,7 +72,7 @@ class Target:
             return self.candidates[0], TOO_OLD
         for held in self.candidates:
             if held.status != "pending" and held.starts_at <= at and (held.ends_at is None or at < held.ends_at):
-                return held, None
+                return held, SUBSCRIPTION_PAUSED if held.pauses and pause_at(held.pauses, at) else None
         first = self.candidates[0]
         if first.status == "pending":
             return first, PENDING

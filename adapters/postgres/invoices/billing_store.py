@@ -23,6 +23,7 @@ from billing.charges import Charge
 from billing.invoice import BilledLine, InvoiceLine, assemble, nothing_left
 from billing.period import BillingCycle, Period
 from billing.rating import ProposedLine, rate
+from billing.subscriptions.pauses import pauses_of, stopped_times
 from billing.usage import Usage
 from models.problems import not_found
 from models.tables import (
@@ -58,6 +59,7 @@ class Terms:
     cycle: BillingCycle
     billing_starts_at: datetime
     ended_at: datetime | None
+    pauses: tuple[Period, ...]
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ _OF_SUBSCRIPTION: Final = (
     "starts_at",
     "trial_ends_at",
     "ended_at",
+    "pauses",
 )
 _TERMS: Final = (
     select(
@@ -167,6 +170,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
         ),
         billing_starts_at=begins,
         ended_at=row.ended_at,
+        pauses=stopped_times(pauses_of(row.pauses)),
     )
 
 
@@ -304,7 +308,9 @@ async def bill(
         counted = active if active.end == period.end else _with_its_last_instant(active)
         used = await _usages(connection, terms.subscription_id, version.charges, counted, through)
         full = terms.cycle.full_period_containing(period.start)
-        proposed += rate(version.charges, used, period=active, full_period=full, currency=version.currency)
+        proposed += rate(
+            version.charges, used, period=active, full_period=full, currency=version.currency, pauses=terms.pauses
+        )
     lines = assemble(before.lines, proposed, closed=before.closed)
     if closes_period and start not in before.closed | {line.period.start for line in lines}:
         lines += nothing_left(before.lines, [line for line in proposed if line.period.start == start])

@@ -11,6 +11,7 @@ from adapters.postgres.customers import clock_store
 from adapters.postgres.journal import audit_store, failure_notifications
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.subscriptions import period_version_store
+from billing.subscriptions import pauses
 from billing.subscriptions.subscription import SubscriptionState
 from models.identifiers import shown_id
 from models.messages.lifecycle import InvoiceStatusFound, LifecycleAction, RecordLifecycle
@@ -78,7 +79,7 @@ async def record(tx: Transaction, step: RecordLifecycle) -> bool:
         await tx.connection.execute(
             update(subscriptions)
             .where(subscriptions.c.id == subscription_id)
-            .values(**wanted, **_stamps(step, before), updated_at=func.clock_timestamp())
+            .values(**wanted, **_stamps(step, before), **_pauses(step, before), updated_at=func.clock_timestamp())
         )
     if step.plan_version_id != before.plan_version_id and step.period_start is not None:
         await period_version_store.record_version(
@@ -171,6 +172,18 @@ def _columns(step: RecordLifecycle) -> dict[str, Any]:
         # The instant that was billed to, however late the worker came to write it down.
         columns["ended_at"] = step.cancel_at or step.at
     return columns
+
+
+def _pauses(step: RecordLifecycle, before: Row[Any]) -> dict[str, Any]:
+    """Return the pauses after a step that begins or ends one; the rest of a life leaves them alone."""
+    if before.status == step.status or "paused" not in (before.status, step.status):
+        return {}
+    known = pauses.pauses_of(before.pauses)
+    if step.status == "paused":
+        after = pauses.begun(known, at=step.at, behavior=step.pause_behavior)
+    else:
+        after = pauses.ended(known, at=(step.cancel_at or step.at) if step.status in _OVER else step.at)
+    return {"pauses": [pause.model_dump(mode="json") for pause in after]}
 
 
 def _stamps(step: RecordLifecycle, before: Row[Any]) -> dict[str, Any]:
