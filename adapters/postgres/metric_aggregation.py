@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
+from adapters.postgres.resources import Metric
 from billing.aggregations import AGGREGATIONS, Aggregation, aggregation
 
 COLUMNS: Final = "m.aggregation, m.field_name, m.expression, m.percentile, m.recurring"
@@ -27,7 +28,7 @@ def configured(
     return aggregation(kind, field=field_name, expression=expression, percentile=percentile, carry_over=carry_over)
 
 
-def aggregation_of(metric: Row[Any]) -> Aggregation:
+def aggregation_of(metric: Metric | Row[Any]) -> Aggregation:
     """Build the aggregation of a row with the columns that `COLUMNS` names."""
     return configured(metric.aggregation, metric.field_name, metric.expression, metric.percentile, metric.recurring)
 

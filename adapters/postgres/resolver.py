@@ -8,12 +8,14 @@ domain, a subscription's external reference), and as an ingest key: `meter.<key>
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Table, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.resources import BillingEntity, Customer, Feature, Metric, Plan, Product
+from adapters.postgres.rows import read_as
 from models.identifiers import PREFIXES, parse_id
 from models.problems import not_found
 from models.tables import billing_entities, customers, features, metrics, plans, products, subscriptions
@@ -22,46 +24,53 @@ Found: TypeAlias = Row[Any]
 """A row as a store gives it."""
 
 
+_Record = TypeVar("_Record")
+
+
 @dataclass(frozen=True)
-class Kind:
-    """How the rows of one table are named: by indexed columns first, then by others, then by ingest keys."""
+class Kind(Generic[_Record]):
+    """How the rows of one table are named: by indexed columns first, then by others, then by ingest keys.
+
+    Without a `record`, the row itself is what is found.
+    """
 
     name: str
     table: Table
     codes: tuple[str, ...]
+    record: type[_Record] | None = None
     other_names: tuple[str, ...] = ()
     ingest_prefix: str | None = None
 
 
-METRIC: Final = Kind("metric", metrics, codes=("key",), ingest_prefix="meter.")
-PRODUCT: Final = Kind("product", products, codes=("code",), ingest_prefix="item.")
-PLAN: Final = Kind("plan", plans, codes=("code",))
-FEATURE: Final = Kind("feature", features, codes=("code",))
-BILLING_ENTITY: Final = Kind("billing_entity", billing_entities, codes=("code",))
-CUSTOMER: Final = Kind("customer", customers, codes=("code",), other_names=("corporate_id", "domain"))
-SUBSCRIPTION: Final = Kind(
-    "subscription", subscriptions, codes=("external_id",), other_names=("external_reference",), ingest_prefix="sub."
+METRIC: Final = Kind("metric", metrics, ("key",), Metric, ingest_prefix="meter.")
+PRODUCT: Final = Kind("product", products, ("code",), Product, ingest_prefix="item.")
+PLAN: Final = Kind("plan", plans, ("code",), Plan)
+FEATURE: Final = Kind("feature", features, ("code",), Feature)
+BILLING_ENTITY: Final = Kind("billing_entity", billing_entities, ("code",), BillingEntity)
+CUSTOMER: Final = Kind("customer", customers, ("code",), Customer, other_names=("corporate_id", "domain"))
+SUBSCRIPTION: Final[Kind[Row[Any]]] = Kind(
+    "subscription", subscriptions, ("external_id",), other_names=("external_reference",), ingest_prefix="sub."
 )
 
 _ENDED: Final = ("canceled", "terminated")
 
 
-async def resolve_metric(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any] | None:
+async def resolve_metric(connection: AsyncConnection, project_id: UUID, ref: str) -> Metric | None:
     """Find a metric by `met_...`, uuid, key or `meter.<key>`; None if there is none (C4, C5)."""
     return await _one(connection, project_id, METRIC, ref)
 
 
-async def resolve_product(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any] | None:
+async def resolve_product(connection: AsyncConnection, project_id: UUID, ref: str) -> Product | None:
     """Find a product by `prod_...`, uuid, code or `item.<code>`; None if there is none (C4)."""
     return await _one(connection, project_id, PRODUCT, ref)
 
 
-async def resolve_plan(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any] | None:
+async def resolve_plan(connection: AsyncConnection, project_id: UUID, ref: str) -> Plan | None:
     """Find a plan by its code, `plan_...` or uuid; None if there is none (C4, C6)."""
     return await _one(connection, project_id, PLAN, ref)
 
 
-async def resolve_customer(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any] | None:
+async def resolve_customer(connection: AsyncConnection, project_id: UUID, ref: str) -> Customer | None:
     """Find a customer by the client's id, `cus_...`, uuid, corporate id or domain; None if there is none (C4, B79)."""
     return await _one(connection, project_id, CUSTOMER, ref)
 
@@ -74,12 +83,12 @@ async def resolve_subscription(connection: AsyncConnection, project_id: UUID, re
     return await _one(connection, project_id, SUBSCRIPTION, ref)
 
 
-async def resolve_metrics(connection: AsyncConnection, project_id: UUID, refs: Iterable[str]) -> dict[str, Row[Any]]:
+async def resolve_metrics(connection: AsyncConnection, project_id: UUID, refs: Iterable[str]) -> dict[str, Metric]:
     """Find many metrics with at most two queries; references that name nothing are absent from the answer."""
     return await resolve_many(connection, project_id, METRIC, set(refs))
 
 
-async def resolve_customers(connection: AsyncConnection, project_id: UUID, refs: Iterable[str]) -> dict[str, Row[Any]]:
+async def resolve_customers(connection: AsyncConnection, project_id: UUID, refs: Iterable[str]) -> dict[str, Customer]:
     """Find many customers with at most two queries; references that name nothing are absent from the answer."""
     return await resolve_many(connection, project_id, CUSTOMER, set(refs))
 
@@ -91,8 +100,8 @@ async def resolve_subscriptions(
     return await resolve_many(connection, project_id, SUBSCRIPTION, set(refs))
 
 
-async def required(connection: AsyncConnection, project_id: UUID, kind: Kind, ref: str) -> Row[Any]:
-    """Find the row or raise `Problem` 404 `<kind>_not_found`."""
+async def required(connection: AsyncConnection, project_id: UUID, kind: Kind[_Record], ref: str) -> _Record:
+    """Find the record or raise `Problem` 404 `<kind>_not_found`."""
     row = await _one(connection, project_id, kind, ref)
     if row is None:
         raise not_found(kind.name, ref)
@@ -100,9 +109,9 @@ async def required(connection: AsyncConnection, project_id: UUID, kind: Kind, re
 
 
 async def resolve_many(
-    connection: AsyncConnection, project_id: UUID, kind: Kind, refs: Collection[str]
-) -> dict[str, Row[Any]]:
-    """Find the rows that references name, in the order of the module's text; unknown references are absent.
+    connection: AsyncConnection, project_id: UUID, kind: Kind[_Record], refs: Collection[str]
+) -> dict[str, _Record]:
+    """Find the records that references name, in the order of the module's text; unknown references are absent.
 
     Indexed columns are asked first, so that the common forms cost one indexed query for a whole batch.
     """
@@ -112,12 +121,12 @@ async def resolve_many(
     found = _matched(kind, wanted, await _rows(connection, project_id, kind, _indexed(kind, wanted)))
     missing = wanted - found.keys()
     slow = _unindexed(kind, missing)
-    if slow is None:
-        return found
-    return found | _matched(kind, missing, await _rows(connection, project_id, kind, slow))
+    if slow is not None:
+        found |= _matched(kind, missing, await _rows(connection, project_id, kind, slow))
+    return {ref: read_as(kind.record, row) for ref, row in found.items()}
 
 
-async def _one(connection: AsyncConnection, project_id: UUID, kind: Kind, ref: str) -> Row[Any] | None:
+async def _one(connection: AsyncConnection, project_id: UUID, kind: Kind[_Record], ref: str) -> _Record | None:
     return (await resolve_many(connection, project_id, kind, (ref,))).get(ref)
 
 
@@ -130,13 +139,13 @@ def _alike(text: str) -> str:
     return text.replace("_", "-")
 
 
-def _tail(kind: Kind, ref: str) -> str | None:
+def _tail(kind: Kind[Any], ref: str) -> str | None:
     """Return what follows the ingest prefix, or None if the reference is no ingest key of this kind."""
     prefix = kind.ingest_prefix
     return ref.removeprefix(prefix) if prefix is not None and ref.startswith(prefix) and ref != prefix else None
 
 
-def _uuid_of(kind: Kind, ref: str) -> UUID | None:
+def _uuid_of(kind: Kind[Any], ref: str) -> UUID | None:
     """Read a shown id or uuid, also behind an ingest prefix (`sub.<uuid>`, `sub.<26 characters>`)."""
     own = parse_id(ref)
     tail = _tail(kind, ref)
@@ -145,14 +154,14 @@ def _uuid_of(kind: Kind, ref: str) -> UUID | None:
     return parse_id(tail) or parse_id(f"{PREFIXES[kind.name]}_{tail}")
 
 
-def _indexed(kind: Kind, refs: Collection[str]) -> ColumnElement[bool]:
+def _indexed(kind: Kind[Any], refs: Collection[str]) -> ColumnElement[bool]:
     columns = kind.table.c
     ids = {found for ref in refs if (found := _uuid_of(kind, ref)) is not None}
     clauses = [columns[code].in_(refs) for code in kind.codes]
     return or_(columns.id.in_(ids), *clauses) if ids else or_(*clauses)
 
 
-def _unindexed(kind: Kind, refs: Collection[str]) -> ColumnElement[bool] | None:
+def _unindexed(kind: Kind[Any], refs: Collection[str]) -> ColumnElement[bool] | None:
     columns = kind.table.c
     tails = {_alike(tail) for ref in refs if (tail := _tail(kind, ref)) is not None}
     clauses = [columns[name].in_(refs) for name in kind.other_names] if refs else []
@@ -162,7 +171,7 @@ def _unindexed(kind: Kind, refs: Collection[str]) -> ColumnElement[bool] | None:
 
 
 async def _rows(
-    connection: AsyncConnection, project_id: UUID, kind: Kind, condition: ColumnElement[bool]
+    connection: AsyncConnection, project_id: UUID, kind: Kind[Any], condition: ColumnElement[bool]
 ) -> list[Row[Any]]:
     """Read the candidates, oldest first."""
     columns = kind.table.c
@@ -171,7 +180,7 @@ async def _rows(
     return list((await connection.execute(statement.order_by(columns.id))).all())
 
 
-def _matched(kind: Kind, refs: Collection[str], rows: list[Row[Any]]) -> dict[str, Row[Any]]:
+def _matched(kind: Kind[Any], refs: Collection[str], rows: list[Row[Any]]) -> dict[str, Row[Any]]:
     """Pair each reference with the first row that carries it in the best form."""
     ordered = sorted(rows, key=lambda row: row._mapping.get("status") in _ENDED)
     found: dict[str, Row[Any]] = {}
@@ -182,7 +191,7 @@ def _matched(kind: Kind, refs: Collection[str], rows: list[Row[Any]]) -> dict[st
     return found
 
 
-def _rank(kind: Kind, ref: str, row: Row[Any]) -> int | None:
+def _rank(kind: Kind[Any], ref: str, row: Row[Any]) -> int | None:
     """Return how well a row matches a reference (0 is best); None if it does not."""
     values = row._mapping
     if parse_id(ref) == values["id"]:

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters.postgres.alerts.alert_store import AlertProgress
+from adapters.postgres.resources import Metric
 from adapters.postgres.rows import Row
 from api.http.fields import Currency, Ref
 from billing.alerts import MOST_LEVELS, Alert, percentage
@@ -78,7 +79,7 @@ class UsageAlertBody(BaseModel):
             raise ValueError("levels must be different from each other")
         return self
 
-    def columns(self, metric: Row[Any] | None, plan_currency: str) -> dict[str, Any]:
+    def columns(self, metric: Metric | None, plan_currency: str) -> dict[str, Any]:
         """Return the columns of the new row. Raises `Problem` 422 `currency_mismatch`."""
         must_be_plans(self.currency, plan_currency)
         return {

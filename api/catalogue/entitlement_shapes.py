@@ -1,11 +1,14 @@
 """Features and entitlements at the API's edge (BoxBilling, B40, B41)."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from adapters.postgres.resolver import Found
+from adapters.postgres.catalogue.entitlement_store import Entitlement
+from adapters.postgres.resources import Feature
+from adapters.postgres.rows import Columns
+from api.http.answers import Answer
 from api.http.fields import AnyCase, ClientId, Name, Prose, Ref, refuse_reserved
 from billing.entitlements import FeatureType
 from models.identifiers import shown_id
@@ -44,7 +47,7 @@ class FeatureChange(BaseModel):
     feature_type: Kind | None = None
 
 
-class FeatureAnswer(BaseModel):
+class FeatureAnswer(Answer):
     """A feature."""
 
     id: str = Field(examples=["feat_01kaqs2v8yf0y8f7bn1qv0c5te"])
@@ -55,6 +58,11 @@ class FeatureAnswer(BaseModel):
     feature_type: FeatureType
     created_at: str
     updated_at: str
+
+    @classmethod
+    def of(cls, feature: Feature) -> Self:
+        """Return the answer that shows a feature."""
+        return cls.showing(feature, id=shown_id("feature", feature.id), uuid=feature.id)
 
 
 class EntitlementBody(BaseModel):
@@ -92,7 +100,7 @@ class EntitlementCopy(BaseModel):
     target_plan_id: Ref
 
 
-class EntitlementAnswer(BaseModel):
+class EntitlementAnswer(Answer):
     """What a plan grants of a feature."""
 
     id: str = Field(examples=["entl_01kaqs2v8yf0y8f7bn1qv0c5te"])
@@ -108,24 +116,37 @@ class EntitlementAnswer(BaseModel):
     created_at: str
     updated_at: str
 
+    @classmethod
+    def of(cls, row: Entitlement) -> Self:
+        """Return the answer that shows an entitlement, which names its plan by the code."""
+        return cls.showing(
+            row,
+            id=shown_id("entitlement", row.id),
+            uuid=row.id,
+            plan_id=row.plan_code,
+            plan_uuid=row.plan_id,
+            feature_id=shown_id("feature", row.feature_id),
+            feature_uuid=row.feature_id,
+        )
 
-def new_feature_columns(body: FeatureBody) -> dict[str, Any]:
+
+def new_feature_columns(body: FeatureBody) -> Columns:
     """Turn a body into columns of `features`. Raises `Problem` 422 for a code that is a path of its own."""
     refuse_reserved(body.code, "code", RESERVED)
     return body.model_dump()
 
 
-def changed_feature_columns(body: FeatureChange, row: Found) -> dict[str, Any]:
+def changed_feature_columns(body: FeatureChange, row: Feature) -> Columns:
     """Turn a change into columns. Raises `Problem` 422 for another code or type."""
     if body.code is not None and body.code != row.code:
         raise invalid("code", "is stable; create another feature", "immutable")
     if body.feature_type is not None and body.feature_type != row.feature_type:
         raise invalid("feature_type", "is stable, as plans grant values of it; create another feature", "immutable")
-    columns: dict[str, Any] = {} if body.name is None else {"name": body.name}
+    columns: dict[str, object] = {} if body.name is None else {"name": body.name}
     return columns | ({"description": body.description} if "description" in body.model_fields_set else {})
 
 
-def changed_value(body: EntitlementChange, row: Found) -> str:
+def changed_value(body: EntitlementChange, row: Entitlement) -> str:
     """Return the value that applies after a change. Raises `Problem` 422 for another plan or feature."""
     owners = {
         "plan_id": (row.plan_code, str(row.plan_id), shown_id("plan", row.plan_id)),
@@ -135,36 +156,4 @@ def changed_value(body: EntitlementChange, row: Found) -> str:
         value = getattr(body, name)
         if value is not None and value not in own:
             raise invalid(name, "is stable; create another entitlement", "immutable")
-    return str(row.value) if body.value is None else body.value
-
-
-def shown_feature(row: Found) -> dict[str, Any]:
-    """Show a feature."""
-    return {
-        "id": shown_id("feature", row.id),
-        "uuid": row.id,
-        "code": row.code,
-        "name": row.name,
-        "description": row.description,
-        "feature_type": row.feature_type,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-def shown_entitlement(row: Found) -> dict[str, Any]:
-    """Show an entitlement with the names of its plan and feature."""
-    return {
-        "id": shown_id("entitlement", row.id),
-        "uuid": row.id,
-        "plan_id": row.plan_code,
-        "plan_uuid": row.plan_id,
-        "feature_id": shown_id("feature", row.feature_id),
-        "feature_uuid": row.feature_id,
-        "feature_code": row.feature_code,
-        "feature_name": row.feature_name,
-        "feature_type": row.feature_type,
-        "value": row.value,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
+    return row.value if body.value is None else body.value

@@ -13,11 +13,10 @@ from api.catalogue.entitlement_shapes import (
     EntitlementChange,
     EntitlementCopy,
     changed_value,
-    shown_entitlement,
 )
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import Ref
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from models.problems import invalid
@@ -40,7 +39,7 @@ async def create_entitlement(body: EntitlementBody, caller: CallerDep, database:
         plan = await required(tx.connection, caller.project_id, PLAN, body.plan_id)
         feature = await required(tx.connection, caller.project_id, FEATURE, body.feature_id)
         row = await entitlement_store.create(tx, plan=plan, feature=feature, value=body.value)
-    return created(shown_entitlement(row))
+    return created(EntitlementAnswer.of(row))
 
 
 @router.get(
@@ -57,8 +56,7 @@ async def list_entitlements(
     async with database.transaction(caller.scope) as connection:
         plan = await wanted_id(connection, caller.project_id, PLAN, plan_id)
         rows, total = await entitlement_store.listed(connection, caller.project_id, page, plan)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_entitlement(row) for row in rows], total, request, last=last)
+    return listed_as(EntitlementAnswer.of, page, rows, total, request)
 
 
 @router.post(
@@ -79,7 +77,7 @@ async def copy_entitlements(body: EntitlementCopy, caller: CallerDep, database: 
         if source.id == target.id:
             raise invalid("target_plan_id", "must be another plan than the source")
         rows = await entitlement_store.copy(tx, source=source, target=target)
-    return created([shown_entitlement(row) for row in rows])
+    return created([EntitlementAnswer.of(row) for row in rows])
 
 
 @router.get(
@@ -91,7 +89,7 @@ async def copy_entitlements(body: EntitlementCopy, caller: CallerDep, database: 
 async def get_entitlement(entitlement_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Read an entitlement by its id or uuid."""
     async with database.transaction(caller.scope) as connection:
-        return reply(shown_entitlement(await entitlement_store.view(connection, caller.project_id, entitlement_id)))
+        return reply(EntitlementAnswer.of(await entitlement_store.view(connection, caller.project_id, entitlement_id)))
 
 
 @router.put(
@@ -114,7 +112,7 @@ async def update_entitlement(
         row = await entitlement_store.view(tx.connection, caller.project_id, entitlement_id)
         value = changed_value(body, row)
         changed = await entitlement_store.change(tx, row, value)
-    return reply(shown_entitlement(changed))
+    return reply(EntitlementAnswer.of(changed))
 
 
 @router.delete(

@@ -13,11 +13,10 @@ from api.catalogue.entitlement_shapes import (
     FeatureChange,
     changed_feature_columns,
     new_feature_columns,
-    shown_feature,
 )
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import Ref
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 
@@ -37,8 +36,8 @@ async def create_feature(body: FeatureBody, caller: CallerDep, database: Databas
     """Create a feature; 409 for a code in use."""
     columns = new_feature_columns(body)
     async with caller.begin(database) as tx:
-        row = await feature_store.create(tx, columns)
-    return created(shown_feature(row))
+        row = await changing.create(tx, feature_store.RESOURCE, columns)
+    return created(FeatureAnswer.of(row))
 
 
 @router.get(
@@ -55,8 +54,7 @@ async def list_features(
     conditions = {} if feature_type is None else {"feature_type": feature_type}
     async with database.transaction(caller.scope) as connection:
         rows, total = await feature_store.listed(connection, caller.project_id, page, conditions)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_feature(row) for row in rows], total, request, last=last)
+    return listed_as(FeatureAnswer.of, page, rows, total, request)
 
 
 @router.get(
@@ -77,7 +75,7 @@ async def get_feature(code: Ref, caller: CallerDep, database: DatabaseDep) -> Re
     """Read a feature by its code, id or uuid."""
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, FEATURE, code)
-    return reply(shown_feature(row))
+    return reply(FeatureAnswer.of(row))
 
 
 @router.put("/features/{code}", response_model=FeatureAnswer, operation_id="update_feature", summary="Update feature")
@@ -89,7 +87,7 @@ async def update_feature(code: Ref, body: FeatureChange, caller: CallerDep, data
         row = await changing.locked(tx.connection, feature_store.RESOURCE, found)
         columns = changed_feature_columns(body, row)
         changed = await changing.change(tx, feature_store.RESOURCE, row=row, values=columns)
-    return reply(shown_feature(changed))
+    return reply(FeatureAnswer.of(changed))
 
 
 @router.delete("/features/{code}", status_code=204, operation_id="delete_feature", summary="Delete feature")

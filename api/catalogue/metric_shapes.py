@@ -1,12 +1,14 @@
 """Metrics at the API's edge: four systems' bodies as one, and the union of their answers (conflicts C5, B45)."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from adapters.postgres.resolver import Found
+from adapters.postgres.catalogue.metric_store import MetricFilter
+from adapters.postgres.resources import Metric
+from api.http.answers import Answer
 from api.http.fields import AnyCase, ClientId, ExactNumber, JsonObject, Name, Prose, Ref, same
 from billing.aggregating import text_of
 from billing.aggregations import (
@@ -131,7 +133,7 @@ class FilterBody(BaseModel):
     values: FilterValues = []
 
 
-def new_columns(body: MetricBody) -> dict[str, Any]:
+def new_columns(body: MetricBody) -> dict[str, object]:
     """Turn a body into columns of `metrics`, products left out; raises `Problem` 422 for what does not fit."""
     key = same(body.key, body.code, first_name="key", second_name="code") or _slug(body.name)
     if key in RESERVED:
@@ -158,7 +160,7 @@ def _check_recurring(body: MetricChange, kind: str) -> None:
         raise invalid("recurring", f"is for the aggregations {', '.join(RECURRING)}, not for {kind}")
 
 
-def changed_columns(body: MetricChange, row: Found) -> dict[str, Any]:
+def changed_columns(body: MetricChange, row: Metric) -> dict[str, object]:
     """Turn a change into columns; raises `Problem` 422 for a changed key (B49) and for what does not fit."""
     for name in ("key", "code"):
         value = getattr(body, name)
@@ -172,7 +174,7 @@ def changed_columns(body: MetricChange, row: Found) -> dict[str, Any]:
         if row.aggregation in kinds_with(name) and kind not in kinds_with(name):
             columns.setdefault(name, None)
     _check_recurring(body, kind)
-    check({**row._asdict(), **columns})
+    check({**{name: getattr(row, name) for name in ("aggregation", "field_name", "recurring", *_SETTINGS)}, **columns})
     return columns
 
 
@@ -223,7 +225,7 @@ def _slug(name: str) -> str:
     return "_".join(part for part in kept.split("_") if part) or "metric"
 
 
-class MetricAnswer(BaseModel):
+class MetricAnswer(Answer):
     """A metric as all four systems show it."""
 
     id: str = Field(examples=["met_01kaqs2v8yf0y8f7bn1qv0c5te"])
@@ -249,42 +251,30 @@ class MetricAnswer(BaseModel):
     created_at: str
     updated_at: str
 
-
-def shown_metric(row: Found) -> dict[str, Any]:
-    """Show a metric; products by their shown ids."""
-    return {
-        "id": shown_id("metric", row.id),
-        "uuid": row.id,
-        "key": row.key,
-        "code": row.key,
-        "name": row.name,
-        "description": row.description,
-        "aggregation": row.aggregation,
-        "aggregation_type": row.aggregation,
-        "field_name": row.field_name,
-        "unit": row.unit,
-        "unit_name": row.unit,
-        "recurring": row.recurring,
-        "carry_over": row.recurring,
-        "percentile": _percentile(row),
-        "rounding_function": row.rounding_function,
-        "rounding_precision": row.rounding_precision,
-        "expression": row.expression,
-        "product_ids": [shown_id("product", product) for product in row.product_ids],
-        "ingest_key": f"meter.{row.key.replace('_', '-')}",
-        "status": row.status,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
+    @classmethod
+    def of(cls, metric: Metric) -> Self:
+        """Return the answer that shows a metric; products by their shown ids."""
+        return cls.showing(
+            metric,
+            id=shown_id("metric", metric.id),
+            uuid=metric.id,
+            code=metric.key,
+            aggregation_type=metric.aggregation,
+            unit_name=metric.unit,
+            carry_over=metric.recurring,
+            percentile=_percentile(metric),
+            product_ids=[shown_id("product", product) for product in metric.product_ids],
+            ingest_key=f"meter.{metric.key.replace('_', '-')}",
+        )
 
 
-def _percentile(row: Found) -> Decimal | None:
+def _percentile(row: Metric) -> Decimal | None:
     if row.aggregation not in kinds_with("percentile"):
         return None
     return DEFAULT_PERCENTILE if row.percentile is None else row.percentile
 
 
-class FilterAnswer(BaseModel):
+class FilterAnswer(Answer):
     """A filter of a metric."""
 
     id: str = Field(examples=["mflt_01kaqs2v8yf0y8f7bn1qv0c5te"])
@@ -295,21 +285,18 @@ class FilterAnswer(BaseModel):
     created_at: str
     updated_at: str
 
-
-def shown_filter(row: Found) -> dict[str, Any]:
-    """Show a filter of a metric."""
-    return {
-        "id": shown_id("metric_filter", row.id),
-        "uuid": row.id,
-        "billable_metric_id": shown_id("metric", row.metric_id),
-        "key": row.key,
-        "values": row.values,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
+    @classmethod
+    def of(cls, row: MetricFilter) -> Self:
+        """Return the answer that shows a filter of a metric."""
+        return cls.showing(
+            row,
+            id=shown_id("metric_filter", row.id),
+            uuid=row.id,
+            billable_metric_id=shown_id("metric", row.metric_id),
+        )
 
 
-class MetricStats(BaseModel):
+class MetricStats(Answer):
     """How many metrics there are, by aggregation."""
 
     total: int

@@ -7,7 +7,10 @@ from fastapi import Depends, Query, Request, Response
 
 from adapters.postgres.catalogue import metric_store, plan_store
 from adapters.postgres.database import Connection
+from adapters.postgres.journal import changing
+from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.resolver import METRIC, PRODUCT, required
+from adapters.postgres.resources import Metric
 from api.catalogue.metric_shapes import (
     FilterAnswer,
     FilterBody,
@@ -18,14 +21,12 @@ from api.catalogue.metric_shapes import (
     MetricStats,
     changed_columns,
     new_columns,
-    shown_filter,
-    shown_metric,
 )
 from api.catalogue.plan_responses import PlanAnswer, shown_plan
 from api.http.aliases import RouteAlias, router_named
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import Ref
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed, listed_as
 from api.http.responses import created, no_content, reply
 from models.problems import invalid
 
@@ -47,13 +48,18 @@ async def _product_ids(connection: Connection, project_id: UUID, refs: list[str]
     return list(dict.fromkeys(row.id for row in found))
 
 
+async def _locked(tx: Transaction, ref: str) -> Metric:
+    found = await required(tx.connection, tx.scope.project_id, METRIC, ref)
+    return await changing.locked(tx.connection, metric_store.RESOURCE, found)
+
+
 async def create_metric(body: MetricBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create a metric; 409 for a key in use, 404 for an unknown product, 422 for an unknown aggregation (B46)."""
     columns = new_columns(body)
     async with caller.begin(database) as tx:
         columns["product_ids"] = await _product_ids(tx.connection, caller.project_id, body.product_ids) or []
-        row = await metric_store.create(tx, columns)
-    return created(shown_metric(row))
+        row = await changing.create(tx, metric_store.RESOURCE, columns)
+    return created(MetricAnswer.of(row))
 
 
 async def list_metrics(
@@ -62,15 +68,14 @@ async def list_metrics(
     """List metrics, newest first; order by name, code, aggregation_type, created_at or updated_at."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await metric_store.listed(connection, caller.project_id, page, conditions)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_metric(row) for row in rows], total, request, last=last)
+    return listed_as(MetricAnswer.of, page, rows, total, request)
 
 
 async def get_metric_stats(caller: CallerDep, database: DatabaseDep) -> Response:
     """Count the metrics by aggregation."""
     async with database.transaction(caller.scope) as connection:
         counts = await metric_store.stats(connection, caller.project_id)
-    return reply({"total": sum(counts.values()), "by_aggregation_type": counts})
+    return reply(MetricStats(total=sum(counts.values()), by_aggregation_type=counts))
 
 
 async def get_metric_plan_counts(caller: CallerDep, database: DatabaseDep) -> Response:
@@ -96,7 +101,7 @@ async def create_metric_filter(metric_id: Ref, body: FilterBody, caller: CallerD
     async with caller.begin(database) as tx:
         metric = await required(tx.connection, caller.project_id, METRIC, metric_id)
         row = await metric_store.create_filter(tx, metric, key=body.key, values=body.values)
-    return created(shown_filter(row))
+    return created(FilterAnswer.of(row))
 
 
 async def list_metric_filters(metric_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
@@ -104,7 +109,7 @@ async def list_metric_filters(metric_id: Ref, caller: CallerDep, database: Datab
     async with database.transaction(caller.scope) as connection:
         metric = await required(connection, caller.project_id, METRIC, metric_id)
         rows = await metric_store.filters_of(connection, metric.id)
-    return reply([shown_filter(row) for row in rows], headers={"X-Total-Count": str(len(rows))})
+    return reply([FilterAnswer.of(row) for row in rows], headers={"X-Total-Count": str(len(rows))})
 
 
 async def get_metric_filter(metric_id: Ref, filter_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
@@ -112,7 +117,7 @@ async def get_metric_filter(metric_id: Ref, filter_id: Ref, caller: CallerDep, d
     async with database.transaction(caller.scope) as connection:
         metric = await required(connection, caller.project_id, METRIC, metric_id)
         row = await metric_store.filter_of(connection, metric.id, filter_id)
-    return reply(shown_filter(row))
+    return reply(FilterAnswer.of(row))
 
 
 async def update_metric_filter(
@@ -120,20 +125,18 @@ async def update_metric_filter(
 ) -> Response:
     """Return a filter other values; the property is stable (422), and so are values that a plan prices by (409)."""
     async with caller.begin(database) as tx:
-        metric = await required(tx.connection, caller.project_id, METRIC, metric_id)
-        metric = await metric_store.locked(tx.connection, metric)
+        metric = await _locked(tx, metric_id)
         row = await metric_store.filter_of(tx.connection, metric.id, filter_id)
         if body.key not in (None, row.key):
             raise invalid("key", "is stable: plans price by it; create another filter", "immutable")
         changed = await metric_store.change_filter(tx, metric, row, values=body.values)
-    return reply(shown_filter(changed))
+    return reply(FilterAnswer.of(changed))
 
 
 async def delete_metric_filter(metric_id: Ref, filter_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Remove a filter; 409 if a plan prices by it."""
     async with caller.begin(database) as tx:
-        metric = await required(tx.connection, caller.project_id, METRIC, metric_id)
-        metric = await metric_store.locked(tx.connection, metric)
+        metric = await _locked(tx, metric_id)
         row = await metric_store.filter_of(tx.connection, metric.id, filter_id)
         await metric_store.delete_filter(tx, metric, row)
     return no_content()
@@ -143,27 +146,25 @@ async def get_metric(metric_id: Ref, caller: CallerDep, database: DatabaseDep) -
     """Read a metric by its id, uuid, key or ingest key."""
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, METRIC, metric_id)
-    return reply(shown_metric(row))
+    return reply(MetricAnswer.of(row))
 
 
 async def update_metric(metric_id: Ref, body: MetricChange, caller: CallerDep, database: DatabaseDep) -> Response:
     """Change what is sent; the key is stable (422, B49), the aggregation too once a plan charges on it (409)."""
     async with caller.begin(database) as tx:
-        found = await required(tx.connection, caller.project_id, METRIC, metric_id)
-        row = await metric_store.locked(tx.connection, found)
+        row = await _locked(tx, metric_id)
         columns = changed_columns(body, row)
         products = await _product_ids(tx.connection, caller.project_id, body.product_ids)
         if products is not None:
             columns["product_ids"] = products
         changed = await metric_store.change(tx, row, columns)
-    return reply(shown_metric(changed))
+    return reply(MetricAnswer.of(changed))
 
 
 async def delete_metric(metric_id: Ref, caller: CallerDep, database: DatabaseDep) -> Response:
     """Delete a metric; 409 if a plan charges on it."""
     async with caller.begin(database) as tx:
-        found = await required(tx.connection, caller.project_id, METRIC, metric_id)
-        row = await metric_store.locked(tx.connection, found)
+        row = await _locked(tx, metric_id)
         await metric_store.delete(tx, row)
     return no_content()
 

@@ -5,9 +5,11 @@ from typing import Any
 from uuid import UUID
 
 from adapters.postgres.catalogue import metric_store
+from adapters.postgres.catalogue.metric_store import MetricFilter
 from adapters.postgres.catalogue.plan_write_store import ChargeDraft, FilterDraft
 from adapters.postgres.database import Connection
-from adapters.postgres.resolver import PRODUCT, Found, required, resolve_metrics
+from adapters.postgres.resolver import PRODUCT, required, resolve_metrics
+from adapters.postgres.resources import Metric
 from api.catalogue.charge_shapes import PricedCharge, PricedFilter
 from billing.aggregating import text_of
 from billing.scope import Combination, PropertyMatch
@@ -18,8 +20,7 @@ async def product_named(connection: Connection, project_id: UUID, ref: str | Non
     """Find the product that a plan belongs to. Raises `Problem` 404 `product_not_found`."""
     if ref is None:
         return None
-    found: UUID = (await required(connection, project_id, PRODUCT, ref)).id
-    return found
+    return (await required(connection, project_id, PRODUCT, ref)).id
 
 
 async def resolve_charges(
@@ -33,7 +34,7 @@ async def resolve_charges(
     return tuple([await _draft(connection, charge, metrics) for charge in charges])
 
 
-async def _draft(connection: Connection, charge: PricedCharge, metrics: dict[str, Found]) -> ChargeDraft:
+async def _draft(connection: Connection, charge: PricedCharge, metrics: dict[str, Metric]) -> ChargeDraft:
     metric = None
     if charge.metric_ref is not None:
         metric = metrics.get(charge.metric_ref)
@@ -69,7 +70,7 @@ def _events_of(part: FilterDraft) -> dict[str, frozenset[str]]:
     return {match.key: frozenset(match.values) for match in part.combination.matches}
 
 
-async def _filter(connection: Connection, metric: Found, part: PricedFilter) -> FilterDraft:
+async def _filter(connection: Connection, metric: Metric, part: PricedFilter) -> FilterDraft:
     """Bind a filter: its values must be among those declared; none given means all that are declared."""
     rows, matches = [], []
     for reference, values in part.matches:
@@ -87,7 +88,7 @@ async def _filter(connection: Connection, metric: Found, part: PricedFilter) -> 
     )
 
 
-def _match(row: Any, values: Sequence[Any], path: str) -> PropertyMatch:
+def _match(row: MetricFilter, values: Sequence[Any], path: str) -> PropertyMatch:
     declared = _texts(row.values)
     wanted = _texts(values) or declared
     if not wanted:

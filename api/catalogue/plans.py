@@ -46,14 +46,14 @@ async def list_plans(
 ) -> Response:
     """List plans with their current versions, newest first; order by name, code, interval, created_at, updated_at."""
     async with database.transaction(caller.scope) as connection:
-        product = product_id and await required(connection, caller.project_id, PRODUCT, product_id)
-        metric = metric_id and await required(connection, caller.project_id, METRIC, metric_id)
+        product = product_id and (await required(connection, caller.project_id, PRODUCT, product_id)).id
+        metric = metric_id and (await required(connection, caller.project_id, METRIC, metric_id)).id
         found, total = await plan_store.listed(
             connection,
             caller.project_id,
             page,
-            product_id=product.id if product else None,
-            metric_id=metric.id if metric else None,
+            product_id=product or None,
+            metric_id=metric or None,
             status=status,
         )
     last = found[-1].plan.id if found else None

@@ -1,11 +1,12 @@
 """Products at the API's edge (UsageBox, B26)."""
 
-from typing import Any
+from typing import Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.postgres.resolver import Found
+from adapters.postgres.resources import Product
+from api.http.answers import Answer
 from api.http.fields import ClientId, Name, Prose
 from models.identifiers import shown_id
 
@@ -20,7 +21,7 @@ class ProductBody(BaseModel):
     description: Prose | None = None
 
 
-class ProductItem(BaseModel):
+class ProductItem(Answer):
     """What usage names as `product_item`."""
 
     id: str
@@ -28,8 +29,8 @@ class ProductItem(BaseModel):
     ingest_key: str = Field(examples=["item.pro-api"])
 
 
-class ProductAnswer(BaseModel):
-    """A product and the item that usage may name."""
+class ProductAnswer(Answer):
+    """A product and its default item, which usage may name by the product's own ingest key."""
 
     id: str = Field(examples=["prod_01kaqs2v8yf0y8f7bn1qv0c5te"])
     uuid: UUID
@@ -42,19 +43,14 @@ class ProductAnswer(BaseModel):
     created_at: str
     updated_at: str
 
-
-def shown_product(row: Found) -> dict[str, Any]:
-    """Show a product with its default item, which has the product's own ingest key."""
-    ingest_key = f"item.{row.code}"
-    return {
-        "id": shown_id("product", row.id),
-        "uuid": row.id,
-        "code": row.code,
-        "name": row.name,
-        "description": row.description,
-        "ingest_key": ingest_key,
-        "project_id": row.project_id,
-        "items": [{"id": shown_id("product", row.id), "name": row.name, "ingest_key": ingest_key}],
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
+    @classmethod
+    def of(cls, product: Product) -> Self:
+        """Return the answer that shows a product."""
+        shown, ingest_key = shown_id("product", product.id), f"item.{product.code}"
+        return cls.showing(
+            product,
+            id=shown,
+            uuid=product.id,
+            ingest_key=ingest_key,
+            items=[ProductItem(id=shown, name=product.name, ingest_key=ingest_key)],
+        )

@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 
 from adapters.postgres.catalogue import product_store
+from adapters.postgres.journal import changing
 from adapters.postgres.resolver import PRODUCT, required
-from api.catalogue.product_shapes import ProductAnswer, ProductBody, shown_product
+from api.catalogue.product_shapes import ProductAnswer, ProductBody
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import Ref
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, reply
 from api.http.routing import resource_router
 
@@ -26,8 +27,8 @@ router = resource_router("Products")
 async def create_product(body: ProductBody, caller: CallerDep, database: DatabaseDep) -> Response:
     """Create a product; 409 for a code in use."""
     async with caller.begin(database) as tx:
-        row = await product_store.create(tx, body.model_dump(exclude_none=True))
-    return created(shown_product(row))
+        row = await changing.create(tx, product_store.RESOURCE, body.model_dump(exclude_none=True))
+    return created(ProductAnswer.of(row))
 
 
 @router.get(
@@ -47,8 +48,7 @@ async def list_products(
     """List the products of the active project, newest first."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await product_store.listed(connection, caller.project_id, page, code)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_product(row) for row in rows], total, request, last=last)
+    return listed_as(ProductAnswer.of, page, rows, total, request)
 
 
 @router.get("/products/{product_id}", response_model=ProductAnswer, operation_id="get_product", summary="Get product")
@@ -56,4 +56,4 @@ async def get_product(product_id: Ref, caller: CallerDep, database: DatabaseDep)
     """Read a product by its id, uuid, code or ingest key."""
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, PRODUCT, product_id)
-    return reply(shown_product(row))
+    return reply(ProductAnswer.of(row))

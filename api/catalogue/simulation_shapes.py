@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.postgres.catalogue.plan_store import PlanDetail, charges_of
 from adapters.postgres.resolver import Found
+from adapters.postgres.resources import Metric
 from api.catalogue.plan_responses import shown_charge
 from api.http.fields import ExactNumber, Name
 from billing.aggregations import COUNTING
@@ -86,7 +87,7 @@ class SimulationAnswer(BaseModel):
     total_amount_cents: int
 
 
-def simulated(found: PlanDetail, body: SimulationBody, metrics: Mapping[str, Found]) -> dict[str, Any]:
+def simulated(found: PlanDetail, body: SimulationBody, metrics: Mapping[str, Metric]) -> dict[str, Any]:
     """Rate hypothetical usage by the very function that invoices are rated by, and show it in both shapes.
 
     Usage without properties is priced by a filtered charge itself, not by its filters. A metric that counts has as many
@@ -111,7 +112,7 @@ def simulated(found: PlanDetail, body: SimulationBody, metrics: Mapping[str, Fou
 
 
 def _usages(
-    body: SimulationBody, rows: Sequence[Found], charges: Sequence[Charge], metrics: Mapping[str, Found]
+    body: SimulationBody, rows: Sequence[Found], charges: Sequence[Charge], metrics: Mapping[str, Metric]
 ) -> dict[UUID, Usage]:
     if (body.usage is None) == (body.units is None):
         raise invalid("usage", "send either usage (by metric) or units (for every charge)", "missing")

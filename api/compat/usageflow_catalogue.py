@@ -1,20 +1,23 @@
 """UsageFlow's catalogue: metrics and plans in camelCase, statuses and cycles in upper case (seed 003, C6, C22)."""
 
+from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.postgres.catalogue import metric_store, plan_store, plan_write_store
+from adapters.postgres.journal import changing
 from adapters.postgres.resolver import PLAN, required
-from api.catalogue.metric_shapes import MetricBody, new_columns, shown_metric
+from adapters.postgres.resources import Metric
+from api.catalogue.metric_shapes import MetricAnswer, MetricBody, new_columns
 from api.catalogue.plan_drafts import resolve_charges
 from api.catalogue.plan_responses import shown_plan
 from api.catalogue.plan_shapes import PlanBody, included_charge, new_plan, with_charges
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import AnyCase, ClientId, Currency, Name, Prose, Ref
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed, listed_as
 from api.http.responses import created
 from api.http.routing import resource_router
 from billing.numbers import FixedPrice, NonNegative, UnitPrice
@@ -67,10 +70,14 @@ class AttachedMetric(BaseModel):
     overage_price: UnitPrice = Field(alias="overagePrice")
 
 
-def _metric(row: Any) -> dict[str, Any]:
-    shown = shown_metric(row)
-    camel = {"createdAt": row.created_at, "updatedAt": row.updated_at}
-    return {**shown, "status": row.status.upper(), **camel}
+class _Metric(MetricAnswer):
+    made_at: datetime = Field(serialization_alias="createdAt")
+    changed_at: datetime = Field(serialization_alias="updatedAt")
+
+    @classmethod
+    def of(cls, metric: Metric) -> Self:
+        shown, at = MetricAnswer.of(metric), {"made_at": metric.created_at, "changed_at": metric.updated_at}
+        return cls.showing(shown, status=metric.status.upper(), **at)
 
 
 def _plan(found: plan_store.PlanDetail) -> dict[str, Any]:
@@ -99,8 +106,8 @@ async def create_metric(body: UsageFlowMetric, caller: CallerDep, database: Data
     """Create a metric; 409 for a key in use."""
     columns = new_columns(MetricBody.model_validate(body.model_dump(exclude_none=True)))
     async with caller.begin(database) as tx:
-        row = await metric_store.create(tx, columns)
-    return created(_metric(row))
+        row = await changing.create(tx, metric_store.RESOURCE, columns)
+    return created(_Metric.of(row))
 
 
 @router.get("/metrics", responses=LISTED, operation_id="usageflow_list_metrics", summary="List metrics")
@@ -108,7 +115,7 @@ async def list_metrics(request: Request, page: PageDep, caller: CallerDep, datab
     """List metrics, newest first."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await metric_store.listed(connection, caller.project_id, page, {})
-    return listed(page, [_metric(row) for row in rows], total, request, last=rows[-1].id if rows else None)
+    return listed_as(_Metric.of, page, rows, total, request)
 
 
 @router.post("/plans", status_code=201, operation_id="usageflow_create_plan", summary="Create plan")

@@ -11,11 +11,10 @@ from api.customers.billing_entity_shapes import (
     BillingEntityChange,
     changed_entity_columns,
     new_entity_columns,
-    shown_entity,
 )
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import Ref
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 
@@ -35,7 +34,7 @@ async def create_billing_entity(body: BillingEntityBody, caller: CallerDep, data
     async with caller.begin(database) as tx:
         row = await billing_entity_store.create(tx, columns)
         timezone = await customer_store.default_timezone(tx.connection, caller.project_id)
-    return created(shown_entity(row, timezone))
+    return created(BillingEntityAnswer.of(row, timezone))
 
 
 @router.get(
@@ -50,8 +49,7 @@ async def list_billing_entities(request: Request, page: PageDep, caller: CallerD
     async with database.transaction(caller.scope) as connection:
         rows, total = await billing_entity_store.listed(connection, caller.project_id, page)
         timezone = await customer_store.default_timezone(connection, caller.project_id)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_entity(row, timezone) for row in rows], total, request, last=last)
+    return listed_as(lambda row: BillingEntityAnswer.of(row, timezone), page, rows, total, request)
 
 
 @router.get(
@@ -78,7 +76,7 @@ async def get_billing_entity(code: Ref, caller: CallerDep, database: DatabaseDep
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, BILLING_ENTITY, code)
         timezone = await customer_store.default_timezone(connection, caller.project_id)
-    return reply(shown_entity(row, timezone))
+    return reply(BillingEntityAnswer.of(row, timezone))
 
 
 @router.put(
@@ -103,7 +101,7 @@ async def update_billing_entity(
         columns = changed_entity_columns(body, row)
         changed = await billing_entity_store.change(tx, row, columns)
         timezone = await customer_store.default_timezone(tx.connection, caller.project_id)
-    return reply(shown_entity(changed, timezone))
+    return reply(BillingEntityAnswer.of(changed, timezone))
 
 
 @router.delete(

@@ -1,12 +1,14 @@
 """Billing entities at the API's edge (BoxBilling, B119)."""
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from adapters.postgres.resolver import Found
+from adapters.postgres.resources import BillingEntity
+from adapters.postgres.rows import Columns
+from api.http.answers import Answer
 from api.http.fields import Currency, Email, Name, Ref, TimeZoneName, refuse_reserved
 from models.identifiers import shown_id
 from models.problems import invalid
@@ -85,7 +87,7 @@ class BillingEntityBody(BillingEntityChange):
     name: Name
 
 
-class BillingEntityAnswer(BaseModel):
+class BillingEntityAnswer(Answer):
     """A billing entity."""
 
     id: str = Field(examples=["be_01kaqs2v8yf0y8f7bn1qv0c5te"])
@@ -113,13 +115,18 @@ class BillingEntityAnswer(BaseModel):
     created_at: str
     updated_at: str
 
+    @classmethod
+    def of(cls, entity: BillingEntity, default_timezone: str) -> Self:
+        """Return the answer that shows a billing entity; without a time zone of its own, the project's applies."""
+        return cls.showing(
+            entity,
+            id=shown_id("billing_entity", entity.id),
+            uuid=entity.id,
+            timezone=entity.timezone or default_timezone,
+        )
 
-_SHOWN_AS_KEPT: Final = tuple(
-    name for name in BillingEntityAnswer.model_fields if name not in ("id", "uuid", "timezone")
-)
 
-
-def new_entity_columns(body: BillingEntityBody) -> dict[str, Any]:
+def new_entity_columns(body: BillingEntityBody) -> Columns:
     """Turn a body into columns of `billing_entities`. Raises `Problem` 422 for a code or prefix that is not free."""
     refuse_reserved(body.code, "code", RESERVED)
     columns = {name: getattr(body, name) for name in body.model_fields_set if name in BillingEntityChange.model_fields}
@@ -128,7 +135,7 @@ def new_entity_columns(body: BillingEntityBody) -> dict[str, Any]:
     return columns
 
 
-def changed_entity_columns(body: BillingEntityChange, row: Found) -> dict[str, Any]:
+def changed_entity_columns(body: BillingEntityChange, row: BillingEntity) -> Columns:
     """Turn a change into columns; null empties what may be empty. Raises `Problem` 422 for another code."""
     if body.code is not None and body.code != row.code:
         raise invalid("code", "is stable; create another billing entity", "immutable")
@@ -142,13 +149,3 @@ def changed_entity_columns(body: BillingEntityChange, row: Found) -> dict[str, A
 def _refuse_own_series(field: str, prefix: str) -> None:
     if _OWN_SERIES.fullmatch(prefix):
         raise invalid(field, "is how invoices without a billing entity are numbered")
-
-
-def shown_entity(row: Found, default_timezone: str) -> dict[str, Any]:
-    """Show a billing entity; without a time zone of its own, the project's applies."""
-    return {
-        "id": shown_id("billing_entity", row.id),
-        "uuid": row.id,
-        "timezone": row.timezone or default_timezone,
-        **{name: getattr(row, name) for name in _SHOWN_AS_KEPT},
-    }

@@ -1,13 +1,14 @@
 """Customers at the API's edge: the bodies of ABAXUS, UsageBox and BoxBilling as one, and the union of their answers."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.payments.registry import PROVIDER_NAMES
 from adapters.postgres.customers.customer_store import BillingEntityTerms, Health
-from adapters.postgres.resolver import Found
+from adapters.postgres.resources import Customer
+from api.http.answers import Answer
 from api.http.fields import (
     AnyCase,
     ClientId,
@@ -101,19 +102,19 @@ class CustomerBody(CustomerChange):
     test_clock_id: Ref | None = Field(default=None, description="The test clock whose time the customer lives in.")
 
 
-def new_columns(body: CustomerBody) -> dict[str, Any]:
+def new_columns(body: CustomerBody) -> dict[str, object]:
     """Turn a body into columns of `customers`, the test clock left out. Raises `Problem` 422, which names the field."""
     code = same(body.id, body.external_id, first_name="id", second_name="external_id")
     refuse_reserved(code, "id" if body.id else "external_id", RESERVED)
     if code is None and not (body.name or body.corporate_id or body.domain):
         raise invalid("id", "is needed, or one of external_id, corporate_id, domain and name", "missing")
-    columns = {name: value for name, value in _given(body).items() if value is not None}
+    columns: dict[str, object] = {name: value for name, value in _given(body).items() if value is not None}
     if code is not None:
         columns |= {"code": code, "code_chosen": body.id is not None}
     return columns
 
 
-def changed_columns(body: CustomerChange, row: Found) -> dict[str, Any]:
+def changed_columns(body: CustomerChange, row: Customer) -> dict[str, object]:
     """Turn a change into columns. Raises `Problem` 422 for another id or test clock."""
     own = {row.code, shown_id("customer", row.id), str(row.id)}
     for name in ("id", "external_id"):
@@ -128,9 +129,9 @@ def changed_columns(body: CustomerChange, row: Found) -> dict[str, Any]:
     return {name: value for name, value in columns.items() if value is not None or name not in needed}
 
 
-def _given(body: CustomerChange) -> dict[str, Any]:
+def _given(body: CustomerChange) -> dict[str, object]:
     sent = body.model_fields_set
-    columns = {
+    columns: dict[str, object] = {
         name: getattr(body, name) for name in (*_PLAIN, "invoice_grace_period", "net_payment_term") if name in sent
     }
     if body.metadata is not None and body.billing_metadata is not None and body.metadata != body.billing_metadata:
@@ -145,7 +146,7 @@ def entity_refs(body: CustomerChange) -> dict[str, str | None]:
     return {name: getattr(body, name) for name in sorted(sent)}
 
 
-class CustomerAnswer(BaseModel):
+class CustomerAnswer(Answer):
     """A customer as all three systems show it."""
 
     id: str = Field(examples=["cust_acme"])
@@ -169,39 +170,31 @@ class CustomerAnswer(BaseModel):
     created_at: str
     updated_at: str
 
+    @classmethod
+    def of(cls, customer: Customer, by: BillingEntityTerms) -> Self:
+        """Return the answer that shows a customer; what it has not set is shown as what applies to it."""
+        entity, clock = customer.billing_entity_id, customer.test_clock_id
+        return cls.showing(
+            customer,
+            id=customer_id_of(customer),
+            uuid=customer.id,
+            external_id=customer.code,
+            name=customer.name or customer.code,
+            currency=customer.currency or DEFAULT_CURRENCY,
+            timezone=customer.timezone or by.timezone,
+            billing_metadata=customer.metadata,
+            billing_entity_id=None if by.code is None or entity is None else shown_id("billing_entity", entity),
+            billing_entity_code=by.code,
+            test_clock_id=None if clock is None else shown_id("test_clock", clock),
+        )
 
-def customer_id_of(row: Found) -> str:
+
+def customer_id_of(row: Customer) -> str:
     """Return the id that the API shows: the client's own where one was chosen, else `cus_...` (C4)."""
-    return str(row.code) if row.code_chosen else shown_id("customer", row.id)
+    return row.code if row.code_chosen else shown_id("customer", row.id)
 
 
-def shown_customer(row: Found, by: BillingEntityTerms) -> dict[str, Any]:
-    """Show a customer; what it has not set is shown as what applies to it."""
-    return {
-        "id": customer_id_of(row),
-        "uuid": row.id,
-        "external_id": row.code,
-        "name": row.name or row.code,
-        "email": row.email,
-        "currency": row.currency or DEFAULT_CURRENCY,
-        "timezone": row.timezone or by.timezone,
-        "corporate_id": row.corporate_id,
-        "domain": row.domain,
-        "payment_provider": row.payment_provider,
-        "payment_provider_customer_id": row.payment_provider_customer_id,
-        "metadata": row.metadata,
-        "billing_metadata": row.metadata,
-        "invoice_grace_period": row.invoice_grace_period,
-        "net_payment_term": row.net_payment_term,
-        "billing_entity_id": None if by.code is None else shown_id("billing_entity", row.billing_entity_id),
-        "billing_entity_code": by.code,
-        "test_clock_id": None if row.test_clock_id is None else shown_id("test_clock", row.test_clock_id),
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-class HealthAnswer(BaseModel):
+class HealthAnswer(Answer):
     """How a customer pays."""
 
     status: Literal["good", "warning", "critical"]
@@ -212,8 +205,8 @@ class HealthAnswer(BaseModel):
     failed_payments: int
     overdue_amount: ExactNumber = Field(description="In major units.")
 
-
-def shown_health(found: Health) -> dict[str, Any]:
-    """Show how a customer pays: critical with an overdue invoice, a warning after a failed payment, else good."""
-    status = "critical" if found.overdue_invoices else "warning" if found.failed_payments else "good"
-    return {"status": status, **vars(found)}
+    @classmethod
+    def of(cls, found: Health) -> Self:
+        """Return the answer: critical with an overdue invoice, a warning after a failed payment, else good."""
+        status = "critical" if found.overdue_invoices else "warning" if found.failed_payments else "good"
+        return cls.showing(found, status=status)

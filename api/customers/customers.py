@@ -15,12 +15,10 @@ from api.customers.customer_shapes import (
     changed_columns,
     entity_refs,
     new_columns,
-    shown_customer,
-    shown_health,
 )
 from api.http.deps import CallerDep, DatabaseDep, ProvidersDep
 from api.http.fields import Ref
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 
@@ -58,13 +56,13 @@ async def create_customer(
         if body.test_clock_id is not None:
             clock = await customer_store.usable_clock(tx.connection, caller.project_id, body.test_clock_id)
             columns["test_clock_id"] = clock
-            await providers.allow_in_clock(tx.connection, caller.scope, columns.get("payment_provider"))
+            await providers.allow_in_clock(tx.connection, caller.scope, body.payment_provider)
         entity = await billing_entity_store.resolve_locked(tx.connection, caller.project_id, entity_refs(body))
         if entity is not None:
             columns["billing_entity_id"] = entity
         row = await customer_store.create(tx, columns)
         by = await customer_store.billing_entity_terms_of(tx.connection, caller.project_id, [row])
-    return created(shown_customer(row, by[row.billing_entity_id]))
+    return created(CustomerAnswer.of(row, by[row.billing_entity_id]))
 
 
 @router.get(
@@ -81,8 +79,7 @@ async def list_customers(
     async with database.transaction(caller.scope) as connection:
         rows, total = await customer_store.listed(connection, caller.project_id, page, conditions)
         by = await customer_store.billing_entity_terms_of(connection, caller.project_id, rows)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_customer(row, by[row.billing_entity_id]) for row in rows], total, request, last=last)
+    return listed_as(lambda row: CustomerAnswer.of(row, by[row.billing_entity_id]), page, rows, total, request)
 
 
 @router.get(
@@ -96,7 +93,7 @@ async def get_customer_health(customer_id: Ref, caller: CallerDep, database: Dat
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, CUSTOMER, customer_id)
         found = await customer_store.health(connection, row)
-    return reply(shown_health(found))
+    return reply(HealthAnswer.of(found))
 
 
 @router.get(
@@ -107,7 +104,7 @@ async def get_customer(customer_id: Ref, caller: CallerDep, database: DatabaseDe
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, CUSTOMER, customer_id)
         by = await customer_store.billing_entity_terms_of(connection, caller.project_id, [row])
-    return reply(shown_customer(row, by[row.billing_entity_id]))
+    return reply(CustomerAnswer.of(row, by[row.billing_entity_id]))
 
 
 @router.put(
@@ -125,14 +122,14 @@ async def update_customer(
         row = await changing.locked(tx.connection, customer_store.RESOURCE, found)
         columns = changed_columns(body, row)
         if row.test_clock_id is not None and "payment_provider" in columns:
-            await providers.allow_in_clock(tx.connection, caller.scope, columns["payment_provider"])
+            await providers.allow_in_clock(tx.connection, caller.scope, body.payment_provider)
         if entity_refs(body):
             columns["billing_entity_id"] = await billing_entity_store.resolve_locked(
                 tx.connection, caller.project_id, entity_refs(body)
             )
         changed = await changing.change(tx, customer_store.RESOURCE, row=row, values=columns)
         by = await customer_store.billing_entity_terms_of(tx.connection, caller.project_id, [changed])
-    return reply(shown_customer(changed, by[changed.billing_entity_id]))
+    return reply(CustomerAnswer.of(changed, by[changed.billing_entity_id]))
 
 
 @router.delete("/customers/{customer_id}", status_code=204, operation_id="delete_customer", summary="Delete customer")

@@ -106,7 +106,7 @@ async def backfill_events(body: BackfillEvents, caller: CallerDep, database: Dat
 async def _window(connection: AsyncConnection, caller: Caller, body: BackfillEvents) -> Window:
     project = caller.project_id
 
-    async def found(kind: resolver.Kind, ref: str | None) -> UUID | None:
+    async def found(kind: resolver.Kind[Any], ref: str | None) -> UUID | None:
         return None if ref is None else (await resolver.required(connection, project, kind, ref)).id
 
     return Window(

@@ -1,7 +1,7 @@
 """Lists: a bare array, ``X-Total-Count``, and a ``Link`` to the next part (conflicts C19)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from api.http.responses import reply
 from models.identifiers import parse_id
 from models.problems import invalid
 
-__all__ = ["LISTED", "Page", "PageDep", "listed"]
+__all__ = ["LISTED", "Page", "PageDep", "listed", "listed_as"]
 
 _LARGEST_SKIP = 10_000_000
 
@@ -49,6 +49,21 @@ def _read_cursor(text: str) -> UUID:
         return UUID(hex=text)
     except ValueError:
         raise invalid("cursor", "is not one that a Link header gave") from None
+
+
+class _Stored(Protocol):
+    @property
+    def id(self) -> UUID: ...
+
+
+_Record = TypeVar("_Record", bound=_Stored)
+
+
+def listed_as(
+    show: Callable[[_Record], Answer], page: Page, rows: Sequence[_Record], total: int, request: Request
+) -> Response:
+    """Answer with one part of a list of records, as `listed` does; `show` makes the answer of each."""
+    return listed(page, [show(row) for row in rows], total, request, last=rows[-1].id if rows else None)
 
 
 def listed(

@@ -76,6 +76,7 @@ _EXACTLY: Final[Mapping[type, Callable[[Any], Any]]] = {
 }
 # A datetime is a date and a str enum a str, so the order matters.
 _WRITERS: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
+    (Answer, _answer),
     (list, _list),
     (tuple, _list),
     (Decimal, _number),

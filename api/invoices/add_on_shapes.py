@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.postgres.invoices.add_on_store import Application
 from adapters.postgres.resolver import Found
+from adapters.postgres.resources import Customer
 from api.http.cents import Cents
 from api.http.fields import ClientId, Currency, Name, Prose, Ref, refuse_reserved, same
 from billing.numbers import plain
@@ -123,7 +124,7 @@ def changed_columns(body: AddOnChange, row: Found) -> dict[str, Any]:
     return columns
 
 
-def application(body: ApplyAddOn, row: Found, customer: Found) -> Application:
+def application(body: ApplyAddOn, row: Found, customer: Customer) -> Application:
     """Return what is applied: the add-on's amount, unless the request has one of its own."""
     return Application(
         customer=customer,

@@ -17,7 +17,6 @@ from api.payments.payment_shapes import (
     PaymentMethodDocument,
     SetupDocument,
     SetupRequest,
-    payment_method_document,
 )
 from api.payments.payments import not_configured
 from models.problems import Problem
@@ -40,7 +39,7 @@ async def create_payment_method(body: PaymentMethodBody, caller: CallerDep, data
         customer = await resolver.required(tx.connection, caller.project_id, resolver.CUSTOMER, body.customer_id)
         values = {**body.columns(), "customer_id": customer.id}
         row = await payment_method_store.create(tx, values)
-    return created(payment_method_document(row, caller.organization_id))
+    return created(PaymentMethodDocument.of(row, caller.organization_id))
 
 
 @router.get(
@@ -61,7 +60,7 @@ async def list_payment_methods(
     async with database.transaction(caller.scope) as connection:
         owner = await wanted_id(connection, caller.project_id, resolver.CUSTOMER, customer_id)
         rows, total = await payment_method_store.listed(connection, caller.project_id, owner, page)
-    documents = [payment_method_document(row, caller.organization_id) for row in rows]
+    documents = [PaymentMethodDocument.of(row, caller.organization_id) for row in rows]
     return listed(page, documents, total, request, last=rows[-1].id if rows else None)
 
 
@@ -90,7 +89,7 @@ async def get_payment_method(payment_method_id: MethodId, caller: CallerDep, dat
     """Read one method by its id or uuid."""
     async with database.transaction(caller.scope) as connection:
         row = await payment_method_store.view(connection, caller.project_id, payment_method_id)
-    return reply(payment_method_document(row, caller.organization_id))
+    return reply(PaymentMethodDocument.of(row, caller.organization_id))
 
 
 @router.delete(
@@ -116,4 +115,4 @@ async def set_default_payment_method(payment_method_id: MethodId, caller: Caller
     """Charge this method from now on; the customer's other methods are no default any more (B131)."""
     async with caller.begin(database) as tx:
         row = await payment_method_store.set_default(tx, payment_method_id)
-    return reply(payment_method_document(row, caller.organization_id))
+    return reply(PaymentMethodDocument.of(row, caller.organization_id))

@@ -6,13 +6,15 @@ Amounts of requests and `*_cents` are minor units of the invoice's currency.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from adapters.payments.registry import NOT_SPOKEN_TO, PROVIDER_NAMES
+from adapters.postgres.customers.payment_method_store import PaymentMethod
 from adapters.postgres.rows import Row
+from api.http.answers import Answer
 from api.http.fields import Currency, JsonObject, Prose, Ref
 from api.http.moments import InstantField
 from billing.invoice import LARGEST_MINOR
@@ -254,7 +256,7 @@ class PaymentMethodBody(BaseModel):
         return self.model_dump(exclude={"customer_id"})
 
 
-class PaymentMethodDocument(BaseModel):
+class PaymentMethodDocument(Answer):
     """A saved way to pay."""
 
     id: str = Field(examples=["pm_01jbq4m8d0e7s9t5v2x3y4z5a6"])
@@ -268,21 +270,17 @@ class PaymentMethodDocument(BaseModel):
     created_at: datetime
     updated_at: datetime
 
-
-def payment_method_document(row: Row[Any], organization_id: UUID) -> dict[str, Any]:
-    """Show a payment method."""
-    return {
-        "id": shown_id("payment_method", row.id),
-        "organization_id": organization_id,
-        "customer_id": named_customer(row),
-        "provider": row.provider,
-        "provider_payment_method_id": row.provider_payment_method_id,
-        "type": row.type,
-        "is_default": row.is_default,
-        "details": row.details,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
+    @classmethod
+    def of(cls, method: PaymentMethod, organization_id: UUID) -> Self:
+        """Return the answer that shows a payment method."""
+        return cls.showing(
+            method,
+            id=shown_id("payment_method", method.id),
+            organization_id=organization_id,
+            customer_id=method.customer_code
+            if method.customer_code_chosen
+            else shown_id("customer", method.customer_id),
+        )
 
 
 class SetupRequest(BaseModel):

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from adapters.postgres.rows import Row
+from adapters.postgres.resources import Customer
 from adapters.postgres.wallets.wallet_store import CustomerWallet, Day, WalletTransaction
 from api.http.answers import Answer
 from api.http.fields import Currency, Ref
@@ -58,7 +58,7 @@ class WalletBody(BaseModel):
     priority: Priority = 1
     initial_granted_credits: Granted | None = None
 
-    def columns(self, customer: Row[Any]) -> dict[str, object]:
+    def columns(self, customer: Customer) -> dict[str, object]:
         """Return the columns of the new row. Raises `Problem` 422."""
         return {
             "customer_id": customer.id,

@@ -23,7 +23,8 @@ from adapters.postgres.customers import customer_store
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.transaction import Transaction, begin
-from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.resources import Customer
+from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.tenancy import organization_store
 from models.problems import Problem
 from settings import Settings
@@ -157,7 +158,7 @@ async def _portal_caller(
 PortalDep = Annotated[PortalCaller, Depends(_portal_caller)]
 
 
-async def customer_of(connection: AsyncConnection, caller: PortalCaller) -> Row[Any]:
+async def customer_of(connection: AsyncConnection, caller: PortalCaller) -> Customer:
     """Read the customer whom a token names. Raises ``Problem`` 401 once customer or organization are gone."""
     try:
         await organization_store.get(connection, caller.scope.organization_id)

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from adapters.postgres.catalogue.plan_store import PlanDetail
 from adapters.postgres.customers.customer_store import BillingEntityTerms
 from adapters.postgres.resolver import Found
+from adapters.postgres.resources import Customer
 from adapters.postgres.subscriptions.subscription_store import Subscription
-from api.customers.customer_shapes import shown_customer
+from api.customers.customer_shapes import CustomerAnswer
 from api.http.answers import Answer
 from api.http.fields import Email, ExactNumber, Name, Ref, TimeZoneName
 from api.subscriptions.subscription_shapes import shown_status
@@ -80,9 +81,9 @@ class PortalCustomer(Answer):
     updated_at: datetime
 
     @classmethod
-    def of(cls, row: Found, by: BillingEntityTerms) -> Self:
+    def of(cls, row: Customer, by: BillingEntityTerms) -> Self:
         """Show a customer to itself: without what only the seller and its payment provider need."""
-        return cls.model_validate(shown_customer(row, by))
+        return cls.showing(CustomerAnswer.of(row, by))
 
 
 class PortalBranding(Answer):

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from adapters.postgres.catalogue import entitlement_store
+from adapters.postgres.catalogue.entitlement_store import Entitlement
 from adapters.postgres.customers import clock_store, customer_store
 from adapters.postgres.invoices import invoice_store
 from adapters.postgres.invoices.invoice_store import InvoiceFilter
 from adapters.postgres.paging import Page
 from adapters.postgres.reports import portal_store, usage_report_store
 from adapters.postgres.reports.usage_report_store import PeriodUsage, SubscriptionUsageContext
-from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.resources import Customer
+from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.subscriptions import subscription_store
 from adapters.postgres.subscriptions.subscription_store import Subscription, SubscriptionFilter
 from api.customers.customer_shapes import DEFAULT_CURRENCY
@@ -76,7 +78,7 @@ async def customer_profile(connection: AsyncConnection, caller: PortalCaller) ->
     return await own_profile(connection, caller, await customer_of(connection, caller))
 
 
-async def own_profile(connection: AsyncConnection, caller: PortalCaller, row: Row[Any]) -> PortalCustomer:
+async def own_profile(connection: AsyncConnection, caller: PortalCaller, row: Customer) -> PortalCustomer:
     """Show the customer's row, with what applies where it has set nothing."""
     by = await customer_store.billing_entity_terms_of(connection, caller.project_id, [row])
     return PortalCustomer.of(row, by[row.billing_entity_id])
@@ -181,7 +183,7 @@ async def _progress(connection: AsyncConnection, each: PortalSubscriptionView) -
     return [_limit(row, used.get(row.feature_code)) for row in granted]
 
 
-def _limit(row: Row[Any], quantity: Decimal | None) -> PortalUsageProgress:
+def _limit(row: Entitlement, quantity: Decimal | None) -> PortalUsageProgress:
     limit = parse_decimal(row.value) if row.feature_type == "quantity" else None
     share = None
     if quantity is not None and limit:
@@ -197,7 +199,7 @@ def _limit(row: Row[Any], quantity: Decimal | None) -> PortalUsageProgress:
 
 
 async def _quick_actions(
-    connection: AsyncConnection, customer: Row[Any], running: Sequence[PortalSubscriptionView]
+    connection: AsyncConnection, customer: Customer, running: Sequence[PortalSubscriptionView]
 ) -> PortalQuickActions:
     """Add up what is open in the customer's currency; in the one with most open invoices if nothing is open in it."""
     open_by_currency = {each.currency: each for each in await portal_store.outstanding(connection, customer.id)}

@@ -20,7 +20,7 @@ from adapters.postgres.journal import audit_store
 from adapters.postgres.journal.audit_store import AuditEntry
 from adapters.postgres.rows import Row
 from adapters.postgres.subscriptions.subscription_store import Subscription
-from api.catalogue.entitlement_shapes import EntitlementAnswer, shown_entitlement
+from api.catalogue.entitlement_shapes import EntitlementAnswer
 from api.http.moments import InstantField
 from api.http.responses import reply
 from api.http.routing import resource_router
@@ -294,4 +294,4 @@ async def entitlements(
     row = await desk.find(external_id)
     async with desk.database.transaction(desk.caller.scope) as connection:
         found = await entitlement_store.of_plan(connection, row.plan_id)
-    return reply([shown_entitlement(granted) for granted in found], headers={"X-Total-Count": str(len(found))})
+    return reply([EntitlementAnswer.of(granted) for granted in found], headers={"X-Total-Count": str(len(found))})

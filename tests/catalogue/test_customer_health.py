@@ -12,7 +12,7 @@ from adapters.postgres.customers import customer_store
 from adapters.postgres.database import SYSTEM, Connection, Database, ProjectScope
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import begin
-from api.customers.customer_shapes import shown_health
+from api.customers.customer_shapes import HealthAnswer
 from models.identifiers import new_id
 from models.tables import invoices, payment_attempts, test_clocks
 from tests.api.conftest import Service
@@ -76,7 +76,7 @@ async def test_an_unpaid_invoice_is_overdue_once_the_customers_clock_passes_its_
             update(test_clocks).where(test_clocks.c.id == clock).values(frozen_time=FROZEN + timedelta(days=2))
         )
         after = await customer_store.health(tx.connection, customer)
-    assert shown_health(before) == {
+    assert vars(HealthAnswer.of(before)) == {
         "status": "warning",
         "total_invoices": 2,
         "paid_invoices": 1,
@@ -86,7 +86,7 @@ async def test_an_unpaid_invoice_is_overdue_once_the_customers_clock_passes_its_
         "overdue_amount": Decimal(0),
     }
     assert (after.overdue_invoices, after.overdue_amount) == (1, Decimal("12.50"))
-    assert shown_health(after)["status"] == "critical"
+    assert HealthAnswer.of(after).status == "critical"
 
 
 async def test_a_customer_lives_on_a_clock_that_is_ready(service: Service, api: httpx.AsyncClient) -> None:

@@ -69,13 +69,13 @@ async def test_products_plans_and_customers_are_found_by_code(database: Database
             assert (row := await resolve_product(connection, tenant.project_id, ref)) is not None, ref
             assert row.id == product
         for ref in ("plan_growth", shown_id("plan", plan), str(plan)):
-            assert (row := await resolve_plan(connection, tenant.project_id, ref)) is not None, ref
-            assert row.id == plan
+            assert (sold := await resolve_plan(connection, tenant.project_id, ref)) is not None, ref
+            assert sold.id == plan
         for ref in ("cust_acme", "C-1001", "acme.io", shown_id("customer", acme)):
-            assert (row := await resolve_customer(connection, tenant.project_id, ref)) is not None, ref
-            assert row.id == acme
-        assert (row := await resolve_customer(connection, tenant.project_id, own_uuid)) is not None
-        assert row.id == other
+            assert (payer := await resolve_customer(connection, tenant.project_id, ref)) is not None, ref
+            assert payer.id == acme
+        assert (payer := await resolve_customer(connection, tenant.project_id, own_uuid)) is not None
+        assert payer.id == other
 
 
 async def _subscribe(connection: AsyncConnection, scope: ProjectScope, **values: Any) -> UUID:

@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import event, select
+from sqlalchemy import event
 
 from activities.closing import ClosingActivities
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import add_on_store, coupon_store, invoice_change_store, invoice_store
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import begin
+from adapters.postgres.resolver import CUSTOMER, required
 from models.identifiers import new_id
 from models.messages.closing import ClosePeriods, InvoiceClosed
 from models.tables import applied_add_ons, applied_coupons, customers, invoice_lines, invoices, subscriptions
@@ -30,7 +31,7 @@ async def give(world: World, code: str = "TEN", **terms: Any) -> UUID:
     values = {"code": code, "name": code, "frequency": "forever", **(terms or TEN_PERCENT)}
     async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
         row = await coupon_store.create(tx, values)
-        customer = (await tx.connection.execute(select(customers).where(customers.c.id == world.customer_id))).one()
+        customer = await required(tx.connection, world.scope.project_id, CUSTOMER, str(world.customer_id))
         wanted = coupon_store.Application(customer=customer, at=APRIL, terms={})
         return UUID(str((await coupon_store.apply(tx, row, wanted)).id))
 
@@ -40,7 +41,7 @@ async def charge(world: World, code: str = "setup", amount: str = "2500", curren
     values = {"code": code, "name": "Set-up", "amount_cents": Decimal(amount), "amount_currency": currency}
     async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
         row = await add_on_store.create(tx, values)
-        customer = (await tx.connection.execute(select(customers).where(customers.c.id == world.customer_id))).one()
+        customer = await required(tx.connection, world.scope.project_id, CUSTOMER, str(world.customer_id))
         wanted = add_on_store.Application(customer, row.amount_cents, row.amount_currency)
         await add_on_store.apply(tx, row, wanted)
 

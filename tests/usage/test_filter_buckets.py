@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Row, select, text, update
+from sqlalchemy import select, text, update
 
 from adapters.postgres.catalogue import metric_store
 from adapters.postgres.database import SYSTEM, Connection, Database
@@ -18,9 +18,12 @@ from adapters.postgres.events import backfill_store, correction_store, event_sto
 from adapters.postgres.events.correction_store import Replacement
 from adapters.postgres.events.event_scope import filter_bucket, filters_of, rollup_dimensions
 from adapters.postgres.events.ingest_events import IngestEvent
+from adapters.postgres.journal import changing
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import begin
 from adapters.postgres.reports import trend_store
+from adapters.postgres.resources import Metric
+from adapters.postgres.rows import record
 from adapters.postgres.usage import usage_check_store, usage_store
 from billing.aggregations import EventValue, aggregation
 from billing.charges import Charge
@@ -46,8 +49,8 @@ MONTH = Period(start=START, end=START + timedelta(days=31))
 EU = Combination(matches=(PropertyMatch(key="region", values=("eu",)),))
 
 
-async def metric_row(connection: Connection, metric_id: UUID) -> Row[Any]:
-    return (await connection.execute(select(metrics).where(metrics.c.id == metric_id))).one()
+async def metric_row(connection: Connection, metric_id: UUID) -> Metric:
+    return record(Metric, (await connection.execute(select(metrics).where(metrics.c.id == metric_id))).one())
 
 
 async def add_filter(meters: Meters, kind: str, key: str, values: list[Any]) -> None:
@@ -61,7 +64,9 @@ async def change_filters(chance: random.Random, meters: Meters, kind: str) -> No
     key = chance.choice(sorted(LISTED))
     values = chance.sample(LISTED[key], chance.choice((0, 1, 2, 3, 3, 3)))
     async with begin(meters.database, meters.scope, SYSTEM_ACTOR) as tx:
-        row = await metric_store.locked(tx.connection, await metric_row(tx.connection, meters.metric_ids[kind]))
+        row = await changing.locked(
+            tx.connection, metric_store.RESOURCE, await metric_row(tx.connection, meters.metric_ids[kind])
+        )
         own = [each for each in await metric_store.filters_of(tx.connection, row.id) if each.key == key]
         if not own:
             await metric_store.create_filter(tx, row, key=key, values=values)

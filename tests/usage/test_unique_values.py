@@ -19,6 +19,7 @@ from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import begin
 from adapters.postgres.reports import trend_store
+from adapters.postgres.resolver import METRIC, required
 from adapters.postgres.usage import unique_count_store, usage_check_store, usage_store
 from adapters.postgres.usage.event_slice_store import EventSlice, usage_of_part
 from adapters.postgres.usage.quantity_store import Measure
@@ -119,7 +120,7 @@ class Story:
         inside = [key for key in keys if start <= (self.sent[key].occurred_at or start) < end]
         async with begin(self.meters.database, self.meters.scope, SYSTEM_ACTOR) as tx:
             stored = [await event_store.find(tx.connection, self.meters.scope.project_id, key) for key in inside]
-            metric = (await tx.connection.execute(select(metrics).where(metrics.c.id == self.metric))).one()
+            metric = await required(tx.connection, self.meters.scope.project_id, METRIC, str(self.metric))
             kept = [self.sent[row.idempotency_key] for row in stored if row.status == event_store.COUNTED]
             changed = [
                 IngestEvent("people", None, one.subscription_ref, None, one.key, *self.content(), one.occurred_at)
@@ -200,7 +201,7 @@ async def test_a_metric_that_means_something_else_is_read_from_its_events(meters
     period = Period(start=START, end=START + timedelta(days=30))
     async with begin(meters.database, meters.scope, SYSTEM_ACTOR) as tx:
         before = await usage_store.metric_usages(tx.connection, subscription, [people], period)
-        row = (await tx.connection.execute(select(metrics).where(metrics.c.id == people))).one()
+        row = await required(tx.connection, meters.scope.project_id, METRIC, str(people))
         changed = await metric_store.change(tx, row, {"field_name": "host"})
         after = await usage_store.metric_usages(tx.connection, subscription, [people], period)
     assert [before[people].quantity, after[people].quantity] == [1, 2]

@@ -19,6 +19,7 @@ from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.reports import usage_report_store
 from adapters.postgres.resolver import SUBSCRIPTION, required
+from adapters.postgres.resources import Metric
 from adapters.postgres.rows import AsyncConnection, Row
 from adapters.postgres.subscriptions import alert_signal_store
 from billing.alerts import MOST_ALERTS
@@ -73,7 +74,7 @@ async def watched(connection: AsyncConnection, project_id: UUID, ref: str) -> Lo
     return LockedSubscription(row, row.currency)
 
 
-async def must_charge(connection: AsyncConnection, subscription: LockedSubscription, metric: Row[Any]) -> None:
+async def must_charge(connection: AsyncConnection, subscription: LockedSubscription, metric: Metric) -> None:
     """Raise `Problem` 409 `metric_not_in_plan` unless the subscription's plan version charges on a metric."""
     of_plan = [plan_charges.c.plan_version_id == subscription.row.plan_version_id]
     statement = select(select(plan_charges.c.id).where(*of_plan, plan_charges.c.metric_id == metric.id).exists())

@@ -5,11 +5,13 @@ writes a set of them holds the plan's row, so that it is never mixed out of two 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,10 +19,36 @@ from adapters.postgres.catalogue import feature_store
 from adapters.postgres.journal.audit_store import changes_between
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged
-from billing.entitlements import EntitlementValue, InvalidFeatureValue, entitlement_text, feature_type_of, typed_value
+from adapters.postgres.resources import Feature, Plan
+from adapters.postgres.rows import record, records
+from billing.entitlements import (
+    EntitlementValue,
+    FeatureType,
+    InvalidFeatureValue,
+    entitlement_text,
+    feature_type_of,
+    typed_value,
+)
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, invalid, not_found
 from models.tables import entitlements, features, plans
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """What a plan grants of a feature, with the names of both."""
+
+    id: UUID
+    plan_id: UUID
+    plan_code: str
+    feature_id: UUID
+    feature_code: str
+    feature_name: str
+    feature_type: FeatureType
+    value: str
+    created_at: datetime
+    updated_at: datetime
+
 
 ORDERABLE: Final = {
     "value": entitlements.c.value,
@@ -45,7 +73,7 @@ def _viewed() -> Select[Any]:
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, plan_id: UUID | None
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[tuple[Entitlement, ...], int]:
     """Return one part of the entitlements, newest first, and their number; of one plan, or of all not deleted."""
     wanted = [entitlements.c.project_id == project_id, plans.c.deleted_at.is_(None)]
     if plan_id is not None:
@@ -53,14 +81,13 @@ async def listed(
     counted = select(func.count()).select_from(entitlements.join(plans, plans.c.id == entitlements.c.plan_id))
     total = await connection.scalar(counted.where(*wanted))
     statement = paged(_viewed().where(*wanted), page, entitlements.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return records(Entitlement, (await connection.execute(statement)).all()), int(total or 0)
 
 
-async def of_plan(connection: AsyncConnection, plan_id: UUID) -> Sequence[Row[Any]]:
+async def of_plan(connection: AsyncConnection, plan_id: UUID) -> tuple[Entitlement, ...]:
     """List everything that a plan grants, also a deleted one, by the features' codes."""
     statement = _viewed().where(entitlements.c.plan_id == plan_id).order_by(features.c.code)
-    rows: Sequence[Row[Any]] = (await connection.execute(statement)).all()
-    return rows
+    return records(Entitlement, (await connection.execute(statement)).all())
 
 
 async def granted(connection: AsyncConnection, plan_ids: Sequence[UUID]) -> dict[UUID, dict[str, EntitlementValue]]:
@@ -73,24 +100,24 @@ async def granted(connection: AsyncConnection, plan_ids: Sequence[UUID]) -> dict
     return found
 
 
-async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> Entitlement:
     """Read an entitlement by its id or uuid. Raises `Problem` 404 `entitlement_not_found`."""
     statement = _viewed().where(
         entitlements.c.project_id == project_id, entitlements.c.id == parse_id(ref), plans.c.deleted_at.is_(None)
     )
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("entitlement", ref)
-    return row
+    return record(Entitlement, row)
 
 
 async def create(
     tx: Transaction,
     *,
-    plan: Row[Any],
-    feature: Row[Any],
+    plan: Plan,
+    feature: Feature,
     value: str,
-) -> Row[Any]:
+) -> Entitlement:
     """Grant a value of a feature with a plan.
 
     Raises `Problem` 409 `entitlement_exists` if the plan grants the feature already, 422 for a value that the feature's
@@ -102,18 +129,18 @@ async def create(
     if made is None:
         raise conflict("entitlement_exists", f"The plan {plan.code!r} grants {feature.code!r} already.")
     row = await view(tx.connection, tx.scope.project_id, str(made))
-    await _note(tx, row, "created")
+    await _audit(tx, row, "created")
     return row
 
 
-async def _hold_plan(connection: AsyncConnection, plan: Row[Any]) -> None:
+async def _hold_plan(connection: AsyncConnection, plan: Plan) -> None:
     """Keep others from writing what a plan grants. Raises `Problem` 404 if it was deleted meanwhile."""
     statement = select(plans.c.id).where(plans.c.id == plan.id, plans.c.deleted_at.is_(None))
     if (await connection.execute(statement.with_for_update(key_share=True))).first() is None:
         raise not_found("plan", plan.code)
 
 
-def _text(field: str, feature: Row[Any], value: bool | int | Decimal | str) -> str:
+def _text(field: str, feature: Feature | Entitlement, value: bool | int | Decimal | str) -> str:
     try:
         return entitlement_text(feature.feature_type, value)
     except InvalidFeatureValue as error:
@@ -131,26 +158,26 @@ async def _insert(tx: Transaction, plan_id: UUID, feature_id: UUID, text: str) -
     return found
 
 
-async def change(tx: Transaction, row: Row[Any], value: str) -> Row[Any]:
+async def change(tx: Transaction, row: Entitlement, value: str) -> Entitlement:
     """Grant another value. Raises `Problem` 422 for one that the feature's type does not allow, 404 if it is gone."""
     text = _text("value", row, value)
     statement = update(entitlements).where(entitlements.c.id == row.id, entitlements.c.value != text)
     done = await tx.connection.execute(statement.values(value=text, updated_at=func.clock_timestamp()))
     changed = await view(tx.connection, tx.scope.project_id, str(row.id))
     if done.rowcount:
-        await _note(tx, row, "updated", changes=changes_between({"value": row.value}, {"value": text}))
+        await _audit(tx, row, "updated", changes=changes_between({"value": row.value}, {"value": text}))
     return changed
 
 
-async def delete(tx: Transaction, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Entitlement) -> None:
     """Take a grant back. Raises `Problem` 404 if somebody else did meanwhile."""
     done = await tx.connection.execute(entitlements.delete().where(entitlements.c.id == row.id))
     if not done.rowcount:
         raise not_found("entitlement", row.id)
-    await _note(tx, row, "deleted")
+    await _audit(tx, row, "deleted")
 
 
-async def copy(tx: Transaction, *, source: Row[Any], target: Row[Any]) -> Sequence[Row[Any]]:
+async def copy(tx: Transaction, *, source: Plan, target: Plan) -> tuple[Entitlement, ...]:
     """Grant with the target everything that the source grants, and give what the target grants then (B41).
 
     Values that the target had of the same features are overwritten; what only the target grants stays.
@@ -203,9 +230,9 @@ async def replace(
         await _put(tx, plan_id, feature_id, text)
 
 
-async def _note(
+async def _audit(
     tx: Transaction,
-    row: Row[Any],
+    row: Entitlement,
     action: str,
     *,
     changes: Mapping[str, Any] | None = None,

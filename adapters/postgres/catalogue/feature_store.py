@@ -1,22 +1,23 @@
 """Features: what plans can grant (B40)."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Mapping
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.journal.changing import Resource, audit_change
+from adapters.postgres.journal.changing import Resource, audit_change, hide, insert_new
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
+from adapters.postgres.resources import Feature
+from adapters.postgres.rows import record, records
 from billing.entitlements import FeatureType
-from models.identifiers import new_id, shown_id
+from models.identifiers import shown_id
 from models.problems import conflict, not_found
 from models.tables import entitlements, features, plans
 
-RESOURCE: Final = Resource(features, "feature", "Feature")
+RESOURCE: Final = Resource(features, "feature", "Feature", Feature)
 
 ORDERABLE: Final = {
     "name": features.c.name,
@@ -27,27 +28,7 @@ ORDERABLE: Final = {
 _LIVING: Final = features.c.deleted_at.is_(None)
 
 
-async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
-    """Add a feature; `values` are columns of `features`. Raises `Problem` 409 `feature_exists` for a code in use."""
-    row = await _insert(tx, values)
-    if row is None:
-        raise conflict("feature_exists", f"This project has a feature with the code {values['code']!r} already.")
-    await audit_change(tx, RESOURCE, row=row, action="created")
-    return row
-
-
-async def _insert(tx: Transaction, values: Mapping[str, Any]) -> Row[Any] | None:
-    statement = (
-        insert(features)
-        .values(id=new_id(), project_id=tx.scope.project_id, **values)
-        .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=_LIVING)
-        .returning(features)
-    )
-    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
-    return row
-
-
-async def ensured(tx: Transaction, wanted: Mapping[str, FeatureType]) -> dict[str, Row[Any]]:
+async def ensured(tx: Transaction, wanted: Mapping[str, FeatureType]) -> dict[str, Feature]:
     """Return the features with these codes, creating those that are missing with the type named (C27).
 
     They are kept from being deleted until the transaction ends. Missing ones are made in the order of their codes, so
@@ -56,7 +37,7 @@ async def ensured(tx: Transaction, wanted: Mapping[str, FeatureType]) -> dict[st
     found = await _held(tx.connection, tx.scope.project_id, wanted)
     missing = sorted(wanted.keys() - found.keys())
     for code in missing:
-        row = await _insert(tx, {"code": code, "name": code, "feature_type": wanted[code]})
+        row = await insert_new(tx, RESOURCE, {"code": code, "name": code, "feature_type": wanted[code]})
         if row is not None:
             await audit_change(tx, RESOURCE, row=row, action="created", data={"created_by": "plan"})
     if missing:
@@ -66,13 +47,13 @@ async def ensured(tx: Transaction, wanted: Mapping[str, FeatureType]) -> dict[st
     return found
 
 
-async def _held(connection: AsyncConnection, project_id: UUID, codes: Collection[str]) -> dict[str, Row[Any]]:
+async def _held(connection: AsyncConnection, project_id: UUID, codes: Collection[str]) -> dict[str, Feature]:
     statement = select(features).where(features.c.project_id == project_id, features.c.code.in_(codes), _LIVING)
     rows = (await connection.execute(statement.with_for_update(read=True, key_share=True))).all()
-    return {row.code: row for row in rows}
+    return {row.code: record(Feature, row) for row in rows}
 
 
-async def lock_feature(connection: AsyncConnection, row: Row[Any]) -> None:
+async def lock_feature(connection: AsyncConnection, row: Feature) -> None:
     """Keep a feature from being deleted until the transaction ends. Raises `Problem` 404 if it was already."""
     statement = select(features.c.id).where(features.c.id == row.id, _LIVING)
     if (await connection.execute(statement.with_for_update(read=True, key_share=True))).first() is None:
@@ -81,11 +62,12 @@ async def lock_feature(connection: AsyncConnection, row: Row[Any]) -> None:
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, conditions: Mapping[str, str]
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[tuple[Feature, ...], int]:
     """Return one part of the project's features, newest first, and their number; `conditions` are equalities."""
     wanted: list[ColumnElement[bool]] = [features.c.project_id == project_id, _LIVING]
     wanted += [features.c[column] == value for column, value in conditions.items()]
-    return await page_of(connection, features, page, *wanted, orderable=ORDERABLE)
+    rows, total = await page_of(connection, features, page, *wanted, orderable=ORDERABLE)
+    return records(Feature, rows), total
 
 
 async def plan_counts(connection: AsyncConnection, project_id: UUID) -> dict[str, int]:
@@ -100,7 +82,7 @@ async def plan_counts(connection: AsyncConnection, project_id: UUID) -> dict[str
     return {shown_id("feature", found): int(number) for found, number in (await connection.execute(statement)).all()}
 
 
-async def delete(tx: Transaction, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Feature) -> None:
     """Hide a feature that `locked` gave, and free its code.
 
     Raises `Problem` 409 `feature_in_use` while a plan grants it.
@@ -113,6 +95,4 @@ async def delete(tx: Transaction, row: Row[Any]) -> None:
     )
     if (await tx.connection.execute(granted)).first() is not None:
         raise conflict("feature_in_use", "A plan grants this feature; delete the entitlements first.")
-    hidden = update(features).where(features.c.id == row.id).values(deleted_at=func.clock_timestamp())
-    await tx.connection.execute(hidden)
-    await audit_change(tx, RESOURCE, row=row, action="deleted")
+    await hide(tx, RESOURCE, row)

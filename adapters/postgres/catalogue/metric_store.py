@@ -1,17 +1,22 @@
 """Metrics and their filters: what is measured, how events become a quantity, and who charges on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events.event_scope import rollup_dimensions
+from adapters.postgres.journal import changing
 from adapters.postgres.journal.audit_store import changes_between
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
+from adapters.postgres.resources import Metric
+from adapters.postgres.rows import Columns, record, records
 from billing.aggregating import text_of
 from models.identifiers import new_id, parse_id, shown_id
 from models.problems import conflict, not_found
@@ -30,6 +35,7 @@ _MEASURING: Final = frozenset(
     }
 )
 
+RESOURCE: Final = changing.Resource(metrics, "metric", "Metric", Metric, key="key")
 ORDERABLE: Final = {
     "name": metrics.c.name,
     "code": metrics.c.key,
@@ -39,74 +45,51 @@ ORDERABLE: Final = {
 }
 
 
-async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
-    """Add a metric; `values` are columns of `metrics`. Raises `Problem` 409 `metric_exists` for a key in use."""
-    statement = (
-        insert(metrics)
-        .values(id=new_id(), project_id=tx.scope.project_id, **values)
-        .on_conflict_do_nothing(index_elements=["project_id", "key"], index_where=metrics.c.deleted_at.is_(None))
-        .returning(metrics)
-    )
-    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
-    if row is None:
-        raise conflict("metric_exists", f"This project has a metric with the key {values['key']!r} already.")
-    await _note(tx, row, "created")
-    return row
+@dataclass(frozen=True, slots=True)
+class MetricFilter:
+    """A property of a metric's events, and the values of it that plans may price apart; any value without them."""
+
+    id: UUID
+    metric_id: UUID
+    key: str
+    values: list[object]
+    created_at: datetime
+    updated_at: datetime
 
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, conditions: Mapping[str, str]
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[tuple[Metric, ...], int]:
     """Return one part of the project's metrics, newest first, and their number; `conditions` are equalities."""
     wanted: list[ColumnElement[bool]] = [metrics.c.project_id == project_id, metrics.c.deleted_at.is_(None)]
     wanted += [metrics.c[column] == value for column, value in conditions.items()]
-    return await page_of(connection, metrics, page, *wanted, orderable=ORDERABLE)
+    rows, total = await page_of(connection, metrics, page, *wanted, orderable=ORDERABLE)
+    return records(Metric, rows), total
 
 
-async def locked(connection: AsyncConnection, row: Row[Any]) -> Row[Any]:
-    """Read a metric again and keep others from changing it or charging on it until the transaction ends.
-
-    Raises `Problem` 404 if it was deleted meanwhile.
-    """
-    statement = select(metrics).where(metrics.c.id == row.id, metrics.c.deleted_at.is_(None)).with_for_update()
-    found = (await connection.execute(statement)).one_or_none()
-    if found is None:
-        raise not_found("metric", row.key)
-    return found
-
-
-async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
+async def change(tx: Transaction, row: Metric, values: Columns) -> Metric:
     """Change columns of a metric that `locked` gave.
 
     Raises `Problem` 409 `metric_in_use` when its aggregation, or what configures it, would change while a plan charges
     on it: the meaning of quantities that were sold must not change.
     """
-    changes = changes_between(row._asdict(), values)
-    if not changes:
-        return row
-    measuring = sorted(_MEASURING & changes.keys())
+    measuring = sorted(_MEASURING & changing.changes_of(row, values).keys())
     if measuring and await charged(tx.connection, row.id):
         message = f"A plan charges on this metric, so its {', '.join(measuring)} cannot change; create another metric."
         raise conflict("metric_in_use", message)
     # Ingestion that runs now may still go by the old meaning, so what it keeps of values is not relied upon any more.
-    meaning = {"values_kept": False} if {"aggregation", "field_name"} & changes.keys() else {}
-    statement = update(metrics).where(metrics.c.id == row.id)
-    statement = statement.values(**values, **meaning, updated_at=func.clock_timestamp())
-    changed: Row[Any] = (await tx.connection.execute(statement.returning(metrics))).one()
-    await _note(tx, row, "updated", changes=changes)
-    return changed
+    meaning = {"values_kept": False} if {"aggregation", "field_name"} & set(measuring) else {}
+    return await changing.change(tx, RESOURCE, row=row, values=values, unnoted=meaning)
 
 
-async def delete(tx: Transaction, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Metric) -> None:
     """Hide a metric that `locked` gave, and free its key.
 
     Raises `Problem` 409 `metric_in_use` if a plan charges on it.
     """
     if await charged(tx.connection, row.id):
         raise conflict("metric_in_use", "A plan charges on this metric; remove it from the plans first.")
-    hidden = update(metrics).where(metrics.c.id == row.id).values(deleted_at=func.clock_timestamp())
-    await tx.connection.execute(hidden)
-    await _note(tx, row, "deleted")
+    await changing.hide(tx, RESOURCE, row)
 
 
 async def charged(connection: AsyncConnection, metric_id: UUID) -> bool:
@@ -148,7 +131,7 @@ async def plan_counts(connection: AsyncConnection, project_id: UUID) -> dict[str
     return {shown_id("metric", metric): int(number) for metric, number in (await connection.execute(statement)).all()}
 
 
-async def create_filter(tx: Transaction, metric: Row[Any], *, key: str, values: list[Any]) -> Row[Any]:
+async def create_filter(tx: Transaction, metric: Metric, *, key: str, values: list[object]) -> MetricFilter:
     """Add a filter: a property and the values of it that plans may price apart (B51).
 
     Raises `Problem` 409 `metric_filter_exists` if the metric has a filter on that property.
@@ -160,12 +143,12 @@ async def create_filter(tx: Transaction, metric: Row[Any], *, key: str, values: 
         .on_conflict_do_nothing(index_elements=["metric_id", "key"])
         .returning(metric_filters)
     )
-    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
+    row = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         raise conflict("metric_filter_exists", f"This metric has a filter on the property {key!r} already.")
     await _rebuild_rollup_dimensions(tx.connection, metric.id)
-    await _note(tx, metric, "filter_created", data={"key": key, "values": values})
-    return row
+    await changing.audit_change(tx, RESOURCE, row=metric, action="filter_created", data={"key": key, "values": values})
+    return record(MetricFilter, row)
 
 
 async def _rebuild_rollup_dimensions(connection: AsyncConnection, metric_id: UUID) -> None:
@@ -175,13 +158,13 @@ async def _rebuild_rollup_dimensions(connection: AsyncConnection, metric_id: UUI
     await connection.execute(update(metrics).where(metrics.c.id == metric_id).values(changed))
 
 
-async def filters_of(connection: AsyncConnection, metric_id: UUID) -> Sequence[Row[Any]]:
+async def filters_of(connection: AsyncConnection, metric_id: UUID) -> tuple[MetricFilter, ...]:
     """List the filters of a metric, oldest first."""
     statement = select(metric_filters).where(metric_filters.c.metric_id == metric_id)
-    return (await connection.execute(statement.order_by(metric_filters.c.id))).all()
+    return records(MetricFilter, (await connection.execute(statement.order_by(metric_filters.c.id))).all())
 
 
-async def filter_of(connection: AsyncConnection, metric_id: UUID, ref: str) -> Row[Any]:
+async def filter_of(connection: AsyncConnection, metric_id: UUID, ref: str) -> MetricFilter:
     """Find one filter of a metric by id or property. Raises `Problem` 404 `metric_filter_not_found`."""
     for row in await filters_of(connection, metric_id):
         if row.id == parse_id(ref) or row.key == ref:
@@ -191,11 +174,11 @@ async def filter_of(connection: AsyncConnection, metric_id: UUID, ref: str) -> R
 
 async def change_filter(
     tx: Transaction,
-    metric: Row[Any],
-    row: Row[Any],
+    metric: Metric,
+    row: MetricFilter,
     *,
-    values: list[Any],
-) -> Row[Any]:
+    values: list[object],
+) -> MetricFilter:
     """Return a filter of a metric that `locked` gave other values.
 
     Raises `Problem` 409 `metric_filter_in_use` when a plan prices by a value that would go.
@@ -210,10 +193,11 @@ async def change_filter(
         return row
     statement = update(metric_filters).where(metric_filters.c.id == row.id)
     statement = statement.values(values=values, updated_at=func.clock_timestamp())
-    changed: Row[Any] = (await tx.connection.execute(statement.returning(metric_filters))).one()
+    changed = (await tx.connection.execute(statement.returning(metric_filters))).one()
     await _rebuild_rollup_dimensions(tx.connection, metric.id)
-    await _note(tx, metric, "filter_updated", changes=changes, data={"key": row.key})
-    return changed
+    data = {"key": row.key}
+    await changing.audit_change(tx, RESOURCE, row=metric, action="filter_updated", changes=changes, data=data)
+    return record(MetricFilter, changed)
 
 
 async def _priced_values(connection: AsyncConnection, metric_id: UUID, filter_id: UUID) -> set[str]:
@@ -239,28 +223,10 @@ def _pricing_by(metric_id: UUID, filter_id: UUID) -> Select[Any]:
     )
 
 
-async def delete_filter(tx: Transaction, metric: Row[Any], row: Row[Any]) -> None:
+async def delete_filter(tx: Transaction, metric: Metric, row: MetricFilter) -> None:
     """Remove a filter. Raises `Problem` 409 `metric_filter_in_use` if a plan prices by it."""
     if (await tx.connection.execute(_pricing_by(metric.id, row.id).limit(1))).first() is not None:
         raise conflict("metric_filter_in_use", "A plan prices by this filter; remove it from the plans first.")
     await tx.connection.execute(metric_filters.delete().where(metric_filters.c.id == row.id))
     await _rebuild_rollup_dimensions(tx.connection, metric.id)
-    await _note(tx, metric, "filter_deleted", data={"key": row.key})
-
-
-async def _note(
-    tx: Transaction,
-    row: Row[Any],
-    action: str,
-    *,
-    changes: Mapping[str, Any] | None = None,
-    data: Mapping[str, Any] | None = None,
-) -> None:
-    await tx.audit(
-        resource_type="metric",
-        resource_id=row.id,
-        action=action,
-        title=f"Metric {row.key} {action.replace('_', ' ')}",
-        changes=changes,
-        data=data,
-    )
+    await changing.audit_change(tx, RESOURCE, row=metric, action="filter_deleted", data={"key": row.key})

@@ -15,6 +15,7 @@ from adapters.postgres.catalogue import entitlement_store
 from adapters.postgres.catalogue.plan_store import PlanDetail, combination_of, detail, shown_charges
 from adapters.postgres.journal.audit_store import changes_between
 from adapters.postgres.journal.transaction import Transaction
+from adapters.postgres.resources import Plan
 from billing.charges import CHARGE_MODEL, ChargeModel, Flat
 from billing.scope import Combination
 from models.identifiers import new_id, shown_id
@@ -98,7 +99,7 @@ async def create(
     return await detail(tx.connection, plan_id)
 
 
-async def locked(connection: AsyncConnection, row: Row[Any]) -> PlanDetail:
+async def locked(connection: AsyncConnection, row: Plan) -> PlanDetail:
     """Read a plan's current version and keep others from changing the plan until the transaction ends.
 
     Raises `Problem` 404 if it was deleted meanwhile.

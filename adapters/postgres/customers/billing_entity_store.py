@@ -1,25 +1,25 @@
 """Billing entities: who issues a customer's invoices, and from which series their numbers are drawn (B119)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Row, case, cast, exists, false, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, case, cast, exists, false, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.failures import violated_constraint
-from adapters.postgres.journal.audit_store import changes_between
-from adapters.postgres.journal.changing import Resource, audit_change
+from adapters.postgres.journal import changing
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import BILLING_ENTITY, required
-from models.identifiers import new_id, shown_id
+from adapters.postgres.resources import BillingEntity
+from adapters.postgres.rows import Columns, records
+from models.identifiers import shown_id
 from models.problems import Problem, conflict, invalid, not_found
 from models.tables import billing_entities, customers, invoices
 
-RESOURCE: Final = Resource(billing_entities, "billing_entity", "Billing entity")
+RESOURCE: Final = changing.Resource(billing_entities, "billing_entity", "Billing entity", BillingEntity)
 ORDERABLE: Final = {
     "name": billing_entities.c.name,
     "code": billing_entities.c.code,
@@ -28,7 +28,7 @@ ORDERABLE: Final = {
 _LIVING: Final = billing_entities.c.deleted_at.is_(None)
 
 
-async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Columns) -> BillingEntity:
     """Add a billing entity; `values` are columns of `billing_entities`. A default one replaces the one before.
 
     Raises `Problem` 409 `billing_entity_exists` for a code in use, `invoice_prefix_in_use` for another's prefix,
@@ -36,20 +36,14 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """
     if values.get("is_default"):
         await _end_default(tx.connection, tx.scope.project_id)
-    statement = (
-        insert(billing_entities)
-        .values(id=new_id(), project_id=tx.scope.project_id, **values)
-        .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=_LIVING)
-        .returning(billing_entities)
-    )
     try:
-        row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
+        row = await changing.insert_new(tx, RESOURCE, values)
     except IntegrityError as error:
         raise _taken(error) from error
     if row is None:
         raise conflict("billing_entity_exists", f"This project has a billing entity {values['code']!r} already.")
     await _refuse_taken_numbers(tx.connection, row)
-    await audit_change(tx, RESOURCE, row=row, action="created")
+    await changing.audit_change(tx, RESOURCE, row=row, action="created")
     return row
 
 
@@ -67,7 +61,7 @@ async def _end_default(connection: AsyncConnection, project_id: UUID) -> None:
     await connection.execute(statement.where(billing_entities.c.is_default).values(is_default=False))
 
 
-async def _refuse_taken_numbers(connection: AsyncConnection, row: Row[Any]) -> None:
+async def _refuse_taken_numbers(connection: AsyncConnection, row: BillingEntity) -> None:
     """Refuse a series that would give a number again; asked after the write, which shut others out of the prefix."""
     start = f"{row.invoice_prefix or row.code}-"
     tail = func.substr(invoices.c.number, len(start) + 1)
@@ -77,10 +71,11 @@ async def _refuse_taken_numbers(connection: AsyncConnection, row: Row[Any]) -> N
         raise conflict("invoice_numbers_taken", f"Invoices have numbers {start}... from next_invoice_number on.")
 
 
-async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[tuple[BillingEntity, ...], int]:
     """Return one part of the project's billing entities, newest first, and their number."""
     wanted = [billing_entities.c.project_id == project_id, _LIVING]
-    return await page_of(connection, billing_entities, page, *wanted, orderable=ORDERABLE)
+    rows, total = await page_of(connection, billing_entities, page, *wanted, orderable=ORDERABLE)
+    return records(BillingEntity, rows), total
 
 
 async def customer_counts(connection: AsyncConnection, project_id: UUID) -> dict[str, int]:
@@ -119,9 +114,7 @@ async def resolve_locked(connection: AsyncConnection, project_id: UUID, refs: Ma
     return held
 
 
-async def terms_for_customer(
-    connection: AsyncConnection, project_id: UUID, billing_entity_id: UUID | None
-) -> dict[str, Any]:
+async def terms_for_customer(connection: AsyncConnection, project_id: UUID, billing_entity_id: UUID | None) -> Columns:
     """Return the columns that a new customer takes from its billing entity, or from the project's default one.
 
     Empty without any. The entity is kept from being deleted until the transaction ends.
@@ -136,29 +129,23 @@ async def terms_for_customer(
     return {} if row is None else row._asdict()
 
 
-async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
+async def change(tx: Transaction, row: BillingEntity, values: Columns) -> BillingEntity:
     """Change columns of a billing entity that `locked` gave; invoices keep the numbers they have.
 
     Raises `Problem` 409 `invoice_prefix_in_use` or `invoice_numbers_taken`.
     """
-    changes = changes_between(row._asdict(), values)
-    if not changes:
-        return row
-    if values.get("is_default"):
+    if values.get("is_default") and not row.is_default:
         await _end_default(tx.connection, tx.scope.project_id)
-    statement = update(billing_entities).where(billing_entities.c.id == row.id)
-    statement = statement.values(**values, updated_at=func.clock_timestamp())
     try:
-        changed: Row[Any] = (await tx.connection.execute(statement.returning(billing_entities))).one()
+        changed = await changing.change(tx, RESOURCE, row=row, values=values)
     except IntegrityError as error:
         raise _taken(error) from error
-    if changes.keys() & {"invoice_prefix", "next_invoice_number"}:
+    if changing.changes_of(row, values).keys() & {"invoice_prefix", "next_invoice_number"}:
         await _refuse_taken_numbers(tx.connection, changed)
-    await audit_change(tx, RESOURCE, row=row, action="updated", changes=changes)
     return changed
 
 
-async def delete(tx: Transaction, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: BillingEntity) -> None:
     """Hide a billing entity that `locked` gave, and free its code and prefix.
 
     Raises `Problem` 409 `billing_entity_has_customers` or `billing_entity_has_invoices`.
@@ -171,6 +158,4 @@ async def delete(tx: Transaction, row: Row[Any]) -> None:
         raise conflict(
             "billing_entity_has_invoices", "This billing entity issued invoices, which are permanent records."
         )
-    hidden = update(billing_entities).where(billing_entities.c.id == row.id).values(deleted_at=func.clock_timestamp())
-    await tx.connection.execute(hidden)
-    await audit_change(tx, RESOURCE, row=row, action="deleted")
+    await changing.hide(tx, RESOURCE, row)

@@ -4,19 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, select, text, update
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customers import billing_entity_store
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
-from adapters.postgres.journal.changing import Resource, audit_change
+from adapters.postgres.journal.changing import Resource, audit_change, hide
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
+from adapters.postgres.resources import Customer
+from adapters.postgres.rows import Columns, record, records
 from billing.money import to_major
 from billing.numbers import exact
 from models.identifiers import new_id, parse_id, shown_id
@@ -32,7 +34,7 @@ from models.tables import (
     test_clocks,
 )
 
-RESOURCE: Final = Resource(customers, "customer", "Customer")
+RESOURCE: Final = Resource(customers, "customer", "Customer", Customer)
 
 ORDERABLE: Final = {
     "name": customers.c.name,
@@ -51,7 +53,7 @@ FILTERS: Final = {
 _ENDED: Final = ("canceled", "terminated")
 
 
-async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Columns) -> Customer:
     """Add a customer; `values` are columns of `customers`, without `code` the shown id becomes the code.
 
     Payment term and grace period are those of its billing entity where they are not given.
@@ -59,7 +61,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     Raises `Problem` 409 `customer_exists` for an id or external id in use (B78).
     """
     customer_id = new_id()
-    given = {"code": shown_id("customer", customer_id), "code_chosen": False, **values}
+    given: Columns = {"code": shown_id("customer", customer_id), "code_chosen": False, **values}
     row = await _insert(tx.connection, tx.scope.project_id, customer_id, given)
     if row is None:
         raise conflict("customer_exists", f"This project has a customer {given['code']!r} already.")
@@ -67,7 +69,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     return row
 
 
-async def lazily_created(connection: AsyncConnection, project_id: UUID, code: str) -> Row[Any]:
+async def lazily_created(connection: AsyncConnection, project_id: UUID, code: str) -> Customer:
     """Return the customer with that code, creating it for usage that named an unknown one (seed 003, C8).
 
     Safe to call at the same time from several transactions: one creates it, the others find it.
@@ -75,7 +77,8 @@ async def lazily_created(connection: AsyncConnection, project_id: UUID, code: st
     row = await _insert(connection, project_id, new_id(), {"code": code, "name": code, "created_by_usage": True})
     if row is None:
         statement = select(customers).where(customers.c.project_id == project_id, customers.c.code == code)
-        return (await connection.execute(statement.where(customers.c.deleted_at.is_(None)))).one()
+        found = (await connection.execute(statement.where(customers.c.deleted_at.is_(None)))).one()
+        return record(Customer, found)
     organization = await connection.scalar(text("SELECT current_setting('durabill.organization_id', true)"))
     if organization:
         scope = ProjectScope(organization_id=UUID(organization), project_id=project_id)
@@ -89,35 +92,34 @@ async def lazily_created(connection: AsyncConnection, project_id: UUID, code: st
     return row
 
 
-async def organization_customer(tx: Transaction, name: str) -> Row[Any]:
+async def organization_customer(tx: Transaction, name: str) -> Customer:
     """Return the hidden customer that stands for the organization itself, creating it at first need (C9)."""
     statement = select(customers).where(
         customers.c.project_id == tx.scope.project_id, customers.c.is_organization, customers.c.deleted_at.is_(None)
     )
     found = (await tx.connection.execute(statement)).one_or_none()
     if found is not None:
-        return found
+        return record(Customer, found)
     values = {"code": str(tx.scope.organization_id), "name": name, "is_organization": True}
     made = await _insert(tx.connection, tx.scope.project_id, new_id(), values)
     if made is None:
-        return (await tx.connection.execute(statement)).one()
+        return record(Customer, (await tx.connection.execute(statement)).one())
     await audit_change(tx.by(SYSTEM_ACTOR), RESOURCE, row=made, action="created")
     return made
 
 
-async def _insert(
-    connection: AsyncConnection, project_id: UUID, customer_id: UUID, values: Mapping[str, Any]
-) -> Row[Any] | None:
-    terms = await billing_entity_store.terms_for_customer(connection, project_id, values.get("billing_entity_id"))
+async def _insert(connection: AsyncConnection, project_id: UUID, customer_id: UUID, values: Columns) -> Customer | None:
+    terms = await billing_entity_store.terms_for_customer(
+        connection, project_id, cast("UUID | None", values.get("billing_entity_id"))
+    )
     statement = insert(customers).values(id=customer_id, project_id=project_id, **{**terms, **values})
-    made = await connection.execute(statement.on_conflict_do_nothing().returning(customers))
-    row: Row[Any] | None = made.one_or_none()
-    return row
+    made = (await connection.execute(statement.on_conflict_do_nothing().returning(customers))).one_or_none()
+    return None if made is None else record(Customer, made)
 
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, conditions: Mapping[str, str]
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[tuple[Customer, ...], int]:
     """Return one part of the project's customers, newest first, and their number; the organization's own is hidden."""
     wanted: list[ColumnElement[bool]] = [
         customers.c.project_id == project_id,
@@ -125,17 +127,18 @@ async def listed(
         customers.c.is_organization.is_(False),
     ]
     wanted += [FILTERS[name] == value for name, value in conditions.items()]
-    return await page_of(connection, customers, page, *wanted, orderable=ORDERABLE)
+    rows, total = await page_of(connection, customers, page, *wanted, orderable=ORDERABLE)
+    return records(Customer, rows), total
 
 
-async def by_id(connection: AsyncConnection, customer_id: UUID) -> Row[Any] | None:
+async def by_id(connection: AsyncConnection, customer_id: UUID) -> Customer | None:
     """Read a customer by its uuid; None for one that is deleted or of another project than the transaction's."""
     statement = select(customers).where(customers.c.id == customer_id, customers.c.deleted_at.is_(None))
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return row
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else record(Customer, row)
 
 
-async def delete(tx: Transaction, row: Row[Any]) -> None:
+async def delete(tx: Transaction, row: Customer) -> None:
     """Hide a customer that `locked` gave, and free its code.
 
     Raises `Problem` 409 `customer_has_invoices` or `customer_has_subscriptions` (ones that have not ended).
@@ -148,9 +151,7 @@ async def delete(tx: Transaction, row: Row[Any]) -> None:
     )
     if (await tx.connection.execute(living.limit(1))).first() is not None:
         raise conflict("customer_has_subscriptions", "This customer has subscriptions; end them first.")
-    hidden = update(customers).where(customers.c.id == row.id).values(deleted_at=func.clock_timestamp())
-    await tx.connection.execute(hidden)
-    await audit_change(tx, RESOURCE, row=row, action="deleted")
+    await hide(tx, RESOURCE, row)
 
 
 async def usable_clock(connection: AsyncConnection, project_id: UUID, ref: str) -> UUID:
@@ -192,7 +193,7 @@ class BillingEntityTerms:
 
 
 async def billing_entity_terms_of(
-    connection: AsyncConnection, project_id: UUID, rows: Sequence[Row[Any]]
+    connection: AsyncConnection, project_id: UUID, rows: Sequence[Customer]
 ) -> Mapping[UUID | None, BillingEntityTerms]:
     """Return what applies to customers by their billing entities, and under None what applies without one.
 
@@ -220,7 +221,7 @@ class Health:
     overdue_amount: Decimal
 
 
-async def health(connection: AsyncConnection, row: Row[Any]) -> Health:
+async def health(connection: AsyncConnection, row: Customer) -> Health:
     """Count a customer's invoices and payments; an unpaid one is overdue past its due date on the customer's clock."""
     overdue = invoices.c.status.in_(("overdue", "issued", "failed")) & (invoices.c.due_at < await _now(connection, row))
     overdue |= invoices.c.status == "overdue"
@@ -254,7 +255,7 @@ async def health(connection: AsyncConnection, row: Row[Any]) -> Health:
     return Health(counts.total, counts.paid, counts.overdue, attempts.total, attempts.failed, owed)
 
 
-async def _now(connection: AsyncConnection, row: Row[Any]) -> datetime:
+async def _now(connection: AsyncConnection, row: Customer) -> datetime:
     """Read the customer's clock: its test clock's frozen time, or the database's wall clock (C11)."""
     if row.test_clock_id is None:
         statement = select(func.clock_timestamp())

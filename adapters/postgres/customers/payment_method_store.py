@@ -3,16 +3,19 @@
 The default's provider and reference come before the customer's own `payment_provider`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
+from adapters.postgres.rows import Columns, record, records
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
 from models.tables import customers, payment_methods
@@ -30,6 +33,23 @@ _ORDERABLE: Final[Mapping[str, ColumnElement[Any]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PaymentMethod:
+    """A saved way to pay, with the customer's code."""
+
+    id: UUID
+    customer_id: UUID
+    customer_code: str
+    customer_code_chosen: bool
+    provider: str
+    provider_payment_method_id: str
+    type: str
+    is_default: bool
+    details: dict[str, object]
+    created_at: datetime
+    updated_at: datetime
+
+
 def is_default_of(customer_id: ColumnElement[Any]) -> ColumnElement[bool]:
     """Return the condition under which a customer's default method is joined."""
     return and_(DEFAULT_METHOD.c.customer_id == customer_id, DEFAULT_METHOD.c.is_default)
@@ -43,32 +63,33 @@ def _viewed() -> Select[Any]:
     ).join(customers, customers.c.id == payment_methods.c.customer_id)
 
 
-async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> PaymentMethod:
     """Read a method by `pm_...` or uuid. Raises `Problem` 404 `payment_method_not_found`."""
     statement = _viewed().where(payment_methods.c.project_id == project_id, payment_methods.c.id == parse_id(ref))
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("payment_method", ref)
-    return row
+    return record(PaymentMethod, row)
 
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, customer_id: UUID | None, page: Page
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[tuple[PaymentMethod, ...], int]:
     """List the project's methods, or one customer's, newest first, and count them all."""
     conditions: list[ColumnElement[bool]] = [payment_methods.c.project_id == project_id]
     if customer_id is not None:
         conditions.append(payment_methods.c.customer_id == customer_id)
-    return await page_of(connection, payment_methods, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
+    rows, total = await page_of(connection, payment_methods, page, *conditions, rows=_viewed(), orderable=_ORDERABLE)
+    return records(PaymentMethod, rows), total
 
 
-async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Columns) -> PaymentMethod:
     """Save a method; `values` are columns. A new default takes the place of the old one.
 
     Raises `Problem` 409 `payment_method_exists` when the customer has this very method.
     """
     if values["is_default"]:
-        await _clear_default(tx.connection, values["customer_id"])
+        await _clear_default(tx.connection, cast("UUID", values["customer_id"]))
     statement = insert(payment_methods).values(id=new_id(), project_id=tx.scope.project_id, **values)
     statement = statement.on_conflict_do_nothing(
         index_elements=["customer_id", "provider", "provider_payment_method_id"]
@@ -77,7 +98,7 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     if made is None:
         raise conflict("payment_method_exists", "The customer has this payment method already.")
     row = await view(tx.connection, tx.scope.project_id, str(made))
-    await _note(tx, row, "created")
+    await _audit(tx, row, "created")
     return row
 
 
@@ -91,7 +112,7 @@ async def _clear_default(connection: AsyncConnection, customer_id: UUID) -> None
     await connection.execute(statement.values(is_default=False, updated_at=func.clock_timestamp()))
 
 
-async def set_default(tx: Transaction, ref: str) -> Row[Any]:
+async def set_default(tx: Transaction, ref: str) -> PaymentMethod:
     """Make a method its customer's default, in place of the one before (B131). Raises `Problem` 404."""
     row = await view(tx.connection, tx.scope.project_id, ref)
     await _clear_default(tx.connection, row.customer_id)
@@ -99,7 +120,7 @@ async def set_default(tx: Transaction, ref: str) -> Row[Any]:
     await tx.connection.execute(statement.values(is_default=True, updated_at=func.clock_timestamp()))
     # Read again: it may have been deleted while the lock was waited for.
     changed = await view(tx.connection, tx.scope.project_id, ref)
-    await _note(tx, changed, "default_set")
+    await _audit(tx, changed, "default_set")
     return changed
 
 
@@ -109,10 +130,10 @@ async def remove(tx: Transaction, ref: str) -> None:
     statement = delete(payment_methods).where(payment_methods.c.id == row.id, payment_methods.c.is_default.is_(False))
     if not (await tx.connection.execute(statement)).rowcount:
         raise conflict("default_payment_method", "Make another method the default first, then delete this one.")
-    await _note(tx, row, "deleted")
+    await _audit(tx, row, "deleted")
 
 
-async def _note(tx: Transaction, row: Row[Any], action: str) -> None:
+async def _audit(tx: Transaction, row: PaymentMethod, action: str) -> None:
     await tx.audit(
         resource_type="payment_method",
         resource_id=row.id,

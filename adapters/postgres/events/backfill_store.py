@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import resources
 from adapters.postgres.database import ProjectScope, driver
 from adapters.postgres.events import correction_store, rollup_store, unique_value_store
 from adapters.postgres.events.correction_store import Correction, Replacement
@@ -25,7 +26,6 @@ from adapters.postgres.events.ingest_store import ingest_within
 from adapters.postgres.events.rollup_store import Days
 from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.transaction import Transaction
-from adapters.postgres.rows import Row
 from models.identifiers import new_id, shown_id
 from models.problems import Problem, conflict
 from models.tables import usage_corrections
@@ -75,7 +75,7 @@ _AMEND: Final = """
 class Window:
     """What is replaced: a metric's events in ``[start, end)``, of everybody, one customer or one subscription."""
 
-    metric: Row[Any]
+    metric: resources.Metric
     start: datetime
     end: datetime
     customer_id: UUID | None = None

@@ -18,7 +18,7 @@ from adapters.postgres.events.ingest_store import FOLD
 from adapters.postgres.events.ingest_targets import customer_of, target_of, value_of
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged
-from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, resolve_many
+from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
 from billing.numbers import plain
 from models.identifiers import parse_id
 from models.problems import not_found
@@ -67,11 +67,12 @@ def _read() -> Select[Any]:
 async def _conditions(connection: AsyncConnection, project_id: UUID, wanted: EventFilter) -> list[ColumnElement[bool]]:
     """Return conditions that indexes answer: what counts is found by what it resolved to, the rest by what was sent."""
     found: list[ColumnElement[bool]] = [events.c.project_id == project_id]
-    for ref, kind, column, sent in (
+    named: tuple[tuple[str | None, Kind[Any], ColumnElement[Any], ColumnElement[Any]], ...] = (
         (wanted.customer, CUSTOMER, events.c.customer_id, events.c.customer_ref),
         (wanted.metric, METRIC, events.c.metric_id, events.c.metric_ref),
         (wanted.subscription, SUBSCRIPTION, events.c.subscription_id, events.c.subscription_ref),
-    ):
+    )
+    for ref, kind, column, sent in named:
         if ref is None:
             continue
         row = (await resolve_many(connection, project_id, kind, (ref,))).get(ref)

@@ -306,7 +306,7 @@ async def _load_charged_metrics(raw: "psycopg.AsyncConnection[Any]", versions: s
 
 async def _resolve_other_names(connection: AsyncConnection, project_id: UUID, refs: _References, found: Lookup) -> bool:
     """Ask the resolver for references that no indexed column knows; True if it knew any of them."""
-    asked: tuple[tuple[Kind, dict[str, UUID | None], Iterable[str]], ...] = (
+    asked: tuple[tuple[Kind[Any], dict[str, UUID | None], Iterable[str]], ...] = (
         (METRIC, refs.metrics, found.metrics),
         (CUSTOMER, refs.customers, found.customers),
         (SUBSCRIPTION, refs.subscriptions, found.subscriptions),

@@ -14,13 +14,14 @@ from adapters.postgres.journal.changing import Resource, audit_change
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import Kind
+from adapters.postgres.resources import Customer
 from models.identifiers import new_id, shown_id
 from models.problems import conflict
 from models.tables import add_ons, applied_add_ons, customers
 
-RESOURCE: Final = Resource(add_ons, "add_on", "Add-on", shares_keys=True)
+RESOURCE: Final[Resource[Row[Any]]] = Resource(add_ons, "add_on", "Add-on", shares_keys=True)
 
-ADD_ON: Final = Kind("add_on", add_ons, codes=("code",))
+ADD_ON: Final[Kind[Row[Any]]] = Kind("add_on", add_ons, codes=("code",))
 
 ORDERABLE: Final = {
     "name": add_ons.c.name,
@@ -63,7 +64,7 @@ async def delete(tx: Transaction, row: Row[Any]) -> None:
 class Application:
     """Who pays for an add-on, and how much: minor units of a currency."""
 
-    customer: Row[Any]
+    customer: Customer
     amount_cents: Decimal
     amount_currency: str
 

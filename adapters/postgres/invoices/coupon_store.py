@@ -15,14 +15,15 @@ from adapters.postgres.journal.changing import Resource, audit_change
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import Kind
+from adapters.postgres.resources import Customer
 from billing.discounts import uses_of
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
 from models.tables import applied_coupons, coupons, customers, invoice_lines, invoices
 
-RESOURCE: Final = Resource(coupons, "coupon", "Coupon", shares_keys=True)
+RESOURCE: Final[Resource[Row[Any]]] = Resource(coupons, "coupon", "Coupon", shares_keys=True)
 
-COUPON: Final = Kind("coupon", coupons, codes=("code",))
+COUPON: Final[Kind[Row[Any]]] = Kind("coupon", coupons, codes=("code",))
 DISCOUNT_LINE: Final = "discount"
 """The kind of the invoice lines that coupons make."""
 
@@ -95,7 +96,7 @@ async def listed(
 class Application:
     """Who gets a coupon, and their time; `terms` are columns that the request set otherwise than the coupon."""
 
-    customer: Row[Any]
+    customer: Customer
     at: datetime
     terms: Mapping[str, Any]
 

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events.correction_store import metric_of
 from adapters.postgres.events.ingest_events import IngestEvent
 from adapters.postgres.events.ingest_targets import value_of
 from adapters.postgres.reports.usage_report_store import SubscriptionUsageContext
+from adapters.postgres.resources import Metric
 from adapters.postgres.usage.event_slice_store import EventSlice, UnstoredEvent, usage_of_part
 from adapters.postgres.usage.quantity_store import measure_of
 from adapters.postgres.usage.usage_store import usages
@@ -40,7 +39,7 @@ class Estimate:
 async def estimate(
     connection: AsyncConnection,
     of: SubscriptionUsageContext,
-    metric: Row[Any],
+    metric: Metric,
     value: Decimal | None,
     properties: Mapping[str, object],
 ) -> Estimate:
@@ -68,7 +67,7 @@ async def estimate(
 async def _priced(
     connection: AsyncConnection,
     of: SubscriptionUsageContext,
-    metric: Row[Any],
+    metric: Metric,
     charges: list[Charge],
     event: UnstoredEvent,
 ) -> Estimate:

@@ -248,10 +248,10 @@ async def aggregates(
         .distinct()
     )
     if metric is not None:
-        row = (await resolve_metrics(connection, project_id, [metric])).get(metric)
-        if row is None:
+        named = (await resolve_metrics(connection, project_id, [metric])).get(metric)
+        if named is None:
             return []
-        pairs = pairs.where(usage_rollups.c.metric_id == row.id)
+        pairs = pairs.where(usage_rollups.c.metric_id == named.id)
     if customer is not None:
         pairs = (
             pairs.join(subscriptions, subscriptions.c.id == usage_rollups.c.subscription_id)

@@ -208,7 +208,7 @@ async def listed(
     return records(Subscription, rows), total
 
 
-async def wanted_id(connection: AsyncConnection, project_id: UUID, kind: Kind, ref: str | None) -> UUID | None:
+async def wanted_id(connection: AsyncConnection, project_id: UUID, kind: Kind[Any], ref: str | None) -> UUID | None:
     """Return the uuid that a list is filtered by: None without a reference, one of no row for an unknown name."""
     if ref is None:
         return None

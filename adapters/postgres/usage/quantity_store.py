@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.arrays import moments, uuids
 from adapters.postgres.database import Asked, run_together
 from adapters.postgres.metric_aggregation import COLUMNS, KEEPS_VALUES, aggregation_of, configured
+from adapters.postgres.resources import Metric
 from adapters.postgres.usage.usage_window import window_of
 from billing.aggregations import AGGREGATIONS, Aggregation, round_quantity
 from billing.numbers import RoundingFunction
@@ -107,7 +108,7 @@ class Measure:
         )
 
 
-def measure_of(metric: Row[Any]) -> Measure:
+def measure_of(metric: Metric | Row[Any]) -> Measure:
     """Return the measure that a row of `metrics` configures."""
     rounding, precision = metric.rounding_function, metric.rounding_precision or 0
     return Measure(metric.name, metric.unit, rounding, precision, metric.values_kept, aggregation_of(metric))
