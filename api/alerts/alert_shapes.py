@@ -1,15 +1,16 @@
 """Usage alerts and thresholds as bodies and answers (seed 002). Quantities are decimal strings (conflicts C12)."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters.postgres.alerts.alert_store import AlertProgress
-from adapters.postgres.resources import Metric
-from adapters.postgres.rows import Row
+from adapters.postgres.alerts.records import AlertTrigger, UsageAlert, UsageThreshold
+from api.http.answers import Answer
 from api.http.fields import Currency, Ref
 from billing.alerts import MOST_LEVELS, Alert, percentage
 from billing.numbers import NonNegative, Positive, plain
@@ -79,12 +80,12 @@ class UsageAlertBody(BaseModel):
             raise ValueError("levels must be different from each other")
         return self
 
-    def columns(self, metric: Metric | None, plan_currency: str) -> dict[str, Any]:
+    def columns(self, metric_id: UUID | None, plan_currency: str) -> dict[str, object]:
         """Return the columns of the new row. Raises `Problem` 422 `currency_mismatch`."""
         must_be_plans(self.currency, plan_currency)
         return {
             "kind": self.kind,
-            "metric_id": None if metric is None else metric.id,
+            "metric_id": metric_id,
             "filter": None if self.filters is None else _combination(self.filters),
             "threshold_value": self.threshold_value,
             "levels": sorted(self.levels),
@@ -93,7 +94,7 @@ class UsageAlertBody(BaseModel):
         }
 
 
-def _combination(filters: dict[str, list[str]]) -> dict[str, Any]:
+def _combination(filters: dict[str, list[str]]) -> dict[str, object]:
     matches = [PropertyMatch(key=key, values=tuple(values)) for key, values in filters.items()]
     return Combination(matches=tuple(matches)).model_dump(mode="json")
 
@@ -114,9 +115,9 @@ class UsageAlertChange(BaseModel):
     name: AlertName
     levels: Levels | None = None
 
-    def columns(self) -> dict[str, Any]:
-        """Give the columns to set: those sent; null empties a name and leaves everything else. Raises `Problem` 422."""
-        values: dict[str, Any] = {"name": self.name} if "name" in self.model_fields_set else {}
+    def columns(self) -> dict[str, object]:
+        """Return the columns to set: those sent; null empties a name alone. Raises `Problem` 422."""
+        values: dict[str, object] = {"name": self.name} if "name" in self.model_fields_set else {}
         for field in ("threshold_value", "recurring"):
             if getattr(self, field) is not None:
                 values[field] = getattr(self, field)
@@ -127,7 +128,7 @@ class UsageAlertChange(BaseModel):
         return values
 
 
-class UsageAlertAnswer(BaseModel):
+class UsageAlertAnswer(Answer):
     """An alert."""
 
     id: UUID = Field(examples=[_ALERT_ID])
@@ -146,33 +147,25 @@ class UsageAlertAnswer(BaseModel):
     created_at: datetime
     updated_at: datetime
 
-
-def shown_alert(row: Row[Any], organization_id: UUID) -> dict[str, Any]:
-    """Show an alert, as `alert_store` reads it."""
-    return {
-        "id": row.id,
-        "organization_id": organization_id,
-        "subscription_id": shown_id("subscription", row.subscription_id),
-        "billable_metric_id": None if row.metric_id is None else shown_id("metric", row.metric_id),
-        "threshold_value": plain(row.threshold_value),
-        "recurring": row.recurring,
-        "name": row.name,
-        "times_triggered": row.times_triggered,
-        "triggered_at": row.triggered_at,
-        "kind": row.kind,
-        "levels": list(row.levels),
-        "filters": None if row.filter is None else _filters(row.filter),
-        "subscription_uuid": row.subscription_id,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
+    @classmethod
+    def of(cls, alert: UsageAlert, organization_id: UUID) -> Self:
+        """Return the answer for an alert."""
+        return cls.showing(
+            alert,
+            organization_id=organization_id,
+            subscription_id=shown_id("subscription", alert.subscription_id),
+            billable_metric_id=None if alert.metric_id is None else shown_id("metric", alert.metric_id),
+            threshold_value=plain(alert.threshold_value),
+            filters=None if alert.filter is None else _filters(alert.filter),
+            subscription_uuid=alert.subscription_id,
+        )
 
 
-def _filters(stored: Any) -> dict[str, list[str]]:
+def _filters(stored: Mapping[str, object]) -> dict[str, list[str]]:
     return {match.key: list(match.values) for match in Combination.model_validate(stored).matches}
 
 
-class UsageAlertStatus(BaseModel):
+class UsageAlertStatus(Answer):
     """How far an alert is in the current period; asking changes nothing."""
 
     alert_id: UUID
@@ -184,22 +177,21 @@ class UsageAlertStatus(BaseModel):
     would_trigger: bool = Field(description="Whether a level is reached that has not fired on this occasion.")
     reached_levels: list[int]
 
-
-def shown_status(row: Row[Any], found: AlertProgress) -> dict[str, Any]:
-    """Show how far an alert is: 7,500 of 10,000 is "75.0" (B146)."""
-    kind, levels = row.kind, tuple(row.levels)
-    whole = Alert(kind=kind, threshold=row.threshold_value, levels=levels)
-    fresh = Alert(kind=kind, threshold=row.threshold_value, levels=levels, fired=found.fired)
-    return {
-        "alert_id": row.id,
-        "current_usage": plain(found.quantity),
-        "threshold_value": plain(row.threshold_value),
-        "usage_percentage": _shown_percentage(percentage(found.quantity, row.threshold_value)),
-        "billing_period_start": found.period.start,
-        "billing_period_end": inclusive_end(found.period.end),
-        "would_trigger": bool(fresh.reached(found.quantity)),
-        "reached_levels": list(whole.reached(found.quantity)),
-    }
+    @classmethod
+    def of(cls, alert: UsageAlert, found: AlertProgress) -> Self:
+        """Return how far an alert is: 7,500 of 10,000 is "75.0" (B146)."""
+        whole = Alert(kind=alert.kind, threshold=alert.threshold_value, levels=tuple(alert.levels))
+        fresh = whole.model_copy(update={"fired": found.fired})
+        return cls(
+            alert_id=alert.id,
+            current_usage=plain(found.quantity),
+            threshold_value=plain(alert.threshold_value),
+            usage_percentage=_shown_percentage(percentage(found.quantity, alert.threshold_value)),
+            billing_period_start=found.period.start,
+            billing_period_end=inclusive_end(found.period.end),
+            would_trigger=bool(fresh.reached(found.quantity)),
+            reached_levels=list(whole.reached(found.quantity)),
+        )
 
 
 def _shown_percentage(value: Decimal) -> str:
@@ -207,7 +199,7 @@ def _shown_percentage(value: Decimal) -> str:
     return text if "." in text else f"{text}.0"
 
 
-class UsageAlertTrigger(BaseModel):
+class UsageAlertTrigger(Answer):
     """One firing, with the values of its moment (B147)."""
 
     id: UUID
@@ -219,19 +211,11 @@ class UsageAlertTrigger(BaseModel):
     period_start: datetime
     triggered_at: datetime
 
-
-def shown_trigger(row: Row[Any]) -> dict[str, Any]:
-    """Show one firing."""
-    return {
-        "id": row.id,
-        "usage_alert_id": row.usage_alert_id,
-        "current_usage": plain(row.current_usage),
-        "threshold_value": plain(row.threshold_value),
-        "metric_code": row.metric_code,
-        "level": row.level,
-        "period_start": row.period_start,
-        "triggered_at": row.triggered_at,
-    }
+    @classmethod
+    def of(cls, trigger: AlertTrigger) -> Self:
+        """Return the answer for one firing."""
+        usage, threshold = plain(trigger.current_usage), plain(trigger.threshold_value)
+        return cls.showing(trigger, current_usage=usage, threshold_value=threshold)
 
 
 class UsageThresholdBody(BaseModel):
@@ -256,7 +240,7 @@ class UsageThresholdBody(BaseModel):
     recurring: bool = Field(default=False, description="Once a period instead of once.")
     threshold_display_name: AlertName
 
-    def columns(self, plan_currency: str) -> dict[str, Any]:
+    def columns(self, plan_currency: str) -> dict[str, object]:
         """Return the columns of the new row without its owner.
 
         The default currency stands for the plan's. Raises `Problem` 422 `currency_mismatch`.
@@ -272,7 +256,7 @@ class UsageThresholdBody(BaseModel):
         }
 
 
-class UsageThresholdAnswer(BaseModel):
+class UsageThresholdAnswer(Answer):
     """A threshold; exactly one of `plan_id` and `subscription_id` is set (B152)."""
 
     id: UUID
@@ -286,18 +270,14 @@ class UsageThresholdAnswer(BaseModel):
     created_at: datetime
     updated_at: datetime
 
-
-def shown_threshold(row: Row[Any], organization_id: UUID, plan_code: str | None) -> dict[str, Any]:
-    """Show a threshold; a plan is named as elsewhere, by its code."""
-    return {
-        "id": row.id,
-        "organization_id": organization_id,
-        "plan_id": plan_code,
-        "subscription_id": None if row.subscription_id is None else shown_id("subscription", row.subscription_id),
-        "amount_cents": plain(row.amount_cents),
-        "currency": row.currency,
-        "recurring": row.recurring,
-        "threshold_display_name": row.threshold_display_name,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
+    @classmethod
+    def of(cls, threshold: UsageThreshold, organization_id: UUID, plan_code: str | None) -> Self:
+        """Return the answer for a threshold; a plan is named as elsewhere, by its code."""
+        owner = threshold.subscription_id
+        return cls.showing(
+            threshold,
+            organization_id=organization_id,
+            plan_id=plan_code,
+            subscription_id=None if owner is None else shown_id("subscription", owner),
+            amount_cents=plain(threshold.amount_cents),
+        )

@@ -13,9 +13,6 @@ from api.alerts.alert_shapes import (
     UsageAlertChange,
     UsageAlertStatus,
     UsageAlertTrigger,
-    shown_alert,
-    shown_status,
-    shown_trigger,
 )
 from api.http.deps import CallerDep, CommandsDep, DatabaseDep
 from api.http.fields import Ref
@@ -44,14 +41,15 @@ async def create_usage_alert(
     """
     async with caller.begin(database) as tx:
         subscription = await alert_store.watched(tx.connection, caller.project_id, body.subscription_id)
-        metric = None
+        metric_id = None
         if body.billable_metric_id is not None:
             metric = await required(tx.connection, caller.project_id, METRIC, body.billable_metric_id)
-            await alert_store.must_charge(tx.connection, subscription, metric)
-        columns = body.columns(metric, subscription.currency)
+            await alert_store.must_charge(tx.connection, subscription, metric.id, metric.key)
+            metric_id = metric.id
+        columns = body.columns(metric_id, subscription.currency)
         row = await alert_store.create(tx, subscription, columns)
     await commands.deliver(subscription_workflow_id(caller.project_id, row.subscription_id))
-    return created(shown_alert(row, caller.organization_id))
+    return created(UsageAlertAnswer.of(row, caller.organization_id))
 
 
 @router.get(
@@ -74,8 +72,8 @@ async def list_usage_alerts(
         if subscription_id is not None:
             wanted = (await required(connection, caller.project_id, SUBSCRIPTION, subscription_id)).id
         rows, total = await alert_store.listed(connection, caller.project_id, page, wanted)
-    shown = [shown_alert(row, caller.organization_id) for row in rows]
-    return listed(page, shown, total, request, last=rows[-1].id if rows else None)
+    shown = [UsageAlertAnswer.of(row, caller.organization_id) for row in rows]
+    return listed(page, shown, total, request)
 
 
 @router.get(
@@ -88,7 +86,7 @@ async def get_usage_alert(alert_id: Ref, caller: CallerDep, database: DatabaseDe
     """Read an alert."""
     async with database.transaction(caller.scope) as connection:
         row = await alert_store.get(connection, caller.project_id, alert_id)
-    return reply(shown_alert(row, caller.organization_id))
+    return reply(UsageAlertAnswer.of(row, caller.organization_id))
 
 
 @router.put(
@@ -114,7 +112,7 @@ async def update_usage_alert(
         found = await alert_store.get(tx.connection, caller.project_id, alert_id, lock=True)
         row = await alert_store.change(tx, found, body.columns())
     await commands.deliver(subscription_workflow_id(caller.project_id, row.subscription_id))
-    return reply(shown_alert(row, caller.organization_id))
+    return reply(UsageAlertAnswer.of(row, caller.organization_id))
 
 
 @router.delete(
@@ -141,7 +139,7 @@ async def get_usage_alert_status(alert_id: Ref, caller: CallerDep, database: Dat
     """Return the current usage beside the threshold, exact to the last accepted event."""
     async with database.transaction(caller.scope) as connection:
         row = await alert_store.get(connection, caller.project_id, alert_id)
-        return reply(shown_status(row, await alert_store.status(connection, caller.scope, row)))
+        return reply(UsageAlertStatus.of(row, await alert_store.status(connection, caller.scope, row)))
 
 
 @router.get(
@@ -158,7 +156,7 @@ async def list_usage_alert_triggers(
     async with database.transaction(caller.scope) as connection:
         row = await alert_store.get(connection, caller.project_id, alert_id)
         rows, total = await alert_store.triggers(connection, row.id, page)
-    return listed(page, [shown_trigger(each) for each in rows], total, request, last=rows[-1].id if rows else None)
+    return listed(page, [UsageAlertTrigger.of(each) for each in rows], total, request)
 
 
 @router.post(

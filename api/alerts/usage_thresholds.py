@@ -5,7 +5,7 @@ from fastapi import Request, Response
 from adapters.postgres.alerts import alert_store, threshold_store
 from adapters.postgres.catalogue import plan_store
 from adapters.postgres.resolver import PLAN, SUBSCRIPTION, required
-from api.alerts.alert_shapes import UsageThresholdAnswer, UsageThresholdBody, shown_threshold
+from api.alerts.alert_shapes import UsageThresholdAnswer, UsageThresholdBody
 from api.http.deps import CallerDep, CommandsDep, DatabaseDep
 from api.http.fields import Ref
 from api.http.pagination import LISTED, PageDep, listed
@@ -36,7 +36,7 @@ async def create_plan_usage_threshold(
         version = await plan_store.current_version(tx.connection, plan.id)
         columns = {"plan_id": plan.id, **body.columns(version.currency)}
         row = await threshold_store.create(tx, columns)
-    return created(shown_threshold(row, caller.organization_id, plan.code))
+    return created(UsageThresholdAnswer.of(row, caller.organization_id, plan.code))
 
 
 @router.get(
@@ -53,8 +53,8 @@ async def list_plan_usage_thresholds(
     async with database.transaction(caller.scope) as connection:
         plan = await required(connection, caller.project_id, PLAN, plan_code)
         rows, total = await threshold_store.listed(connection, {"plan_id": plan.id}, page)
-    shown = [shown_threshold(row, caller.organization_id, plan.code) for row in rows]
-    return listed(page, shown, total, request, last=rows[-1].id if rows else None)
+    shown = [UsageThresholdAnswer.of(row, caller.organization_id, plan.code) for row in rows]
+    return listed(page, shown, total, request)
 
 
 @router.post(
@@ -73,10 +73,10 @@ async def create_subscription_usage_threshold(
     """
     async with caller.begin(database) as tx:
         subscription = await alert_store.watched(tx.connection, caller.project_id, subscription_id)
-        columns = {"subscription_id": subscription.row.id, **body.columns(subscription.currency)}
+        columns = {"subscription_id": subscription.id, **body.columns(subscription.currency)}
         row = await threshold_store.create(tx, columns)
-    await commands.deliver(subscription_workflow_id(caller.project_id, row.subscription_id))
-    return created(shown_threshold(row, caller.organization_id, None))
+    await commands.deliver(subscription_workflow_id(caller.project_id, subscription.id))
+    return created(UsageThresholdAnswer.of(row, caller.organization_id, None))
 
 
 @router.get(
@@ -93,8 +93,8 @@ async def list_subscription_usage_thresholds(
     async with database.transaction(caller.scope) as connection:
         found = await required(connection, caller.project_id, SUBSCRIPTION, subscription_id)
         rows, total = await threshold_store.listed(connection, {"subscription_id": found.id}, page)
-    shown = [shown_threshold(row, caller.organization_id, None) for row in rows]
-    return listed(page, shown, total, request, last=rows[-1].id if rows else None)
+    shown = [UsageThresholdAnswer.of(row, caller.organization_id, None) for row in rows]
+    return listed(page, shown, total, request)
 
 
 @router.delete(

@@ -1,16 +1,15 @@
 """Hard limits and reservations as bodies and answers: quantities are exact numbers, spend is minor units."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters.postgres.limits.limit_usage import Limit, LimitUsage
-from adapters.postgres.limits.reservation_commit_store import FinishedReservation
+from adapters.postgres.limits.reservation_commit_store import FinishedReservation, Reservation
 from adapters.postgres.limits.reservation_store import Reserved
-from adapters.postgres.rows import Row
+from api.http.answers import Answer
 from api.http.fields import ExactNumber, JsonObject, Ref
 from billing.limits import LimitStatus
 from billing.numbers import NonNegative, Positive
@@ -56,12 +55,10 @@ class LimitChange(BaseModel):
     cap: NonNegative
 
 
-class LimitDocument(BaseModel):
-    """A limit, and how it stands in the current period."""
+class LimitUsageDocument(Answer):
+    """How a limit stands, with the reservation that is answered."""
 
     id: str = Field(examples=["lim_01kah7xnvbe2mv5gm2a5grmcwe"])
-    uuid: str
-    subscription_id: str
     kind: Literal["metric", "spend"]
     metric_key: str | None = Field(examples=["api_calls"])
     currency: str | None = Field(description="Of a spend limit.", examples=[None])
@@ -71,35 +68,46 @@ class LimitDocument(BaseModel):
     left: ExactNumber = Field(examples=[20])
     period_start: datetime
     period_end: datetime = Field(description="Exclusive: from then on the next period counts.")
+
+    @classmethod
+    def of(cls, limit: Limit, status: LimitStatus, usage: LimitUsage) -> Self:
+        """Return the answer for a limit that has a status in the period of `usage`."""
+        is_spend = limit.metric_id is None
+        return cls.showing(
+            status,
+            id=shown_id("usage_limit", limit.id),
+            kind="spend" if is_spend else "metric",
+            metric_key=limit.metric_key,
+            currency=usage.version.currency if is_spend else None,
+            period_start=usage.period.start,
+            period_end=usage.period.end,
+            **cls.more(limit),
+        )
+
+    @classmethod
+    def more(cls, limit: Limit) -> dict[str, object]:
+        """Return the fields that a subclass has beside these."""
+        del limit
+        return {}
+
+
+class LimitDocument(LimitUsageDocument):
+    """A limit, and how it stands in the current period."""
+
+    uuid: UUID
+    subscription_id: str
     created_at: datetime
     updated_at: datetime
 
-
-def limit_document(row: Row[Any], limit: Limit, counter: LimitUsage) -> dict[str, Any]:
-    """Write a limit's row with how it stands."""
-    return {
-        **_standing(limit, counter.standing(limit), counter),
-        "uuid": row.id,
-        "subscription_id": shown_id("subscription", row.subscription_id),
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-def _standing(limit: Limit, standing: LimitStatus, counter: LimitUsage) -> dict[str, Any]:
-    is_spend = limit.metric_id is None
-    return {
-        "id": shown_id("usage_limit", limit.id),
-        "kind": "spend" if is_spend else "metric",
-        "metric_key": limit.metric_key,
-        "currency": counter.version.currency if is_spend else None,
-        "cap": standing.cap,
-        "used": standing.used,
-        "reserved": standing.reserved,
-        "left": standing.left,
-        "period_start": counter.period.start,
-        "period_end": counter.period.end,
-    }
+    @classmethod
+    def more(cls, limit: Limit) -> dict[str, object]:
+        """Return the fields of the limit itself."""
+        return {
+            "uuid": limit.id,
+            "subscription_id": shown_id("subscription", limit.subscription_id),
+            "created_at": limit.created_at,
+            "updated_at": limit.updated_at,
+        }
 
 
 class ReservationBody(BaseModel):
@@ -129,23 +137,8 @@ class CommitBody(BaseModel):
     properties: JsonObject | None = Field(default=None, description="In place of those of the reservation.")
 
 
-class LimitUsageDocument(BaseModel):
-    """How a limit stands with the reservation."""
-
-    id: str
-    kind: Literal["metric", "spend"]
-    metric_key: str | None
-    currency: str | None
-    cap: ExactNumber
-    used: ExactNumber
-    reserved: ExactNumber
-    left: ExactNumber
-    period_start: datetime
-    period_end: datetime
-
-
-class ReservationDocument(BaseModel):
-    """A reservation; ``limits`` is there when it was just made."""
+class ReservationDocument(Answer):
+    """A reservation."""
 
     id: str = Field(examples=["resv_01kah7xnvbe2mv5gm2a5grmcwe"])
     subscription_id: str
@@ -155,47 +148,39 @@ class ReservationDocument(BaseModel):
     expires_at: datetime
     committed_quantity: ExactNumber | None
     event_id: str | None
-    skip_reason: str | None = Field(default=None, description="Why the committed event does not count, if so.")
-    properties: dict[str, Any] | None
+    properties: JsonObject | None
     created_at: datetime
-    limits: list[LimitUsageDocument] | None = None
+
+    @classmethod
+    def of(cls, found: Reservation | Reserved, **more: object) -> Self:
+        """Return the answer for a reservation; `more` are fields that a subclass has beside it."""
+        event = found.event_id
+        return cls.showing(
+            found,
+            id=shown_id("reservation", found.id),
+            subscription_id=shown_id("subscription", found.subscription_id),
+            event_id=None if event is None else shown_id("event", event),
+            **more,
+        )
 
 
-def reserved_document(made: Reserved) -> dict[str, Any]:
-    """Write a reservation that was just made, with the limits that it keeps."""
-    return {
-        "id": shown_id("reservation", made.id),
-        "subscription_id": shown_id("subscription", made.subscription_id),
-        "metric_key": made.metric_key,
-        "quantity": made.quantity,
-        "status": "open",
-        "expires_at": made.expires_at,
-        "committed_quantity": None,
-        "event_id": None,
-        "properties": made.properties,
-        "created_at": made.created_at,
-        "limits": [_standing(*each) for each in made.standings],
-    }
+class ReservedDocument(ReservationDocument):
+    """A reservation that was just made, with the limits that it keeps."""
+
+    limits: list[LimitUsageDocument]
+
+    @classmethod
+    def made(cls, reserved: Reserved) -> Self:
+        """Return the answer for a reservation that was just made."""
+        return cls.of(reserved, limits=[LimitUsageDocument.of(*each) for each in reserved.standings])
 
 
-def settled_document(settled: FinishedReservation) -> dict[str, Any]:
-    """Write a reservation that was just committed or released."""
-    return {**reservation_document(settled.values), "skip_reason": settled.skip_reason}
+class SettledDocument(ReservationDocument):
+    """A reservation that was just committed or released."""
 
+    skip_reason: str | None = Field(description="Why the committed event does not count, if so.")
 
-def reservation_document(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a reservation from its columns."""
-    event: Any = values["event_id"]
-    committed: Decimal | None = values["committed_quantity"]
-    return {
-        "id": shown_id("reservation", values["id"]),
-        "subscription_id": shown_id("subscription", values["subscription_id"]),
-        "metric_key": values["metric_key"],
-        "quantity": values["quantity"],
-        "status": values["status"],
-        "expires_at": values["expires_at"],
-        "committed_quantity": committed,
-        "event_id": None if event is None else shown_id("event", event),
-        "properties": values["properties"],
-        "created_at": values["created_at"],
-    }
+    @classmethod
+    def settled(cls, finished: FinishedReservation) -> Self:
+        """Return the answer for a reservation that was just settled."""
+        return cls.of(finished.reservation, skip_reason=finished.skip_reason)

@@ -8,6 +8,7 @@ from fastapi import Path, Query, Request, Response
 from adapters.postgres.alerts import alert_store
 from adapters.postgres.database import Connection
 from adapters.postgres.limits import limit_store, reservation_commit_store
+from adapters.postgres.limits.limit_usage import Limit
 from adapters.postgres.limits.reservation_commit_store import ReservationCommit
 from adapters.postgres.limits.reservation_store import ReservationRequest
 from adapters.postgres.resolver import METRIC, SUBSCRIPTION, Found, required
@@ -22,9 +23,8 @@ from api.limits.limit_shapes import (
     LimitDocument,
     ReservationBody,
     ReservationDocument,
-    limit_document,
-    reservation_document,
-    reserved_document,
+    ReservedDocument,
+    SettledDocument,
 )
 from api.limits.reservations import committing, reserving, settled_answer
 from models.problems import invalid
@@ -39,13 +39,13 @@ _REACHED: dict[int | str, dict[str, Any]] = {
 }
 
 
-async def _shown(connection: Connection, row: Found) -> dict[str, object]:
-    limit, counter = (await limit_store.limit_statuses(connection, [row]))[row.id]
-    return limit_document(row, limit, counter)
+async def _shown(connection: Connection, limit: Limit) -> LimitDocument:
+    limit, usage = (await limit_store.limit_statuses(connection, [limit]))[limit.id]
+    return LimitDocument.of(limit, usage.standing(limit), usage)
 
 
-def _cap(row: Found, body: LimitChange) -> Decimal:
-    if row.metric_id is None and body.cap != body.cap.to_integral_value():
+def _cap(limit: Limit, body: LimitChange) -> Decimal:
+    if limit.metric_id is None and body.cap != body.cap.to_integral_value():
         raise invalid("cap", "is whole minor units for a spend limit: 50000 is 500.00 dollars")
     return body.cap
 
@@ -66,7 +66,7 @@ async def create_limit(
 ) -> Response:
     """Cap a metric or the spend; 409 if it is capped or the subscription has ended, 404 for an unknown metric."""
     async with caller.begin(database) as tx:
-        subscription = (await alert_store.watched(tx.connection, caller.project_id, subscription_id)).row
+        subscription = await alert_store.watched(tx.connection, caller.project_id, subscription_id)
         metric = None
         if body.metric_key is not None:
             metric = await required(tx.connection, caller.project_id, METRIC, body.metric_key)
@@ -94,7 +94,7 @@ async def list_limits(
         subscription = await _subscription(connection, caller, subscription_id)
         rows, total = await limit_store.listed(connection, subscription.id, page)
         standings = await limit_store.limit_statuses(connection, rows)
-    documents = [limit_document(row, *standings[row.id]) for row in rows if row.id in standings]
+    documents = [LimitDocument.of(limit, usage.standing(limit), usage) for limit, usage in standings.values()]
     return listed(page, documents, total, request, last=rows[-1].id if rows else None)
 
 
@@ -150,7 +150,7 @@ async def delete_limit(
 @router.post(
     "/subscriptions/{subscription_id}/reservations",
     status_code=201,
-    response_model=ReservationDocument,
+    response_model=ReservedDocument,
     responses=_REACHED,
     operation_id="create_reservation",
     summary="Reserve usage",
@@ -164,7 +164,7 @@ async def create_reservation(
     holds the cap, what is used, reserved and left. Unless it is settled in `ttl_seconds`, it expires and frees it all.
     """
     ask = ReservationRequest(subscription_id, body.metric, body.quantity, body.ttl_seconds, body.properties)
-    return created(reserved_document(await reserving(request, caller, ask)))
+    return created(ReservedDocument.made(await reserving(request, caller, ask)))
 
 
 @router.get(
@@ -187,8 +187,7 @@ async def list_reservations(
     async with database.transaction(caller.scope) as connection:
         subscription = await _subscription(connection, caller, subscription_id)
         rows, total = await reservation_commit_store.listed(connection, subscription.id, page, status)
-    documents = [reservation_document(row._asdict()) for row in rows]
-    return listed(page, documents, total, request, last=rows[-1].id if rows else None)
+    return listed(page, [ReservationDocument.of(each) for each in rows], total, request)
 
 
 @router.get(
@@ -201,12 +200,12 @@ async def get_reservation(reservation_id: ReservationId, caller: CallerDep, data
     """Read a reservation; an open one past its expiry is `expired`."""
     async with database.transaction(caller.scope) as connection:
         row = await reservation_commit_store.view(connection, caller.project_id, reservation_id)
-    return reply(reservation_document(row._asdict()))
+    return reply(ReservationDocument.of(row))
 
 
 @router.post(
     "/reservations/{reservation_id}/commit",
-    response_model=ReservationDocument,
+    response_model=SettledDocument,
     operation_id="commit_reservation",
     summary="Commit reservation",
 )
@@ -225,7 +224,7 @@ async def commit_reservation(
 
 @router.post(
     "/reservations/{reservation_id}/release",
-    response_model=ReservationDocument,
+    response_model=SettledDocument,
     operation_id="release_reservation",
     summary="Release reservation",
 )

@@ -19,7 +19,7 @@ from api.http.group_commit import GroupCommit
 from api.http.request_log import note_lane
 from api.http.responses import created, reply
 from api.http.routing import ExactRequest
-from api.limits.limit_shapes import CommitBody, ReservationBody, reserved_document, settled_document
+from api.limits.limit_shapes import CommitBody, ReservationBody, ReservedDocument, SettledDocument
 from models.problems import Problem
 
 _PATH: Final = re.compile(
@@ -73,7 +73,7 @@ async def committing(request: Request, caller: Caller, ask: ReservationCommit) -
 
 def settled_answer(settled: FinishedReservation) -> Response:
     """Answer with a reservation after it was settled."""
-    return reply(settled_document(settled))
+    return reply(SettledDocument.settled(settled))
 
 
 class ReservationLane:
@@ -127,4 +127,4 @@ async def _reserve(
 ) -> Response:
     said = ReservationBody.model_validate(body)
     ask = ReservationRequest(subscription, said.metric, said.quantity, said.ttl_seconds, said.properties, presented)
-    return created(reserved_document(await reserving(request, caller, ask)))
+    return created(ReservedDocument.made(await reserving(request, caller, ask)))

@@ -7,16 +7,16 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import bindparam, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from adapters.postgres.alerts.alert_measure_store import Measured, measure, next_expiry
+from adapters.postgres.alerts.alert_measure_store import VIEWED_ALERTS, Measured, measure, next_expiry
+from adapters.postgres.alerts.records import UsageAlert
 from adapters.postgres.alerts.threshold_hit_store import ANY_USAGE
 from adapters.postgres.database import driver
 from adapters.postgres.journal.outbox_store import shown_instant
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.prepared import Prepared
-from adapters.postgres.reports.usage_report_store import GROWS
 from adapters.postgres.rows import AsyncConnection
 from billing.alerts import Alert, EvaluationThreshold, crossed, level_threshold, nearest, occasion, projected_from
 from billing.numbers import grouped, plain
@@ -24,7 +24,7 @@ from billing.period import Period
 from billing.subscriptions.story import shown_amount
 from models.identifiers import new_id, shown_id
 from models.messages.alerting import AlertsEvaluated, EvaluateAlerts
-from models.tables import metrics, usage_alert_triggers, usage_alerts
+from models.tables import usage_alert_triggers, usage_alerts
 from models.webhook_types import WebhookType
 
 #: An alert on money is shown in its currency, one on usage in units.
@@ -35,7 +35,7 @@ MONEY: Final = ("spend", "wallet_balance")
 class _Fired:
     """One level of one alert at the moment it fires."""
 
-    alert: Any
+    alert: UsageAlert
     level: int
     quantity: Decimal
     currency: str
@@ -107,20 +107,20 @@ async def evaluate(tx: Transaction, message: EvaluateAlerts) -> AlertsEvaluated:
 
 
 _ALERTS: Final = Prepared(
-    select(usage_alerts, metrics.c.key.label("metric_key"), GROWS.label("grows"))
-    .outerjoin(metrics, metrics.c.id == usage_alerts.c.metric_id)
-    .where(usage_alerts.c.subscription_id == bindparam("subscription"), usage_alerts.c.deleted_at.is_(None))
+    VIEWED_ALERTS.where(
+        usage_alerts.c.subscription_id == bindparam("subscription"), usage_alerts.c.deleted_at.is_(None)
+    )
     .order_by(usage_alerts.c.id)
     .with_for_update(of=usage_alerts, key_share=True)
 )
 
 
-async def _alerts(connection: AsyncConnection, subscription_id: UUID) -> Sequence[Any]:
+async def _alerts(connection: AsyncConnection, subscription_id: UUID) -> Sequence[UsageAlert]:
     cursor = await _ALERTS.run(await driver(connection), {"subscription": subscription_id})
-    return await cursor.fetchall()
+    return [UsageAlert(*row) for row in await cursor.fetchall()]
 
 
-def _alert(row: Any, fired: frozenset[int]) -> Alert:
+def _alert(row: UsageAlert, fired: frozenset[int]) -> Alert:
     return Alert(kind=row.kind, threshold=row.threshold_value, levels=tuple(row.levels), fired=fired)
 
 
@@ -135,7 +135,7 @@ _FIRED: Final = Prepared(
 
 
 async def _fired_before(
-    connection: AsyncConnection, alerts: Sequence[Any], message: EvaluateAlerts
+    connection: AsyncConnection, alerts: Sequence[UsageAlert], message: EvaluateAlerts
 ) -> Mapping[UUID, frozenset[int]]:
     """Return the levels that fire no more: those of this period, and for an alert that does not recur those of ever."""
     found: dict[UUID, frozenset[int]] = {}
@@ -147,7 +147,9 @@ async def _fired_before(
     return found
 
 
-def _needs_every_signal(alerts: Sequence[Any], fired_before: Mapping[UUID, frozenset[int]], measured: Measured) -> bool:
+def _needs_every_signal(
+    alerts: Sequence[UsageAlert], fired_before: Mapping[UUID, frozenset[int]], measured: Measured
+) -> bool:
     """Return whether something is open that the totals of whole metrics do not show."""
     if any(threshold.id not in measured.crossed_before for threshold in measured.thresholds):
         return True
@@ -159,7 +161,7 @@ def _needs_every_signal(alerts: Sequence[Any], fired_before: Mapping[UUID, froze
 
 async def _evaluate_at(
     connection: AsyncConnection,
-    alerts: Sequence[Any],
+    alerts: Sequence[UsageAlert],
     fired_before: Mapping[UUID, frozenset[int]],
     message: EvaluateAlerts,
     currency: str,

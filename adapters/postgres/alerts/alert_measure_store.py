@@ -1,7 +1,7 @@
 """What the alerts and thresholds of a subscription are compared with: quantities, projections, spend, wallets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -9,9 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, text
 
+from adapters.postgres.alerts.records import UsageAlert
 from adapters.postgres.database import driver
 from adapters.postgres.invoices.progressive_billing_store import period_spend
 from adapters.postgres.prepared import Prepared
+from adapters.postgres.reports.usage_report_store import GROWS
 from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.usage.usage_store import metric_usages, usages
 from billing.alerts import Threshold, projected
@@ -19,11 +21,17 @@ from billing.charges import Charge, PerUnit
 from billing.period import Period
 from billing.scope import Combination, EventScope
 from models.messages.alerting import EvaluateAlerts
-from models.tables import (
-    plan_versions,
-    subscriptions,
-    wallets,
+from models.tables import metrics, plan_versions, subscriptions, usage_alerts, wallets
+
+_COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
+    **dict(usage_alerts.c.items()),
+    "metric_key": metrics.c.key.label("metric_key"),
+    "grows": GROWS.label("grows"),
+}
+VIEWED_ALERTS: Final = select(*(_COLUMNS[field.name] for field in fields(UsageAlert))).outerjoin_from(
+    usage_alerts, metrics, metrics.c.id == usage_alerts.c.metric_id
 )
+"""Selects the fields of `UsageAlert`, in their order."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Measured:
 
 
 async def measure(
-    connection: AsyncConnection, message: EvaluateAlerts, alerts: Sequence[Any], *, without_spend: bool = False
+    connection: AsyncConnection, message: EvaluateAlerts, alerts: Sequence[UsageAlert], *, without_spend: bool = False
 ) -> Measured:
     """Read everything that an evaluation compares; what nothing asks for costs no statement.
 
@@ -78,18 +86,18 @@ async def measure(
 
 
 async def quantities_of(
-    connection: AsyncConnection, subscription_id: UUID, alerts: Sequence[Any], period: Period, *, at: datetime
+    connection: AsyncConnection, subscription_id: UUID, alerts: Sequence[UsageAlert], period: Period, *, at: datetime
 ) -> dict[UUID, Decimal]:
     """Return the quantity of each alert on usage, keyed by alert; none for a projection in its period's first tenth.
 
     What does not grow with time, such as a maximum, is its own projection.
     """
     on_usage = [row for row in alerts if row.metric_id is not None]
-    plain = {row.metric_id for row in on_usage if row.filter is None}
+    plain = {row.id: row.metric_id for row in on_usage if row.metric_id is not None and row.filter is None}
     found: dict[UUID, Decimal] = {}
     if plain:
-        whole = await metric_usages(connection, subscription_id, sorted(plain), period)
-        found |= {row.id: whole[row.metric_id].quantity for row in on_usage if row.filter is None}
+        whole = await metric_usages(connection, subscription_id, sorted(set(plain.values())), period)
+        found |= {alert: whole[metric].quantity for alert, metric in plain.items()}
     parts = [row for row in on_usage if row.filter is not None]
     if parts:
         counted = await usages(connection, subscription_id, [_part(row) for row in parts], period)
@@ -102,7 +110,7 @@ async def quantities_of(
     return found
 
 
-def _part(row: Any) -> Charge:
+def _part(row: UsageAlert) -> Charge:
     """Count an alert's part of its metric's events in the way in which a charge with a filter counts its own."""
     scope = EventScope(buckets=(Combination.model_validate(row.filter),), bucket=0)
     return Charge(id=row.id, metric_id=row.metric_id, scope=scope, model=PerUnit(unit_price=Decimal(0)))
@@ -146,7 +154,7 @@ async def _currency(connection: AsyncConnection, plan_version_id: UUID) -> str:
 
 
 async def wallet_balance(connection: AsyncConnection, subscription_id: UUID, currency: str, *, at: datetime) -> Decimal:
-    """Give what the customer's wallets of a currency hold, in minor units; expired and terminated ones hold nothing."""
+    """Return what the customer's wallets of a currency hold, in minor units: nothing once expired or terminated."""
     held = func.coalesce(func.sum(wallets.c.credits_balance * wallets.c.rate_amount), 0)
     return Decimal((await connection.execute(_of_wallets(held, subscription_id, currency, at))).scalar_one())
 

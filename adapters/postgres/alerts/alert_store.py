@@ -6,12 +6,13 @@ Each change tells the subscription's workflow through the outbox of its transact
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, func, insert, literal, select, update
 
-from adapters.postgres.alerts.alert_measure_store import measure
+from adapters.postgres.alerts.alert_measure_store import VIEWED_ALERTS, measure
+from adapters.postgres.alerts.records import AlertTrigger, UsageAlert
 from adapters.postgres.customers import clock_store
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.journal.audit_store import changes_between
@@ -19,8 +20,7 @@ from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.reports import usage_report_store
 from adapters.postgres.resolver import SUBSCRIPTION, required
-from adapters.postgres.resources import Metric
-from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.rows import AsyncConnection, record, records
 from adapters.postgres.subscriptions import alert_signal_store
 from billing.alerts import MOST_ALERTS
 from billing.period import Period
@@ -29,7 +29,6 @@ from models.messages.alerting import EvaluateAlerts
 from models.messages.base import SubscriptionRef
 from models.problems import conflict, not_found
 from models.tables import (
-    metrics,
     plan_charges,
     plan_versions,
     subscriptions,
@@ -52,7 +51,9 @@ _ENDED: Final = ("canceled", "terminated")
 class LockedSubscription:
     """A subscription that lives, locked against its own changes, and its plan's currency."""
 
-    row: Row[Any]
+    id: UUID
+    plan_version_id: UUID
+    status: str
     currency: str
 
 
@@ -68,27 +69,29 @@ async def watched(connection: AsyncConnection, project_id: UUID, ref: str) -> Lo
         .where(subscriptions.c.id == found.id)
         .with_for_update(of=subscriptions, key_share=True)
     )
-    row = (await connection.execute(statement)).one()
-    if row.status in _ENDED:
-        raise conflict("subscription_ended", f"The subscription is {row.status}; nothing of it is watched any more.")
-    return LockedSubscription(row, row.currency)
+    locked = record(LockedSubscription, (await connection.execute(statement)).one())
+    if locked.status in _ENDED:
+        raise conflict("subscription_ended", f"The subscription is {locked.status}; nothing of it is watched any more.")
+    return locked
 
 
-async def must_charge(connection: AsyncConnection, subscription: LockedSubscription, metric: Metric) -> None:
+async def must_charge(
+    connection: AsyncConnection, subscription: LockedSubscription, metric_id: UUID, metric_key: str
+) -> None:
     """Raise `Problem` 409 `metric_not_in_plan` unless the subscription's plan version charges on a metric."""
-    of_plan = [plan_charges.c.plan_version_id == subscription.row.plan_version_id]
-    statement = select(select(plan_charges.c.id).where(*of_plan, plan_charges.c.metric_id == metric.id).exists())
+    of_plan = [plan_charges.c.plan_version_id == subscription.plan_version_id]
+    statement = select(select(plan_charges.c.id).where(*of_plan, plan_charges.c.metric_id == metric_id).exists())
     if not await connection.scalar(statement):
         raise conflict(
             "metric_not_in_plan",
-            f"The subscription's plan has no charge on the metric {metric.key!r}.",
-            metric=metric.key,
+            f"The subscription's plan has no charge on the metric {metric_key!r}.",
+            metric=metric_key,
         )
 
 
-async def create(tx: Transaction, subscription: LockedSubscription, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, subscription: LockedSubscription, values: Mapping[str, object]) -> UsageAlert:
     """Add an alert; `values` are columns of `usage_alerts`. Raises `Problem` 409 `too_many_alerts` for the 101st."""
-    of_subscription = [usage_alerts.c.subscription_id == subscription.row.id, usage_alerts.c.deleted_at.is_(None)]
+    of_subscription = [usage_alerts.c.subscription_id == subscription.id, usage_alerts.c.deleted_at.is_(None)]
     known = await tx.connection.scalar(select(func.count()).select_from(usage_alerts).where(*of_subscription))
     if int(known or 0) >= MOST_ALERTS:
         raise conflict(
@@ -99,70 +102,64 @@ async def create(tx: Transaction, subscription: LockedSubscription, values: Mapp
     identity = new_id()
     await tx.connection.execute(
         insert(usage_alerts).values(
-            id=identity, project_id=tx.scope.project_id, subscription_id=subscription.row.id, **values
+            id=identity, project_id=tx.scope.project_id, subscription_id=subscription.id, **values
         )
     )
-    row = await get(tx.connection, tx.scope.project_id, str(identity))
-    await _note(tx, row, "created")
-    await alert_signal_store.request_evaluation(tx.connection, tx.scope.project_id, subscription.row.id)
-    return row
+    alert = await get(tx.connection, tx.scope.project_id, str(identity))
+    await _written(tx, alert, "created")
+    return alert
 
 
-def _viewed() -> Select[Any]:
-    viewed = select(usage_alerts, metrics.c.key.label("metric_key"), usage_report_store.GROWS.label("grows"))
-    return viewed.outerjoin(metrics, metrics.c.id == usage_alerts.c.metric_id)
-
-
-async def get(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> Row[Any]:
+async def get(connection: AsyncConnection, project_id: UUID, ref: str, *, lock: bool = False) -> UsageAlert:
     """Read an alert that is not deleted, with its metric's key; `lock` keeps it from firing until the commit.
 
     Raises `Problem` 404 `usage_alert_not_found`.
     """
     wanted = [usage_alerts.c.project_id == project_id, usage_alerts.c.id == parse_id(ref)]
-    statement = _viewed().where(*wanted, usage_alerts.c.deleted_at.is_(None))
+    statement = VIEWED_ALERTS.where(*wanted, usage_alerts.c.deleted_at.is_(None))
     if lock:
         statement = statement.with_for_update(of=usage_alerts, key_share=True)
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("usage_alert", ref)
-    return row
+    return record(UsageAlert, row)
 
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, subscription_id: UUID | None
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[Sequence[UsageAlert], int]:
     """Return one part of the project's alerts, newest first, and their number; of one subscription, or of all."""
     wanted: list[ColumnElement[bool]] = [usage_alerts.c.project_id == project_id, usage_alerts.c.deleted_at.is_(None)]
     if subscription_id is not None:
         wanted.append(usage_alerts.c.subscription_id == subscription_id)
-    return await page_of(connection, usage_alerts, page, *wanted, rows=_viewed(), orderable=ORDERABLE)
+    rows, total = await page_of(connection, usage_alerts, page, *wanted, rows=VIEWED_ALERTS, orderable=ORDERABLE)
+    return records(UsageAlert, rows), total
 
 
-async def change(tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> Row[Any]:
+async def change(tx: Transaction, alert: UsageAlert, values: Mapping[str, object]) -> UsageAlert:
     """Change columns of an alert that `get` locked; it is evaluated again at once (B145), triggers stay (B147)."""
-    changes = changes_between(row._asdict(), values)
+    changes = changes_between({name: getattr(alert, name) for name in values}, values)
     if not changes:
-        return row
-    statement = update(usage_alerts).where(usage_alerts.c.id == row.id)
+        return alert
+    statement = update(usage_alerts).where(usage_alerts.c.id == alert.id)
     await tx.connection.execute(statement.values(**values, updated_at=func.clock_timestamp()))
-    await _note(tx, row, "updated", changes=changes)
-    await alert_signal_store.request_evaluation(tx.connection, tx.scope.project_id, row.subscription_id)
-    return await get(tx.connection, tx.scope.project_id, str(row.id))
+    await _written(tx, alert, "updated", changes=changes)
+    return await get(tx.connection, tx.scope.project_id, str(alert.id))
 
 
-async def remove(tx: Transaction, row: Row[Any]) -> None:
+async def remove(tx: Transaction, alert: UsageAlert) -> None:
     """Delete an alert that `get` locked: it never fires again (B149)."""
     now = func.clock_timestamp()
-    statement = update(usage_alerts).where(usage_alerts.c.id == row.id)
+    statement = update(usage_alerts).where(usage_alerts.c.id == alert.id)
     await tx.connection.execute(statement.values(deleted_at=now, updated_at=now))
-    await _note(tx, row, "deleted")
-    await alert_signal_store.request_evaluation(tx.connection, tx.scope.project_id, row.subscription_id)
+    await _written(tx, alert, "deleted")
 
 
-async def triggers(connection: AsyncConnection, alert_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def triggers(connection: AsyncConnection, alert_id: UUID, page: Page) -> tuple[Sequence[AlertTrigger], int]:
     """Return one part of an alert's triggers, newest first, and their number; the values are those at firing (B147)."""
     of_alert = usage_alert_triggers.c.usage_alert_id == alert_id
-    return await page_of(connection, usage_alert_triggers, page, of_alert)
+    rows, total = await page_of(connection, usage_alert_triggers, page, of_alert)
+    return records(AlertTrigger, rows), total
 
 
 @dataclass(frozen=True)
@@ -174,7 +171,7 @@ class AlertProgress:
     fired: frozenset[int]
 
 
-async def status(connection: AsyncConnection, scope: ProjectScope, alert: Row[Any]) -> AlertProgress:
+async def status(connection: AsyncConnection, scope: ProjectScope, alert: UsageAlert) -> AlertProgress:
     """Measure an alert now, in the way in which it fires, and change nothing (B146, B148)."""
     of = await usage_report_store.subscribed(connection, scope.project_id, str(alert.subscription_id))
     period, at = _current(of), await clock_store.now(connection, of.row.test_clock_id)
@@ -216,18 +213,16 @@ async def is_watched(connection: AsyncConnection, plan_id: UUID) -> bool:
     return bool(await connection.scalar(select(select(usage_thresholds.c.id).where(*of_plan).exists())))
 
 
-async def _note(
-    tx: Transaction,
-    row: Row[Any],
-    action: str,
-    *,
-    changes: Mapping[str, Any] | None = None,
+async def _written(
+    tx: Transaction, alert: UsageAlert, action: str, *, changes: Mapping[str, object] | None = None
 ) -> None:
+    """Note what was done to an alert, and let its subscription evaluate."""
     await tx.audit(
         resource_type="usage_alert",
-        resource_id=row.id,
+        resource_id=alert.id,
         action=action,
-        title=f"Usage alert {row.name or row.metric_key or row.kind} {action}",
+        title=f"Usage alert {alert.name or alert.metric_key or alert.kind} {action}",
         changes=changes,
-        data={"subscription_id": row.subscription_id},
+        data={"subscription_id": alert.subscription_id},
     )
+    await alert_signal_store.request_evaluation(tx.connection, tx.scope.project_id, alert.subscription_id)

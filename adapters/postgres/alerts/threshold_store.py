@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.alerts.records import UsageThreshold
 from adapters.postgres.invoices.invoice_write_store import webhook_order
 from adapters.postgres.journal.outbox_store import shown_instant
 from adapters.postgres.journal.transaction import Transaction
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, page_of
+from adapters.postgres.rows import record, records
 from adapters.postgres.subscriptions import alert_signal_store
 from billing.alerts import MOST_THRESHOLDS, occasion
 from billing.numbers import grouped, plain
@@ -30,7 +32,7 @@ async def lock_plan(connection: AsyncConnection, plan_id: UUID) -> None:
     await connection.execute(select(plans.c.id).where(plans.c.id == plan_id).with_for_update())
 
 
-async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
+async def create(tx: Transaction, values: Mapping[str, object]) -> UsageThreshold:
     """Add a threshold of a plan or of a subscription; the subscriptions that it applies to look with their next usage.
 
     `values` are columns of `usage_thresholds`. Raises `Problem` 409 `too_many_thresholds`.
@@ -43,23 +45,24 @@ async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
             limit=MOST_THRESHOLDS,
         )
     statement = insert(usage_thresholds).values(id=new_id(), project_id=tx.scope.project_id, **values)
-    row: Row[Any] = (await tx.connection.execute(statement.returning(usage_thresholds))).one()
-    await _note(tx, row, "created")
-    await _notify(tx.connection, row)
-    return row
+    made = record(UsageThreshold, (await tx.connection.execute(statement.returning(usage_thresholds))).one())
+    await _note(tx, made, "created")
+    await _notify(tx.connection, made)
+    return made
 
 
-def _of(owner: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+def _of(owner: Mapping[str, object]) -> list[ColumnElement[bool]]:
     columns = usage_thresholds.c
     own = [columns[name] == owner[name] for name in ("plan_id", "subscription_id") if owner.get(name) is not None]
     return [*own, columns.deleted_at.is_(None)]
 
 
-async def listed(connection: AsyncConnection, owner: Mapping[str, Any], page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def listed(
+    connection: AsyncConnection, owner: Mapping[str, object], page: Page
+) -> tuple[Sequence[UsageThreshold], int]:
     """Return one part of the thresholds of a plan or a subscription, newest first, and their number."""
-    total = await connection.scalar(select(func.count()).select_from(usage_thresholds).where(*_of(owner)))
-    statement = paged(select(usage_thresholds).where(*_of(owner)), page, usage_thresholds.c.id, ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    rows, total = await page_of(connection, usage_thresholds, page, *_of(owner), orderable=ORDERABLE)
+    return records(UsageThreshold, rows), total
 
 
 async def remove(tx: Transaction, ref: str) -> None:
@@ -71,16 +74,16 @@ async def remove(tx: Transaction, ref: str) -> None:
     wanted = [usage_thresholds.c.id == parse_id(ref), usage_thresholds.c.deleted_at.is_(None)]
     statement = update(usage_thresholds).where(*wanted, usage_thresholds.c.project_id == tx.scope.project_id)
     gone = statement.values(deleted_at=now, updated_at=now).returning(usage_thresholds)
-    row: Row[Any] | None = (await tx.connection.execute(gone)).one_or_none()
+    row = (await tx.connection.execute(gone)).one_or_none()
     if row is None:
         raise not_found("usage_threshold", ref)
-    await _note(tx, row, "deleted")
+    await _note(tx, record(UsageThreshold, row), "deleted")
 
 
-async def _notify(connection: AsyncConnection, row: Row[Any]) -> None:
+async def _notify(connection: AsyncConnection, row: UsageThreshold) -> None:
     if row.plan_id is not None:
         await alert_signal_store.request_evaluation_for_plan(connection, row.plan_id)
-    else:
+    elif row.subscription_id is not None:
         await alert_signal_store.request_evaluation(connection, row.project_id, row.subscription_id, next_usage=True)
 
 
@@ -93,7 +96,7 @@ async def record_crossings(tx: Transaction, message: ClosePeriods, *, currency: 
         return
     columns = usage_thresholds.c
     statement = select(usage_thresholds).where(columns.id.in_(message.thresholds)).order_by(columns.amount_cents)
-    for row in (await tx.connection.execute(statement)).all():
+    for row in records(UsageThreshold, await tx.connection.execute(statement)):
         crossing = upsert(usage_threshold_crossings).values(
             id=new_id(),
             project_id=row.project_id,
@@ -110,7 +113,7 @@ async def record_crossings(tx: Transaction, message: ClosePeriods, *, currency: 
 
 
 async def _announce(
-    tx: Transaction, message: ClosePeriods, row: Row[Any], currency: str, invoice_id: UUID | None
+    tx: Transaction, message: ClosePeriods, row: UsageThreshold, currency: str, invoice_id: UUID | None
 ) -> None:
     subscription_id = message.subscription.subscription_id
     whole = row.amount_cents == int(row.amount_cents)
@@ -138,7 +141,7 @@ async def _announce(
     )
 
 
-def _webhook_data(message: ClosePeriods, row: Row[Any], currency: str, invoice_id: UUID | None) -> dict[str, Any]:
+def _webhook_data(message: ClosePeriods, row: UsageThreshold, currency: str, invoice_id: UUID | None) -> dict[str, Any]:
     return {
         "threshold_id": str(row.id),
         "threshold_display_name": row.threshold_display_name,
@@ -153,12 +156,12 @@ def _webhook_data(message: ClosePeriods, row: Row[Any], currency: str, invoice_i
     }
 
 
-async def _note(tx: Transaction, row: Row[Any], action: str) -> None:
+async def _note(tx: Transaction, row: UsageThreshold, action: str) -> None:
     owner = "plan_id" if row.plan_id is not None else "subscription_id"
     await tx.audit(
         resource_type="usage_threshold",
         resource_id=row.id,
         action=action,
         title=f"Usage threshold of {plain(row.amount_cents)} minor units {action}",
-        data={owner: row._mapping[owner], "recurring": row.recurring},
+        data={owner: getattr(row, owner), "recurring": row.recurring},
     )

@@ -28,7 +28,7 @@ from billing.period import BillingCycle, Period
 from billing.usage import NO_USAGE, Usage
 
 _LIMITS: Final = """
-    SELECT l.id, l.subscription_id, l.metric_id, l.cap, m.key
+    SELECT l.id, l.subscription_id, l.metric_id, l.cap, m.key, l.created_at, l.updated_at
     FROM usage_limits l LEFT JOIN metrics m ON m.id = l.metric_id
     WHERE l.subscription_id = ANY(%(subscriptions)s) ORDER BY l.id FOR NO KEY UPDATE OF l
 """
@@ -69,6 +69,8 @@ class Limit:
     metric_id: UUID | None
     cap: Decimal
     metric_key: str | None
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass

@@ -80,6 +80,9 @@ class Reserved:
     created_at: datetime
     expires_at: datetime
     standings: Sequence[tuple[Limit, LimitStatus, LimitUsage]]
+    status: str = "open"
+    committed_quantity: Decimal | None = None
+    event_id: UUID | None = None
 
 
 Answer = Reserved | Problem | KeyChanged
