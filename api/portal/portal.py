@@ -27,7 +27,7 @@ from api.portal.portal_shapes import (
     PortalProfileUpdate,
     PortalSubscription,
 )
-from api.usage.usage_views import CurrentUsageResponse, usage_document
+from api.usage.usage_views import CurrentUsageResponse
 
 # Portal tokens are read by a dependency of their own.
 router = resource_router("Portal", idempotent=False, public=True)
@@ -128,7 +128,7 @@ async def get_current_usage(
         of = await usage_report_store.subscribed_of_customer(
             connection, caller.project_id, str(caller.customer_id), subscription_id
         )
-        return reply(usage_document(await usage_report_store.usage_in(connection, of, of.current)))
+        return reply(CurrentUsageResponse.of(await usage_report_store.usage_in(connection, of, of.current)))
 
 
 @router.get(

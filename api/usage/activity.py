@@ -1,18 +1,18 @@
 """The activity log: what arrived, what it was rated at, what was charged (UsageBox)."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from adapters.postgres import resolver
 from adapters.postgres.limits import quota_store
 from adapters.postgres.limits.quota_store import Quota
 from adapters.postgres.reports import activity_store
-from adapters.postgres.reports.activity_store import Activity, ActivityFilter
+from adapters.postgres.reports.activity_store import ActivityFilter, EventEntry, InvoiceEntry
+from api.http.answers import Answer
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import reply
@@ -27,7 +27,7 @@ from models.problems import invalid
 router = resource_router("Activity")
 
 
-class ActivityResponse(BaseModel):
+class ActivityResponse(Answer):
     """An event with what it added to the bill, a rating outcome, or a charge."""
 
     id: str
@@ -48,6 +48,59 @@ class ActivityResponse(BaseModel):
     invoice_id: str | None
     occurred_at: datetime
     recorded_at: datetime
+
+    @classmethod
+    def of(cls, entry: EventEntry | InvoiceEntry) -> Self:
+        """Return the answer for an entry of the log."""
+        return cls._of_event(entry) if isinstance(entry, EventEntry) else cls._of_invoice(entry)
+
+    @classmethod
+    def _of_event(cls, event: EventEntry) -> Self:
+        own = event.subscription_id
+        return cls.showing(
+            event,
+            id=shown_id("event", event.id),
+            type="event",
+            title="Usage counted" if event.status == "counted" else f"Usage {event.status}",
+            subscription_id=shown_id("subscription", own)
+            if event.subscription_ref is None and own is not None
+            else event.subscription_ref,
+            customer_id=event.customer_ref,
+            meter_id=event.metric_ref if event.metric_id is None else shown_id("metric", event.metric_id),
+            metric_key=event.metric_key or event.metric_ref,
+            quantity=Decimal(1) if event.aggregation in COUNTING else event.value,
+            amount_cents=_cents(event.amount, event.currency),
+            reason=event.skip_reason,
+            invoice_id=None,
+            recorded_at=event.received_at,
+        )
+
+    @classmethod
+    def _of_invoice(cls, entry: InvoiceEntry) -> Self:
+        own, total, currency = entry.subscription_id, entry.total_minor, entry.currency
+        amount = None if total is None or currency is None else to_major(total, currency)
+        return cls.showing(
+            entry,
+            id=str(entry.id),
+            status=entry.action,
+            title=entry.title or f"Invoice {entry.action.replace('_', ' ')}",
+            subscription_id=None if own is None else shown_id("subscription", own),
+            customer_id=entry.customer_code,
+            meter_id=None,
+            metric_key=None,
+            quantity=None,
+            amount=amount,
+            amount_cents=_cents(amount, currency),
+            reason=None,
+            invoice_id=shown_id("invoice", entry.resource_id),
+        )
+
+
+def _cents(amount: Decimal | None, currency: str | None) -> str | None:
+    if amount is None or currency is None:
+        return None
+    with exact():
+        return plain(amount.scaleb(exponent(currency)))
 
 
 @router.get(
@@ -91,10 +144,10 @@ async def list_activity(
     if len(found) == page.limit:
         following = request.url.include_query_params(skip=page.skip + page.limit, limit=page.limit)
         headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    return reply([_document(each) for each in found], headers=headers)
+    return reply([ActivityResponse.of(each) for each in found], headers=headers)
 
 
-class QuotaResponse(BaseModel):
+class QuotaResponse(Answer):
     """How a subscription's usage of a metric stands against its plan's quota, or against a limit of its own.
 
     Usage above a plan's quota is counted and billed; a limit refuses reservations above it.
@@ -110,6 +163,18 @@ class QuotaResponse(BaseModel):
     exceeded: bool = Field(examples=[True])
     period_start: datetime
     period_end: datetime = Field(description="Inclusive: one second before the next period.")
+
+    @classmethod
+    def of(cls, quota: Quota) -> Self:
+        """Return the answer for a quota or a limit."""
+        return cls.showing(
+            quota,
+            subscription_id=quota.external_id or shown_id("subscription", quota.subscription_id),
+            customer_id=quota.customer_code,
+            limit=quota.most,
+            remaining=quota.left,
+            period_end=inclusive_end(quota.period_end),
+        )
 
 
 @router.get(
@@ -136,70 +201,4 @@ async def list_activity_limits(
         found, total = await quota_store.quotas(
             connection, caller.project_id, subscription_id=subscription, skip=page.skip, limit=page.limit
         )
-    return listed(page, [_quota(each) for each in found], total, request)
-
-
-def _quota(quota: Quota) -> dict[str, Any]:
-    return {
-        "subscription_id": quota.external_id or shown_id("subscription", quota.subscription_id),
-        "customer_id": quota.customer_code,
-        "metric_key": quota.metric_key,
-        "source": quota.source,
-        "limit": quota.most,
-        "used": quota.used,
-        "remaining": quota.left,
-        "exceeded": quota.exceeded,
-        "period_start": quota.period_start,
-        "period_end": inclusive_end(quota.period_end),
-    }
-
-
-def _document(entry: Activity) -> dict[str, Any]:
-    row = entry.row
-    shared = _event(row) if entry.type == "event" else _invoice_entry(row)
-    amount = entry.amount if entry.type == "event" else shared["amount"]
-    currency = entry.currency if entry.type == "event" else row["currency"]
-    cents = None
-    if amount is not None and currency is not None:
-        with exact():
-            cents = plain(amount.scaleb(exponent(currency)))
-    return {**shared, "type": entry.type, "amount": amount, "amount_cents": cents, "currency": currency}
-
-
-def _event(row: Mapping[str, Any]) -> dict[str, Any]:
-    subscription = row["subscription_ref"]
-    if subscription is None and row["subscription_id"] is not None:
-        subscription = shown_id("subscription", row["subscription_id"])
-    return {
-        "id": shown_id("event", row["id"]),
-        "status": row["status"],
-        "title": "Usage counted" if row["status"] == "counted" else f"Usage {row['status']}",
-        "subscription_id": subscription,
-        "customer_id": row["customer_ref"],
-        "meter_id": shown_id("metric", row["metric_id"]) if row["metric_id"] is not None else row["metric_ref"],
-        "metric_key": row["metric_key"] or row["metric_ref"],
-        "quantity": Decimal(1) if row["aggregation"] in COUNTING else row["value"],
-        "reason": row["skip_reason"],
-        "invoice_id": None,
-        "occurred_at": row["occurred_at"],
-        "recorded_at": row["received_at"],
-    }
-
-
-def _invoice_entry(row: Mapping[str, Any]) -> dict[str, Any]:
-    known = row["total_minor"] is not None
-    return {
-        "id": str(row["id"]),
-        "status": row["action"],
-        "title": row["title"] or f"Invoice {row['action'].replace('_', ' ')}",
-        "subscription_id": None if row["subscription_id"] is None else shown_id("subscription", row["subscription_id"]),
-        "customer_id": row["customer_code"],
-        "meter_id": None,
-        "metric_key": None,
-        "quantity": None,
-        "amount": to_major(row["total_minor"], row["currency"]) if known else None,
-        "reason": None,
-        "invoice_id": shown_id("invoice", row["resource_id"]),
-        "occurred_at": row["occurred_at"],
-        "recorded_at": row["recorded_at"],
-    }
+    return listed(page, [QuotaResponse.of(each) for each in found], total, request)

@@ -1,9 +1,11 @@
 """Usage in units and money: current, projected and past, its daily trend, and the fee of a hypothetical event."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
 
 from fastapi import Path, Query, Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
@@ -13,6 +15,7 @@ from adapters.postgres.reports import estimate_store, usage_report_store
 from adapters.postgres.reports.trend_store import Days, trend
 from adapters.postgres.reports.usage_report_store import PeriodUsage, SubscriptionUsageContext
 from api.catalogue.boxbilling_charge_shapes import charge_model_of
+from api.http.answers import Answer
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.responses import reply
 from api.http.routing import resource_router
@@ -21,7 +24,8 @@ from billing.money import exponent
 from billing.numbers import Quantity, exact, plain, rounded_ratio
 from billing.period import inclusive_end
 from billing.rating import ProposedLine
-from models.problems import conflict, invalid, not_found
+from billing.usage import Usage
+from models.problems import conflict, invalid
 
 router = resource_router("Usage", idempotent=False)
 
@@ -31,7 +35,7 @@ _MOST_PERIODS: Final = 36
 _LIVE: Final = ("trialing", "active", "paused", "suspended")
 
 
-class BillableMetricUsage(BaseModel):
+class BillableMetricUsage(Answer):
     """The metric of a charge."""
 
     code: str = Field(examples=["api_calls"])
@@ -39,17 +43,29 @@ class BillableMetricUsage(BaseModel):
     aggregation_type: str = Field(examples=["sum"])
 
 
-class GroupUsage(BaseModel):
+class GroupUsage(Answer):
     """The usage of the events with the same values of the properties that a charge is grouped by."""
 
     group: dict[str, str | None] = Field(examples=[{"region": "eu"}])
     units: str = Field(examples=["1200000"])
     events_count: int
     amount_cents: str = Field(examples=["10000"])
-    steps: list[dict[str, Any]]
+    steps: list[dict[str, object]]
+
+    @classmethod
+    def of(cls, line: ProposedLine) -> Self:
+        """Return the usage of one group from its priced line."""
+        return cls.showing(
+            line,
+            group=dict(line.group),
+            units=plain(line.quantity),
+            events_count=line.events,
+            amount_cents=str(line.amount_minor),
+            steps=_steps([line]),
+        )
 
 
-class ChargeUsage(BaseModel):
+class ChargeUsage(Answer):
     """The usage of one charge; `units` and `amount_cents` are decimal strings."""
 
     billable_metric: BillableMetricUsage
@@ -64,10 +80,32 @@ class ChargeUsage(BaseModel):
         examples=[{"region": "eu"}],
     )
     groups: list[GroupUsage] = Field(description="Of a charge with group_by, each group with its own price.")
-    steps: list[dict[str, Any]] = Field(description="How the amount comes about, tier by tier, in major units.")
+    steps: list[dict[str, object]] = Field(description="How the amount comes about, tier by tier, in major units.")
+
+    @classmethod
+    def of(cls, charge: Charge, used: Usage, lines: Sequence[ProposedLine], aggregation: str) -> Self:
+        """Return the usage of one charge with the lines that price it."""
+        return cls.showing(
+            charge,
+            billable_metric=BillableMetricUsage.showing(
+                None, code=charge.metric_key, name=used.metric_name or charge.metric_name, aggregation_type=aggregation
+            ),
+            charge_id=str(charge.id),
+            units=plain(used.billable),
+            events_count=used.events,
+            amount_cents=str(sum(line.amount_minor for line in lines)),
+            charge_model=charge_model_of(charge.model)[0],
+            filters=_filters(charge),
+            groups=[GroupUsage.of(line) for line in lines if line.group],
+            steps=_steps(lines),
+        )
 
 
-class CurrentUsageResponse(BaseModel):
+def _steps(lines: Sequence[ProposedLine]) -> list[dict[str, object]]:
+    return [step.model_dump(mode="json") for line in lines for step in line.steps]
+
+
+class CurrentUsageResponse(Answer):
     """The usage of `[from_datetime, to_datetime)`; the plan's fixed fees are not in it."""
 
     from_datetime: datetime
@@ -76,11 +114,29 @@ class CurrentUsageResponse(BaseModel):
     currency: str = Field(examples=["usd"])
     charges: list[ChargeUsage]
 
+    @classmethod
+    def of(cls, usage: PeriodUsage, **more: object) -> Self:
+        """Return the priced usage of a period; `more` are fields that a subclass has beside these."""
+        return cls.showing(
+            usage,
+            from_datetime=usage.period.start,
+            to_datetime=usage.period.end,
+            amount_cents=str(usage.amount_minor),
+            charges=[
+                ChargeUsage.of(
+                    charge, used, lines, "" if charge.metric_id is None else usage.aggregations[charge.metric_id]
+                )
+                for charge, used, lines in usage.by_charge
+            ],
+            **more,
+        )
+
 
 class SubscriptionUsageResponse(CurrentUsageResponse):
     """The current usage of a subscription."""
 
     subscription_id: str
+    subscription_uuid: UUID
     current_usage_amount_cents: str
     billing_period_start: datetime
     billing_period_end: datetime = Field(description="The last second of the period.")
@@ -92,48 +148,10 @@ class ProjectedUsageResponse(CurrentUsageResponse):
     method: str = Field(examples=["linear"])
 
 
-def usage_document(usage: PeriodUsage) -> dict[str, Any]:
-    """Show the priced usage of a period, charge by charge."""
-    return {
-        "from_datetime": usage.period.start,
-        "to_datetime": usage.period.end,
-        "amount_cents": str(usage.amount_minor),
-        "currency": usage.currency,
-        "charges": [
-            {
-                "billable_metric": {
-                    "code": charge.metric_key,
-                    "name": used.metric_name or charge.metric_name,
-                    "aggregation_type": "" if charge.metric_id is None else usage.aggregations[charge.metric_id],
-                },
-                "charge_id": charge.id,
-                "metric_key": charge.metric_key,
-                "units": plain(used.billable),
-                "events_count": used.events,
-                "amount_cents": str(sum(line.amount_minor for line in lines)),
-                "charge_model": charge_model_of(charge.model)[0],
-                "filters": _filters(charge),
-                "groups": [{"group": dict(line.group), **_line(line)} for line in lines if line.group],
-                "steps": [step.model_dump(mode="json") for line in lines for step in line.steps],
-            }
-            for charge, used, lines in usage.by_charge
-        ],
-    }
-
-
 def _filters(charge: Charge) -> dict[str, str]:
     """Return which property values a part of a charge with filters counts, as BoxBilling does."""
     only = None if charge.scope is None else charge.scope.only
     return {} if only is None else {match.key: ", ".join(match.values) for match in only.matches}
-
-
-def _line(line: ProposedLine) -> dict[str, Any]:
-    return {
-        "units": plain(line.quantity),
-        "events_count": line.events,
-        "amount_cents": str(line.amount_minor),
-        "steps": [step.model_dump(mode="json") for step in line.steps],
-    }
 
 
 _Ref = Annotated[str, Path(max_length=255)]
@@ -152,14 +170,14 @@ async def get_subscription_current_usage(subscription_id: _Ref, caller: CallerDe
         of = await usage_report_store.subscribed(connection, caller.project_id, subscription_id)
         usage = await usage_report_store.usage_in(connection, of, of.current)
     return reply(
-        {
-            **usage_document(usage),
-            "subscription_id": subscription_id,
-            "subscription_uuid": of.row.id,
-            "current_usage_amount_cents": str(usage.amount_minor),
-            "billing_period_start": usage.period.start,
-            "billing_period_end": inclusive_end(usage.period.end),
-        }
+        SubscriptionUsageResponse.of(
+            usage,
+            subscription_id=subscription_id,
+            subscription_uuid=of.subscription.id,
+            current_usage_amount_cents=str(usage.amount_minor),
+            billing_period_start=usage.period.start,
+            billing_period_end=inclusive_end(usage.period.end),
+        )
     )
 
 
@@ -177,7 +195,7 @@ async def get_customer_current_usage(
         of = await usage_report_store.subscribed_of_customer(
             connection, caller.project_id, external_id, subscription_id
         )
-        return reply(usage_document(await usage_report_store.usage_in(connection, of, of.current)))
+        return reply(CurrentUsageResponse.of(await usage_report_store.usage_in(connection, of, of.current)))
 
 
 @router.get(
@@ -195,7 +213,7 @@ async def get_customer_projected_usage(
             connection, caller.project_id, external_id, subscription_id
         )
         usage = await usage_report_store.projected(connection, of)
-    return reply({**usage_document(usage), "method": "linear"})
+    return reply(ProjectedUsageResponse.of(usage, method="linear"))
 
 
 @router.get(
@@ -217,10 +235,10 @@ async def get_customer_past_usage(
             connection, caller.project_id, external_id, external_subscription_id
         )
         found = await usage_report_store.past(connection, of, periods_count)
-    return reply([usage_document(usage) for usage in found])
+    return reply([CurrentUsageResponse.of(usage) for usage in found])
 
 
-class UsageTrendPoint(BaseModel):
+class UsageTrendPoint(Answer):
     """One UTC day."""
 
     date: date
@@ -228,10 +246,11 @@ class UsageTrendPoint(BaseModel):
     events_count: int
 
 
-class UsageTrendResponse(BaseModel):
+class UsageTrendResponse(Answer):
     """Usage by day; days without events are there with 0."""
 
     subscription_id: str
+    subscription_uuid: UUID
     start_date: date
     end_date: date
     data_points: list[UsageTrendPoint]
@@ -259,17 +278,18 @@ async def get_subscription_usage_trend(
         metric_id = None
         if metric_key is not None:
             metric_id = (await resolver.required(connection, caller.project_id, resolver.METRIC, metric_key)).id
-        points = await trend(connection, Days(of.row.id, start, end), metric_id)
+        points = await trend(connection, Days(of.subscription.id, start, end), metric_id)
     return reply(
-        {
-            "subscription_id": subscription_id,
-            "subscription_uuid": of.row.id,
-            "start_date": start,
-            "end_date": end,
-            "data_points": [
-                {"date": day, "value": plain(value), "events_count": count} for day, value, count in points
+        UsageTrendResponse.showing(
+            None,
+            subscription_id=subscription_id,
+            subscription_uuid=of.subscription.id,
+            start_date=start,
+            end_date=end,
+            data_points=[
+                UsageTrendPoint.showing(day, value=plain(day.value), events_count=day.events) for day in points
             ],
-        }
+        )
     )
 
 
@@ -301,7 +321,7 @@ class EstimateFees(BaseModel):
     properties: dict[str, Any] = Field(default_factory=dict)
 
 
-class EstimateFeesResponse(BaseModel):
+class EstimateFeesResponse(Answer):
     """What the event would add to the current period's bill; amounts are minor units as decimal strings, unrounded."""
 
     charge_model: str | None = Field(examples=["graduated"])
@@ -326,24 +346,20 @@ async def estimate_event_fees(body: EstimateFees, caller: CallerDep, database: D
     """Price an event of now on top of the current usage, by all charges on its metric, storing nothing."""
     async with database.transaction(caller.scope) as connection:
         of = await usage_report_store.subscribed(connection, caller.project_id, body.subscription_id)
-        if of.row.status not in _LIVE:
-            raise conflict("subscription_not_active", f"The subscription is {of.row.status}.")
-        metric = (await resolver.resolve_metrics(connection, caller.project_id, [body.code])).get(body.code)
-        if metric is None:
-            raise not_found("metric", body.code)
-        found = await estimate_store.estimate(connection, of, metric, body.value, body.properties)
+        if of.subscription.status not in _LIVE:
+            raise conflict("subscription_not_active", f"The subscription is {of.subscription.status}.")
+        found = await estimate_store.estimate(connection, of, body.code, body.value, body.properties)
     with exact():
         cents = found.amount.scaleb(exponent(found.currency))
     each = rounded_ratio(Fraction(cents) / Fraction(found.units)) if found.units else Decimal(0)
     return reply(
-        {
-            "charge_model": None if found.charge is None else charge_model_of(found.charge.model)[0],
-            "metric_code": metric.key,
-            "units": plain(found.units),
-            "amount_cents": plain(cents),
-            "unit_amount_cents": plain(each),
-            "currency": found.currency,
-            "current_usage": plain(found.quantity_before),
-            "skip_reason": found.skip_reason,
-        }
+        EstimateFeesResponse.showing(
+            found,
+            charge_model=None if found.charge is None else charge_model_of(found.charge.model)[0],
+            metric_code=found.metric_key,
+            units=plain(found.units),
+            amount_cents=plain(cents),
+            unit_amount_cents=plain(each),
+            current_usage=plain(found.quantity_before),
+        )
     )

@@ -51,7 +51,7 @@ async def test_postgres_and_the_rule_agree(shop: Shop, service: Service) -> None
     scope = (await caller_with_key(database, key)).scope
     async with database.transaction(scope) as connection:
         of = await usage_report_store.subscribed(connection, scope.project_id, subscription)
-        found = await usage_store.usages(connection, of.row.id, of.metered, of.current)
+        found = await usage_store.usages(connection, of.subscription.id, of.metered, of.current)
     for charge in of.metered:
         assert isinstance(charge.model, Percentage)
         usage = found[charge.id]

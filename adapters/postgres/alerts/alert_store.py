@@ -174,16 +174,16 @@ class AlertProgress:
 async def status(connection: AsyncConnection, scope: ProjectScope, alert: UsageAlert) -> AlertProgress:
     """Measure an alert now, in the way in which it fires, and change nothing (B146, B148)."""
     of = await usage_report_store.subscribed(connection, scope.project_id, str(alert.subscription_id))
-    period, at = _current(of), await clock_store.now(connection, of.row.test_clock_id)
+    period, at = _current(of), await clock_store.now(connection, of.subscription.test_clock_id)
     message = EvaluateAlerts(
         subscription=SubscriptionRef(
-            organization_id=scope.organization_id, project_id=scope.project_id, subscription_id=of.row.id
+            organization_id=scope.organization_id, project_id=scope.project_id, subscription_id=of.subscription.id
         ),
         period_start=period.start,
         period_end=period.end,
         at=at,
-        plan_version_id=of.row.plan_version_id,
-        billable=of.row.status in ("active", "suspended"),
+        plan_version_id=of.subscription.plan_version_id,
+        billable=of.subscription.status in ("active", "suspended"),
         closing=True,
         billing_key="",
     )
@@ -199,7 +199,7 @@ async def status(connection: AsyncConnection, scope: ProjectScope, alert: UsageA
 
 def _current(of: usage_report_store.SubscriptionUsageContext) -> Period:
     """Return the period in which a subscription's alerts are; its trial is one, too."""
-    start, end = of.row.current_period_start, of.row.current_period_end
+    start, end = of.subscription.current_period_start, of.subscription.current_period_end
     return of.current if start is None or end is None else Period(start=start, end=end)
 
 

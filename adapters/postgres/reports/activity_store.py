@@ -5,14 +5,14 @@ arrival, by the plan version that the period is billed under. It is computed whe
 charges, and rounded nowhere; only the invoice rounds (R2).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from psycopg.rows import dict_row
+from psycopg.rows import class_row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
@@ -30,9 +30,9 @@ MOST_SKIPPED: Final = 100_000
 #: An event's amount needs the later events of its period; with more of them than this it is left open.
 _MOST_LATER: Final = 20_000
 
-_WANTED_ENTRIES: Final = """
-      (%(type)s::text IS NULL OR %(type)s = CASE WHEN a.action LIKE 'charge%%' OR a.action = 'paid'
-                                            THEN 'charge' ELSE 'rating' END)
+_TYPE: Final = "CASE WHEN a.action LIKE 'charge%%' OR a.action = 'paid' THEN 'charge' ELSE 'rating' END"
+_WANTED_ENTRIES: Final = f"""
+      (%(type)s::text IS NULL OR %(type)s = {_TYPE})
       AND (%(subscription)s::uuid IS NULL OR EXISTS (
           SELECT FROM invoices i WHERE i.id = a.resource_id AND i.subscription_id = %(subscription)s))
 """
@@ -47,9 +47,7 @@ WITH event_page AS (
       AND (%(metric)s::text IS NULL OR e.metric_ref = %(metric)s OR m.key = %(metric)s OR m.id = %(metric_id)s)
     ORDER BY e.id DESC LIMIT %(most)s
 ), entry_page AS (
-    SELECT a.id, CASE WHEN a.action LIKE 'charge%%' OR a.action = 'paid' THEN 'charge' ELSE 'rating' END AS type,
-           a.recorded_at AS at
-    FROM audit_log a
+    SELECT a.id, {_TYPE} AS type, a.recorded_at AS at FROM audit_log a
     WHERE a.project_id = %(project)s AND a.resource_type = 'invoice' AND %(with_entries)s AND {_WANTED_ENTRIES}
     ORDER BY a.sequence DESC LIMIT %(most)s
 )
@@ -58,16 +56,18 @@ ORDER BY at DESC, id DESC OFFSET %(skip)s LIMIT %(limit)s
 """  # noqa: S608
 
 _EVENTS: Final = """
-    SELECT e.*, m.key AS metric_key, m.aggregation, s.external_id
-    FROM events e LEFT JOIN metrics m ON m.id = e.metric_id LEFT JOIN subscriptions s ON s.id = e.subscription_id
+    SELECT e.id, e.status, e.subscription_ref, e.subscription_id, e.customer_ref, e.metric_id, e.metric_ref,
+           m.key AS metric_key, m.aggregation, e.value, e.skip_reason, e.occurred_at, e.received_at
+    FROM events e LEFT JOIN metrics m ON m.id = e.metric_id
     WHERE e.project_id = %(project)s AND e.id = ANY(%(ids)s)
 """
 
-_ENTRIES: Final = """
-    SELECT a.*, i.subscription_id, i.total_minor, i.currency, i.number, c.code AS customer_code
+_ENTRIES: Final = f"""
+    SELECT a.id, {_TYPE} AS type, a.action, a.title, a.resource_id, i.subscription_id, i.total_minor, i.currency,
+           c.code AS customer_code, a.occurred_at, a.recorded_at
     FROM audit_log a LEFT JOIN invoices i ON i.id = a.resource_id LEFT JOIN customers c ON c.id = i.customer_id
     WHERE a.project_id = %(project)s AND a.id = ANY(%(ids)s)
-"""
+"""  # noqa: S608 - put together from constants
 
 _LATER: Final = """
     SELECT id, subscription_id, metric_id, value, occurred_at FROM events
@@ -93,19 +93,47 @@ class ActivityFilter:
         return self.status is not None or self.metric is not None
 
 
-@dataclass(frozen=True)
-class Activity:
-    """One entry: ``amount`` in major units, None if it belongs to no single entry."""
+@dataclass(frozen=True, slots=True)
+class EventEntry:
+    """An event: ``amount`` in major units is what it added to its bill, None if that belongs to no single event."""
 
-    type: str
-    row: Mapping[str, Any]
+    id: UUID
+    status: str
+    subscription_ref: str | None
+    subscription_id: UUID | None
+    customer_ref: str | None
+    metric_id: UUID | None
+    metric_ref: str
+    metric_key: str | None
+    aggregation: str | None
+    value: Decimal | None
+    skip_reason: str | None
+    occurred_at: datetime
+    received_at: datetime
     amount: Decimal | None = None
     currency: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class InvoiceEntry:
+    """What was rated or charged: an entry of the audit log, and its invoice if that is still there."""
+
+    id: UUID
+    type: str
+    action: str
+    title: str | None
+    resource_id: UUID
+    subscription_id: UUID | None
+    total_minor: int | None
+    currency: str | None
+    customer_code: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+
+
 async def recent(
     connection: AsyncConnection, project_id: UUID, wanted: ActivityFilter, *, skip: int, limit: int
-) -> list[Activity]:
+) -> list[EventEntry | InvoiceEntry]:
     """Return a part of the log, the newest entry first."""
     raw = await driver(connection)
     cursor = await raw.execute(
@@ -126,18 +154,15 @@ async def recent(
     )
     page = await cursor.fetchall()
     ids = {"project": project_id, "ids": [row[0] for row in page]}
-    async with raw.cursor(row_factory=dict_row) as reading:
+    async with raw.cursor(row_factory=class_row(EventEntry)) as reading:
         await reading.execute(_EVENTS, ids)
-        events = {row["id"]: row for row in await reading.fetchall()}
-        await reading.execute(_ENTRIES, ids)
-        entries = {row["id"]: row for row in await reading.fetchall()}
-    amounts = await _amounts(connection, project_id, list(events.values()))
-    return [
-        Activity("event", events[own], *amounts.get(own, (None, None)))
-        if kind == "event"
-        else Activity(kind, entries[own])
-        for own, kind in page
-    ]
+        events = {entry.id: entry for entry in await reading.fetchall()}
+    async with raw.cursor(row_factory=class_row(InvoiceEntry)) as others:
+        await others.execute(_ENTRIES, ids)
+        entries = {entry.id: entry for entry in await others.fetchall()}
+    for own, (amount, currency) in (await _amounts(connection, project_id, list(events.values()))).items():
+        events[own] = replace(events[own], amount=amount, currency=currency)
+    return [events[own] if kind == "event" else entries[own] for own, kind in page]
 
 
 _COUNT_ENTRIES: Final = f"""
@@ -178,14 +203,14 @@ class _PriceBucket:
 
 
 async def _amounts(
-    connection: AsyncConnection, project_id: UUID, shown: Sequence[Mapping[str, Any]]
+    connection: AsyncConnection, project_id: UUID, shown: Sequence[EventEntry]
 ) -> dict[UUID, tuple[Decimal | None, str | None]]:
     """Return what each counted event added to the bill of its period, and the currency."""
-    counted = [row for row in shown if row["status"] == "counted" and row["aggregation"] in ADDITIVE]
+    counted = [row for row in shown if row.status == "counted" and row.aggregation in ADDITIVE]
     if not counted:
         return {}
-    oldest = min(row["id"] for row in counted)
-    subscriptions = list({row["subscription_id"] for row in counted})
+    oldest = min(row.id for row in counted)
+    subscriptions = list({row.subscription_id for row in counted})
     raw = await driver(connection)
     cursor = await raw.execute(
         _LATER,
@@ -194,8 +219,8 @@ async def _amounts(
     later = await cursor.fetchall()
     if len(later) > _MOST_LATER:
         return {}
-    kinds = {(row["subscription_id"], row["metric_id"]): row["aggregation"] for row in counted}
-    asked = {row["id"] for row in counted}
+    kinds = {(row.subscription_id, row.metric_id): row.aggregation for row in counted}
+    asked = {row.id for row in counted}
     pots = _PriceBuckets(connection)
     found: dict[UUID, tuple[Decimal | None, str | None]] = {}
     for event, subscription, metric, value, occurred_at in later:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Row, text
@@ -45,7 +45,15 @@ class Days:
     last: date
 
 
-async def trend(connection: AsyncConnection, days: Days, metric_id: UUID | None) -> list[tuple[date, Decimal, int]]:
+class DayUsage(NamedTuple):
+    """The usage of one UTC day."""
+
+    date: date
+    value: Decimal
+    events: int
+
+
+async def trend(connection: AsyncConnection, days: Days, metric_id: UUID | None) -> list[DayUsage]:
     """Return value and number of events of each day, days without events as zeros; several metrics are added up.
 
     Sums, counts, maxima and minima come from the rollups, unique counts from the values that are kept, the others from
@@ -63,7 +71,7 @@ async def trend(connection: AsyncConnection, days: Days, metric_id: UUID | None)
             values[row.day] += (row.value or Decimal(0)) if own is None else own.get(row.day, Decimal(0))
             counts[row.day] += int(row.event_count)
     every = (days.first + timedelta(days=number) for number in range((days.last - days.first).days + 1))
-    return [(day, values[day], counts[day]) for day in every]
+    return [DayUsage(day, values[day], counts[day]) for day in every]
 
 
 def _by_events(folding: Aggregation) -> bool:

@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, Text, any_, literal, select
+from sqlalchemy import ARRAY, Text, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customers.clock_store import now
 from adapters.postgres.invoices.billing_store import PricedVersion, Terms, terms_of, version_of, version_of_period
 from adapters.postgres.resolver import CUSTOMER, SUBSCRIPTION, required, resolve_metrics
+from adapters.postgres.rows import record, records
 from adapters.postgres.usage.event_slice_store import EventSlice, usage_of_part
-from adapters.postgres.usage.quantity_store import measure_of
+from adapters.postgres.usage.quantity_store import Measure, measures_of
 from adapters.postgres.usage.usage_store import metric_usages, usages
 from billing.aggregations import ADDITIVE
 from billing.charges import Charge
@@ -36,11 +37,26 @@ GROWS: Final = metrics.c.recurring.is_(False) & (metrics.c.aggregation == any_(l
 _ENDED: Final = ("canceled", "terminated")
 
 
+@dataclass(frozen=True, slots=True)
+class UsedSubscription:
+    """A subscription whose usage is read."""
+
+    id: UUID
+    project_id: UUID
+    customer_id: UUID
+    plan_version_id: UUID
+    status: str
+    ended_at: datetime | None
+    current_period_start: datetime | None
+    current_period_end: datetime | None
+    test_clock_id: UUID | None
+
+
 @dataclass(frozen=True)
 class SubscriptionUsageContext:
     """A subscription, what the plan version of its current period charges, and the time it lives in."""
 
-    row: Row[Any]
+    subscription: UsedSubscription
     terms: Terms
     version: PricedVersion
     now: datetime
@@ -59,8 +75,8 @@ class SubscriptionUsageContext:
     def current(self) -> Period:
         """The period that holds its now; the first one before it starts, the last one after it ended."""
         at = self.now
-        if self.row.status in _ENDED and self.row.ended_at is not None:
-            at = min(at, self.row.ended_at - timedelta(microseconds=1))
+        if self.subscription.status in _ENDED and self.subscription.ended_at is not None:
+            at = min(at, self.subscription.ended_at - timedelta(microseconds=1))
         return self.cycle.period_containing(max(at, self.cycle.anchor))
 
 
@@ -97,14 +113,14 @@ class PeriodUsage:
 
 async def subscribed(connection: AsyncConnection, project_id: UUID, ref: str) -> SubscriptionUsageContext:
     """Find a subscription by any of its names. Raises ``Problem`` 404 ``subscription_not_found``."""
-    return await _subscribed(connection, await required(connection, project_id, SUBSCRIPTION, ref))
+    row = await required(connection, project_id, SUBSCRIPTION, ref)
+    return await _subscribed(connection, record(UsedSubscription, row))
 
 
-async def _subscribed(connection: AsyncConnection, row: Row[Any]) -> SubscriptionUsageContext:
-    terms = await terms_of(connection, row.id, lock=False)
-    found = SubscriptionUsageContext(
-        row, terms, await version_of(connection, terms.plan_version_id), await now(connection, row.test_clock_id)
-    )
+async def _subscribed(connection: AsyncConnection, subscription: UsedSubscription) -> SubscriptionUsageContext:
+    terms = await terms_of(connection, subscription.id, lock=False)
+    version = await version_of(connection, terms.plan_version_id)
+    found = SubscriptionUsageContext(subscription, terms, version, await now(connection, subscription.test_clock_id))
     return await _in(connection, found, found.current)
 
 
@@ -122,12 +138,12 @@ async def subscribed_of_customer(
     """
     customer = await required(connection, project_id, CUSTOMER, customer_ref)
     if subscription_ref is not None:
-        row = await required(connection, project_id, SUBSCRIPTION, subscription_ref)
-        if row.customer_id != customer.id:
+        own = record(UsedSubscription, await required(connection, project_id, SUBSCRIPTION, subscription_ref))
+        if own.customer_id != customer.id:
             raise not_found("subscription", subscription_ref)
-        return await _subscribed(connection, row)
+        return await _subscribed(connection, own)
     mine = select(subscriptions).where(subscriptions.c.customer_id == customer.id).order_by(subscriptions.c.id)
-    rows = (await connection.execute(mine)).all()
+    rows = records(UsedSubscription, await connection.execute(mine))
     if not rows:
         raise not_found("subscription", customer_ref)
     return await _subscribed(connection, next((row for row in rows if row.status not in _ENDED), rows[-1]))
@@ -138,7 +154,7 @@ async def usage_in(connection: AsyncConnection, of: SubscriptionUsageContext, pe
 
     Raises `TooManyGroups` for a charge whose group_by is absurd.
     """
-    found = await usages(connection, of.row.id, of.metered, period)
+    found = await usages(connection, of.subscription.id, of.metered, period)
     return await _priced(connection, of, period, found)
 
 
@@ -149,7 +165,7 @@ async def projected(connection: AsyncConnection, of: SubscriptionUsageContext) -
     what a metric carries over.
     """
     period = of.current
-    found = await usages(connection, of.row.id, of.metered, period)
+    found = await usages(connection, of.subscription.id, of.metered, period)
     growing = await _growing(connection, of.metered)
     elapsed = min(max(of.now, period.start), period.end) - period.start
     if elapsed:
@@ -237,7 +253,7 @@ async def aggregates(
     window: tuple[datetime, datetime] | None,
     most: int,
 ) -> list[Aggregate]:
-    """Give a record for each metric, subscription and billing period with usage: the current one, or those of a window.
+    """Return a record for each metric, subscription and period with usage: the current one, or those of a window.
 
     ``metric`` is any name of a metric. ``customer`` keeps the events that named that customer, also those that the
     organization's subscription took (C9). The first ``most`` records, by metric and subscription.
@@ -260,32 +276,36 @@ async def aggregates(
         )
     used = pairs.subquery()
     statement = (
-        select(used.c.subscription_id, metrics)
+        select(used.c.subscription_id, metrics.c.id, metrics.c.key)
         .join(metrics, metrics.c.id == used.c.metric_id)
         .order_by(metrics.c.key, metrics.c.id, used.c.subscription_id)
         .limit(most)
     )
+    rows = (await connection.execute(statement)).all()
+    measures = await measures_of(connection, {row.id for row in rows})
     found: list[Aggregate] = []
-    for row in (await connection.execute(statement)).all():
+    for row in rows:
         if len(found) >= most:
             break
-        pair = _Used(row.subscription_id, row)
+        pair = _UsedMetric(row.subscription_id, row.id, row.key, measures[row.id])
         found += await _of_subscription(connection, project_id, pair, customer=customer, window=window)
     return found[:most]
 
 
-@dataclass(frozen=True)
-class _Used:
+@dataclass(frozen=True, slots=True)
+class _UsedMetric:
     """A metric that a subscription used at some time."""
 
     subscription_id: UUID
-    metric: Row[Any]
+    metric_id: UUID
+    key: str
+    measure: Measure
 
 
 async def _of_subscription(
     connection: AsyncConnection,
     project_id: UUID,
-    pair: _Used,
+    pair: _UsedMetric,
     *,
     customer: str | None,
     window: tuple[datetime, datetime] | None,
@@ -294,7 +314,7 @@ async def _of_subscription(
     periods = (of.current,) if window is None else of.cycle.periods_between(*window)
     owner = (
         await connection.execute(
-            select(customers.c.code, customers.c.is_organization).where(customers.c.id == of.row.customer_id)
+            select(customers.c.code, customers.c.is_organization).where(customers.c.id == of.subscription.customer_id)
         )
     ).one()
     shown = customer or (None if owner.is_organization else owner.code)
@@ -302,14 +322,14 @@ async def _of_subscription(
     for period in periods:
         usage = await _usage_of(connection, pair, period, customer if owner.code != customer else None)
         if usage.events:
-            found.append(Aggregate(pair.metric.key, usage.quantity, usage.events, period, shown, of.row.id))
+            found.append(Aggregate(pair.key, usage.quantity, usage.events, period, shown, of.subscription.id))
     return found
 
 
-async def _usage_of(connection: AsyncConnection, pair: _Used, period: Period, customer: str | None) -> Usage:
+async def _usage_of(connection: AsyncConnection, pair: _UsedMetric, period: Period, customer: str | None) -> Usage:
     """Return a metric's usage, or the part of it that one customer of the organization caused."""
     if customer is not None:
-        part = EventSlice(pair.subscription_id, pair.metric.id, measure_of(pair.metric), period)
+        part = EventSlice(pair.subscription_id, pair.metric_id, pair.measure, period)
         return await usage_of_part(connection, part.of_customer(customer))
-    found = await metric_usages(connection, pair.subscription_id, [pair.metric.id], period)
-    return found.get(pair.metric.id, NO_USAGE)
+    found = await metric_usages(connection, pair.subscription_id, [pair.metric_id], period)
+    return found.get(pair.metric_id, NO_USAGE)

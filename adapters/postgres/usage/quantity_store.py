@@ -5,20 +5,18 @@ and the partial days at both ends of a window from the events. An aggregation th
 quantity here: `usage_store` counts its different values, or folds its events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.arrays import moments, uuids
 from adapters.postgres.database import Asked, run_together
-from adapters.postgres.metric_aggregation import COLUMNS, KEEPS_VALUES, aggregation_of, configured
-from adapters.postgres.resources import Metric
+from adapters.postgres.metric_aggregation import COLUMNS, KEEPS_VALUES, configured
 from adapters.postgres.usage.usage_window import window_of
 from billing.aggregations import AGGREGATIONS, Aggregation, round_quantity
 from billing.numbers import RoundingFunction
@@ -49,9 +47,10 @@ _TAIL: Final = _EDGE.format(own="m.recurring OR e.occurred_at >= q.starts", star
 _QUANTITY: Final = " ".join(
     f"WHEN '{kind}' THEN {model.from_rollup}" for kind, model in AGGREGATIONS.items() if model.from_rollup
 )
+_MEASURE: Final = f"m.name, m.unit, m.rounding_function, m.rounding_precision, {KEEPS_VALUES}, {COLUMNS}"
+_MEASURES: Final = f"SELECT m.id, {_MEASURE} FROM metrics m WHERE m.id = ANY(%(metrics)s::uuid[])"  # noqa: S608
 _TOTALS: Final = f"""
-    SELECT q.place, t.quantity, t.events, m.name, m.unit, m.rounding_function, m.rounding_precision, {KEEPS_VALUES},
-           {COLUMNS}{{more}}
+    SELECT q.place, t.quantity, t.events, {_MEASURE}{{more}}
     FROM unnest(%(subscriptions)s::uuid[], %(metrics)s::uuid[], %(starts)s::timestamptz[], %(first_days)s::date[],
                 %(end_days)s::date[], %(head_ends)s::timestamptz[], %(tail_starts)s::timestamptz[],
                 %(ends)s::timestamptz[]) WITH ORDINALITY
@@ -108,12 +107,6 @@ class Measure:
         )
 
 
-def measure_of(metric: Metric | Row[Any]) -> Measure:
-    """Return the measure that a row of `metrics` configures."""
-    rounding, precision = metric.rounding_function, metric.rounding_precision or 0
-    return Measure(metric.name, metric.unit, rounding, precision, metric.values_kept, aggregation_of(metric))
-
-
 @dataclass(frozen=True, slots=True)
 class Total:
     """What a window has: its number of events, and its unrounded quantity where rollups and edges give it."""
@@ -161,6 +154,12 @@ def _statement(has_head: bool, has_tail: bool, more: str) -> str:
 def read_totals(windows: Sequence[UsageWindow], rows: Sequence[tuple[Any, ...]]) -> dict[UsageWindow, Total]:
     """Return the totals that the rows of `totals_statement` hold; a column after its own is left alone."""
     return {windows[row[0] - 1]: Total(_measure(*row[3:13]), row[1], int(row[2])) for row in rows}
+
+
+async def measures_of(connection: AsyncConnection, metric_ids: Iterable[UUID]) -> dict[UUID, Measure]:
+    """Return how metrics measure, keyed by metric."""
+    (rows,) = await run_together(connection, (_MEASURES, {"metrics": uuids(metric_ids)}))
+    return {row[0]: _measure(*row[1:]) for row in rows}
 
 
 @lru_cache(maxsize=4096)
