@@ -11,8 +11,8 @@ down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
 
-# Frozen SQL: it imports nothing of the code, whose names and rules move on. The rights and policies that a new table
-# needs are what adapters.postgres.schema.security_statements([table]) gives, written out here.
+# Frozen SQL: it imports nothing of the code, whose names and rules move on. CALL protect_table('...') gives a new table
+# of projects the rights and policies that adapters.postgres.schema.security_statements([table]) demands.
 UPGRADE = """
 SET LOCAL lock_timeout = '5s';
 

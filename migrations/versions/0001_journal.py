@@ -19,8 +19,21 @@ GRANT USAGE ON SCHEMA public TO durabill_app, durabill_system;
 GRANT SELECT ON alembic_version TO durabill_system;
 CREATE SEQUENCE audit_sequence;
 
+-- The second wall of tenancy: the application reads and writes the rows whose column says what its transaction set.
+CREATE PROCEDURE protect_table(name text, tenant_column text DEFAULT 'project_id', setting text DEFAULT 'project_id')
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    visible text := format('%I = nullif(current_setting(%L, true), '''')::uuid', tenant_column, 'durabill.' || setting);
+BEGIN
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO durabill_system, durabill_app', name);
+    EXECUTE format('CREATE POLICY system_all ON %I TO durabill_system USING (true) WITH CHECK (true)', name);
+    EXECUTE format('CREATE POLICY tenant ON %I TO durabill_app USING (%s) WITH CHECK (%s)', name, visible, visible);
+END $$;
+REVOKE ALL ON PROCEDURE protect_table FROM public;
+
 CREATE TABLE audit_log (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_audit_log PRIMARY KEY,
     organization_id uuid NOT NULL,
     project_id uuid,
     resource_type text NOT NULL,
@@ -33,8 +46,7 @@ CREATE TABLE audit_log (
     actor_id text,
     occurred_at timestamptz NOT NULL,
     recorded_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    sequence bigint DEFAULT nextval('audit_sequence'::regclass) NOT NULL,
-    CONSTRAINT pk_audit_log PRIMARY KEY (id)
+    sequence bigint DEFAULT nextval('audit_sequence'::regclass) NOT NULL
 );
 CREATE INDEX ix_audit_log_project ON audit_log (project_id, sequence);
 CREATE INDEX ix_audit_log_resource ON audit_log (resource_type, resource_id, sequence);
@@ -53,7 +65,7 @@ CREATE POLICY tenant ON audit_log TO durabill_app
     );
 
 CREATE TABLE outbox (
-    id bigint GENERATED ALWAYS AS IDENTITY,
+    id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_outbox PRIMARY KEY,
     project_id uuid NOT NULL,
     topic text NOT NULL,
     ordering_key text NOT NULL,
@@ -63,8 +75,7 @@ CREATE TABLE outbox (
     last_error text,
     delivered_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    parked_at timestamptz,
-    CONSTRAINT pk_outbox PRIMARY KEY (id)
+    parked_at timestamptz
 );
 CREATE INDEX ix_outbox_ordering ON outbox (ordering_key, id)
     WHERE delivered_at IS NULL AND parked_at IS NULL AND topic <> 'webhook';
@@ -73,16 +84,10 @@ CREATE INDEX ix_outbox_webhooks ON outbox (id)
     WHERE delivered_at IS NULL AND parked_at IS NULL AND topic = 'webhook';
 CREATE INDEX ix_outbox_workflows ON outbox (id)
     WHERE delivered_at IS NULL AND parked_at IS NULL AND topic <> 'webhook';
-ALTER TABLE outbox ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON outbox TO durabill_system;
-CREATE POLICY system_all ON outbox TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON outbox TO durabill_app;
-CREATE POLICY tenant ON outbox TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('outbox');
 
 CREATE TABLE notifications (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_notifications PRIMARY KEY,
     project_id uuid NOT NULL,
     key text NOT NULL,
     category text NOT NULL,
@@ -92,18 +97,11 @@ CREATE TABLE notifications (
     resource_id uuid,
     read_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_notifications PRIMARY KEY (id),
     CONSTRAINT uq_notifications_project_id_key UNIQUE (project_id, key)
 );
 CREATE INDEX ix_notifications_project_id ON notifications (project_id, id);
 CREATE INDEX ix_notifications_unread ON notifications (project_id, id) WHERE read_at IS NULL;
-ALTER TABLE notifications ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON notifications TO durabill_system;
-CREATE POLICY system_all ON notifications TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON notifications TO durabill_app;
-CREATE POLICY tenant ON notifications TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('notifications');
 
 CREATE TABLE idempotency_keys (
     project_id uuid NOT NULL,
@@ -117,13 +115,7 @@ CREATE TABLE idempotency_keys (
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT pk_idempotency_keys PRIMARY KEY (project_id, route, key)
 );
-ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO durabill_system;
-CREATE POLICY system_all ON idempotency_keys TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO durabill_app;
-CREATE POLICY tenant ON idempotency_keys TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('idempotency_keys');
 
 GRANT USAGE ON SEQUENCE audit_sequence, outbox_id_seq TO durabill_app, durabill_system;
 """
@@ -131,11 +123,9 @@ GRANT USAGE ON SEQUENCE audit_sequence, outbox_id_seq TO durabill_app, durabill_
 DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
-DROP TABLE idempotency_keys;
-DROP TABLE notifications;
-DROP TABLE outbox;
-DROP TABLE audit_log;
+DROP TABLE idempotency_keys, notifications, outbox, audit_log;
 DROP SEQUENCE audit_sequence;
+DROP PROCEDURE protect_table;
 REVOKE SELECT ON alembic_version FROM durabill_system;
 REVOKE USAGE ON SCHEMA public FROM durabill_app, durabill_system;
 """

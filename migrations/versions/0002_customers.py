@@ -15,7 +15,7 @@ UPGRADE = """
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE billing_entities (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_billing_entities PRIMARY KEY,
     project_id uuid NOT NULL,
     code text NOT NULL,
     name text NOT NULL,
@@ -39,24 +39,17 @@ CREATE TABLE billing_entities (
     is_default boolean DEFAULT false NOT NULL,
     deleted_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_billing_entities PRIMARY KEY (id)
+    updated_at timestamptz DEFAULT clock_timestamp() NOT NULL
 );
 CREATE UNIQUE INDEX uq_billing_entities_code ON billing_entities (project_id, code) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX uq_billing_entities_default ON billing_entities (project_id)
     WHERE is_default AND deleted_at IS NULL;
 CREATE UNIQUE INDEX uq_billing_entities_prefix ON billing_entities (project_id, COALESCE(invoice_prefix, code))
     WHERE deleted_at IS NULL;
-ALTER TABLE billing_entities ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON billing_entities TO durabill_system;
-CREATE POLICY system_all ON billing_entities TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON billing_entities TO durabill_app;
-CREATE POLICY tenant ON billing_entities TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('billing_entities');
 
 CREATE TABLE test_clocks (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_test_clocks PRIMARY KEY,
     project_id uuid NOT NULL,
     name text,
     frozen_time timestamptz NOT NULL,
@@ -66,20 +59,13 @@ CREATE TABLE test_clocks (
     deleted_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_test_clocks PRIMARY KEY (id),
     CONSTRAINT ck_test_clocks_status CHECK (status IN ('ready', 'advancing', 'failed'))
 );
 CREATE INDEX ix_test_clocks_project_id ON test_clocks (project_id);
-ALTER TABLE test_clocks ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON test_clocks TO durabill_system;
-CREATE POLICY system_all ON test_clocks TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON test_clocks TO durabill_app;
-CREATE POLICY tenant ON test_clocks TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('test_clocks');
 
 CREATE TABLE customers (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_customers PRIMARY KEY,
     project_id uuid NOT NULL,
     code text NOT NULL,
     code_chosen boolean DEFAULT true NOT NULL,
@@ -94,34 +80,24 @@ CREATE TABLE customers (
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     invoice_grace_period integer DEFAULT 0 NOT NULL,
     net_payment_term integer DEFAULT 30 NOT NULL,
-    billing_entity_id uuid,
-    test_clock_id uuid,
+    billing_entity_id uuid CONSTRAINT fk_customers_billing_entity_id_billing_entities REFERENCES billing_entities,
+    test_clock_id uuid CONSTRAINT fk_customers_test_clock_id_test_clocks REFERENCES test_clocks,
     is_organization boolean DEFAULT false NOT NULL,
     created_by_usage boolean DEFAULT false NOT NULL,
     deleted_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_customers PRIMARY KEY (id),
-    CONSTRAINT fk_customers_billing_entity_id_billing_entities FOREIGN KEY (billing_entity_id) REFERENCES
-        billing_entities(id),
-    CONSTRAINT fk_customers_test_clock_id_test_clocks FOREIGN KEY (test_clock_id) REFERENCES test_clocks(id)
+    updated_at timestamptz DEFAULT clock_timestamp() NOT NULL
 );
 CREATE INDEX ix_customers_billing_entity_id ON customers (billing_entity_id) WHERE billing_entity_id IS NOT NULL;
 CREATE INDEX ix_customers_test_clock_id ON customers (test_clock_id) WHERE test_clock_id IS NOT NULL;
 CREATE UNIQUE INDEX uq_customers_code ON customers (project_id, code) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX uq_customers_organization ON customers (project_id) WHERE is_organization;
-ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON customers TO durabill_system;
-CREATE POLICY system_all ON customers TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON customers TO durabill_app;
-CREATE POLICY tenant ON customers TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('customers');
 
 CREATE TABLE payment_methods (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_payment_methods PRIMARY KEY,
     project_id uuid NOT NULL,
-    customer_id uuid NOT NULL,
+    customer_id uuid NOT NULL CONSTRAINT fk_payment_methods_customer_id_customers REFERENCES customers,
     provider text NOT NULL,
     provider_payment_method_id text NOT NULL,
     type text NOT NULL,
@@ -129,29 +105,18 @@ CREATE TABLE payment_methods (
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_payment_methods PRIMARY KEY (id),
     CONSTRAINT uq_payment_methods_customer_id_provider_provider_paymen_5779 UNIQUE (customer_id, provider,
-        provider_payment_method_id),
-    CONSTRAINT fk_payment_methods_customer_id_customers FOREIGN KEY (customer_id) REFERENCES customers(id)
+        provider_payment_method_id)
 );
 CREATE INDEX ix_payment_methods_project_id ON payment_methods (project_id, id);
 CREATE UNIQUE INDEX uq_payment_methods_default ON payment_methods (customer_id) WHERE is_default;
-ALTER TABLE payment_methods ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON payment_methods TO durabill_system;
-CREATE POLICY system_all ON payment_methods TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON payment_methods TO durabill_app;
-CREATE POLICY tenant ON payment_methods TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('payment_methods');
 """
 
 DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
-DROP TABLE payment_methods;
-DROP TABLE customers;
-DROP TABLE test_clocks;
-DROP TABLE billing_entities;
+DROP TABLE payment_methods, customers, test_clocks, billing_entities;
 """
 
 

@@ -33,13 +33,7 @@ CREATE TABLE event_keys (
     idempotency_key text NOT NULL,
     CONSTRAINT pk_event_keys PRIMARY KEY (project_id, idempotency_key)
 );
-ALTER TABLE event_keys ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON event_keys TO durabill_system;
-CREATE POLICY system_all ON event_keys TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON event_keys TO durabill_app;
-CREATE POLICY tenant ON event_keys TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('event_keys');
 
 CREATE TABLE events (
     project_id uuid NOT NULL,
@@ -65,16 +59,10 @@ CREATE TABLE events (
 CREATE INDEX ix_events_id ON events (project_id, id);
 CREATE INDEX ix_events_uncounted ON events (project_id, occurred_at) WHERE status <> 'counted';
 CREATE INDEX ix_events_usage ON events (subscription_id, metric_id, occurred_at) WHERE status = 'counted';
-ALTER TABLE events ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON events TO durabill_system;
-CREATE POLICY system_all ON events TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON events TO durabill_app;
-CREATE POLICY tenant ON events TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('events');
 
 CREATE TABLE usage_corrections (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_usage_corrections PRIMARY KEY,
     project_id uuid NOT NULL,
     kind text NOT NULL,
     backfill_id uuid,
@@ -93,23 +81,16 @@ CREATE TABLE usage_corrections (
     settled_at timestamptz,
     settled_by uuid,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_usage_corrections PRIMARY KEY (id),
     CONSTRAINT ck_usage_corrections_kind CHECK (kind IN ('amended', 'voided', 'added'))
 );
 CREATE INDEX ix_usage_corrections_event_id ON usage_corrections (event_id);
 CREATE INDEX ix_usage_corrections_pending ON usage_corrections (subscription_id) WHERE settled_at IS NULL;
 CREATE INDEX ix_usage_corrections_project_id ON usage_corrections (project_id, id);
 CREATE INDEX ix_usage_corrections_settled_by ON usage_corrections (settled_by) WHERE settled_by IS NOT NULL;
-ALTER TABLE usage_corrections ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_corrections TO durabill_system;
-CREATE POLICY system_all ON usage_corrections TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_corrections TO durabill_app;
-CREATE POLICY tenant ON usage_corrections TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('usage_corrections');
 
 CREATE TABLE event_reprocessings (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_event_reprocessings PRIMARY KEY,
     project_id uuid NOT NULL,
     status text DEFAULT 'running' NOT NULL,
     window_start timestamptz NOT NULL,
@@ -124,17 +105,10 @@ CREATE TABLE event_reprocessings (
     actor_id text,
     finished_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_event_reprocessings PRIMARY KEY (id),
     CONSTRAINT ck_event_reprocessings_status CHECK (status IN ('running', 'done'))
 );
 CREATE INDEX ix_event_reprocessings_project_id ON event_reprocessings (project_id, id);
-ALTER TABLE event_reprocessings ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON event_reprocessings TO durabill_system;
-CREATE POLICY system_all ON event_reprocessings TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON event_reprocessings TO durabill_app;
-CREATE POLICY tenant ON event_reprocessings TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('event_reprocessings');
 
 -- What is older was detached; and what is older than the second was closed together with it.
 CREATE FUNCTION event_floor() RETURNS timestamptz
@@ -182,10 +156,7 @@ SET LOCAL lock_timeout = '5s';
 DROP FUNCTION ensure_event_month(timestamptz);
 DROP FUNCTION event_floor();
 DROP FUNCTION events_closed_until();
-DROP TABLE event_reprocessings;
-DROP TABLE usage_corrections;
-DROP TABLE events;
-DROP TABLE event_keys;
+DROP TABLE event_reprocessings, usage_corrections, events, event_keys;
 DROP SCHEMA event_months;
 DROP TABLE event_archive.months;
 DROP SCHEMA event_archive;

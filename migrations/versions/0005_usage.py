@@ -27,13 +27,7 @@ CREATE TABLE usage_rollups (
     bucket text COLLATE "C" DEFAULT '' NOT NULL,
     CONSTRAINT pk_usage_rollups PRIMARY KEY (subscription_id, metric_id, day, filters_version, bucket)
 );
-ALTER TABLE usage_rollups ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_rollups TO durabill_system;
-CREATE POLICY system_all ON usage_rollups TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_rollups TO durabill_app;
-CREATE POLICY tenant ON usage_rollups TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('usage_rollups');
 
 CREATE TABLE usage_uniques (
     subscription_id uuid NOT NULL,
@@ -43,13 +37,7 @@ CREATE TABLE usage_uniques (
     project_id uuid NOT NULL,
     CONSTRAINT pk_usage_uniques PRIMARY KEY (subscription_id, metric_id, value_key, day)
 );
-ALTER TABLE usage_uniques ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_uniques TO durabill_system;
-CREATE POLICY system_all ON usage_uniques TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_uniques TO durabill_app;
-CREATE POLICY tenant ON usage_uniques TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('usage_uniques');
 
 CREATE TABLE usage_unique_days (
     subscription_id uuid NOT NULL,
@@ -60,34 +48,21 @@ CREATE TABLE usage_unique_days (
     value_count bigint NOT NULL,
     CONSTRAINT pk_usage_unique_days PRIMARY KEY (subscription_id, metric_id, day, previous_day)
 );
-ALTER TABLE usage_unique_days ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_unique_days TO durabill_system;
-CREATE POLICY system_all ON usage_unique_days TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_unique_days TO durabill_app;
-CREATE POLICY tenant ON usage_unique_days TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('usage_unique_days');
 
 CREATE TABLE usage_watermarks (
-    subscription_id uuid NOT NULL,
+    subscription_id uuid CONSTRAINT pk_usage_watermarks PRIMARY KEY,
     project_id uuid NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
     signalled_version bigint DEFAULT 0 NOT NULL,
     marked_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    signalled_at timestamptz,
-    CONSTRAINT pk_usage_watermarks PRIMARY KEY (subscription_id)
+    signalled_at timestamptz
 );
 CREATE INDEX ix_usage_watermarks_dirty ON usage_watermarks (marked_at) WHERE version > signalled_version;
-ALTER TABLE usage_watermarks ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_watermarks TO durabill_system;
-CREATE POLICY system_all ON usage_watermarks TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_watermarks TO durabill_app;
-CREATE POLICY tenant ON usage_watermarks TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('usage_watermarks');
 
 CREATE TABLE usage_checks (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_usage_checks PRIMARY KEY,
     project_id uuid NOT NULL,
     status text DEFAULT 'running' NOT NULL,
     checked bigint DEFAULT 0 NOT NULL,
@@ -96,27 +71,16 @@ CREATE TABLE usage_checks (
     started_by text NOT NULL,
     finished_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_usage_checks PRIMARY KEY (id),
     CONSTRAINT ck_usage_checks_status CHECK (status IN ('running', 'clean', 'different'))
 );
 CREATE INDEX ix_usage_checks_project_id ON usage_checks (project_id, id);
-ALTER TABLE usage_checks ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_checks TO durabill_system;
-CREATE POLICY system_all ON usage_checks TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_checks TO durabill_app;
-CREATE POLICY tenant ON usage_checks TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('usage_checks');
 """
 
 DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
-DROP TABLE usage_checks;
-DROP TABLE usage_watermarks;
-DROP TABLE usage_unique_days;
-DROP TABLE usage_uniques;
-DROP TABLE usage_rollups;
+DROP TABLE usage_checks, usage_watermarks, usage_unique_days, usage_uniques, usage_rollups;
 """
 
 

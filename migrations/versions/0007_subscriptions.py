@@ -15,11 +15,11 @@ UPGRADE = """
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE subscriptions (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_subscriptions PRIMARY KEY,
     project_id uuid NOT NULL,
-    customer_id uuid NOT NULL,
-    plan_id uuid NOT NULL,
-    plan_version_id uuid NOT NULL,
+    customer_id uuid NOT NULL CONSTRAINT fk_subscriptions_customer_id_customers REFERENCES customers,
+    plan_id uuid NOT NULL CONSTRAINT fk_subscriptions_plan_id_plans REFERENCES plans,
+    plan_version_id uuid NOT NULL CONSTRAINT fk_subscriptions_plan_version_id_plan_versions REFERENCES plan_versions,
     plan_version integer NOT NULL,
     previous_plan_id uuid,
     external_id text,
@@ -42,7 +42,7 @@ CREATE TABLE subscriptions (
     on_termination_action text DEFAULT 'generate_invoice' NOT NULL,
     contract jsonb,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    test_clock_id uuid,
+    test_clock_id uuid CONSTRAINT fk_subscriptions_test_clock_id_test_clocks REFERENCES test_clocks,
     clock_reached_at timestamptz,
     activated_at timestamptz,
     paused_at timestamptz,
@@ -53,28 +53,16 @@ CREATE TABLE subscriptions (
     needs_attention text,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_subscriptions PRIMARY KEY (id),
     CONSTRAINT ck_subscriptions_alignment CHECK (alignment IN ('anniversary', 'calendar')),
     CONSTRAINT ck_subscriptions_status CHECK (status IN ('pending', 'trialing', 'active', 'paused', 'suspended',
-        'canceled', 'terminated')),
-    CONSTRAINT fk_subscriptions_customer_id_customers FOREIGN KEY (customer_id) REFERENCES customers(id),
-    CONSTRAINT fk_subscriptions_plan_id_plans FOREIGN KEY (plan_id) REFERENCES plans(id),
-    CONSTRAINT fk_subscriptions_plan_version_id_plan_versions FOREIGN KEY (plan_version_id) REFERENCES
-        plan_versions(id),
-    CONSTRAINT fk_subscriptions_test_clock_id_test_clocks FOREIGN KEY (test_clock_id) REFERENCES test_clocks(id)
+        'canceled', 'terminated'))
 );
 CREATE INDEX ix_subscriptions_customer_id ON subscriptions (customer_id, created_at);
 CREATE INDEX ix_subscriptions_plan_version_id ON subscriptions (plan_version_id);
 CREATE INDEX ix_subscriptions_project_id ON subscriptions (project_id, id);
 CREATE INDEX ix_subscriptions_test_clock_id ON subscriptions (test_clock_id) WHERE test_clock_id IS NOT NULL;
 CREATE UNIQUE INDEX uq_subscriptions_external_id ON subscriptions (project_id, external_id);
-ALTER TABLE subscriptions ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON subscriptions TO durabill_system;
-CREATE POLICY system_all ON subscriptions TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON subscriptions TO durabill_app;
-CREATE POLICY tenant ON subscriptions TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('subscriptions');
 
 CREATE TABLE served_versions (
     subscription_id uuid NOT NULL,
@@ -84,20 +72,13 @@ CREATE TABLE served_versions (
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT pk_served_versions PRIMARY KEY (subscription_id, until)
 );
-ALTER TABLE served_versions ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON served_versions TO durabill_system;
-CREATE POLICY system_all ON served_versions TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON served_versions TO durabill_app;
-CREATE POLICY tenant ON served_versions TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('served_versions');
 """
 
 DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
-DROP TABLE served_versions;
-DROP TABLE subscriptions;
+DROP TABLE served_versions, subscriptions;
 """
 
 

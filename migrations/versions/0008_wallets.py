@@ -15,9 +15,9 @@ UPGRADE = """
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE wallets (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_wallets PRIMARY KEY,
     project_id uuid NOT NULL,
-    customer_id uuid NOT NULL,
+    customer_id uuid NOT NULL CONSTRAINT fk_wallets_customer_id_customers REFERENCES customers,
     name text,
     code text,
     status text DEFAULT 'active' NOT NULL,
@@ -31,28 +31,20 @@ CREATE TABLE wallets (
     terminated_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_wallets PRIMARY KEY (id),
     CONSTRAINT ck_wallets_balance CHECK (credits_balance >= 0),
     CONSTRAINT ck_wallets_priority CHECK (priority BETWEEN 1 AND 50),
     CONSTRAINT ck_wallets_rate CHECK (rate_amount > 0),
-    CONSTRAINT ck_wallets_status CHECK (status IN ('active', 'terminated')),
-    CONSTRAINT fk_wallets_customer_id_customers FOREIGN KEY (customer_id) REFERENCES customers(id)
+    CONSTRAINT ck_wallets_status CHECK (status IN ('active', 'terminated'))
 );
 CREATE INDEX ix_wallets_customer_id ON wallets (customer_id);
 CREATE INDEX ix_wallets_project_id ON wallets (project_id, id);
 CREATE UNIQUE INDEX uq_wallets_code ON wallets (customer_id, code) WHERE code IS NOT NULL AND status = 'active';
-ALTER TABLE wallets ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON wallets TO durabill_system;
-CREATE POLICY system_all ON wallets TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON wallets TO durabill_app;
-CREATE POLICY tenant ON wallets TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('wallets');
 
 CREATE TABLE wallet_transactions (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_wallet_transactions PRIMARY KEY,
     project_id uuid NOT NULL,
-    wallet_id uuid NOT NULL,
+    wallet_id uuid NOT NULL CONSTRAINT fk_wallet_transactions_wallet_id_wallets REFERENCES wallets,
     direction text NOT NULL,
     kind text NOT NULL,
     source text NOT NULL,
@@ -61,24 +53,16 @@ CREATE TABLE wallet_transactions (
     invoice_id uuid,
     moved_at timestamptz NOT NULL,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_wallet_transactions PRIMARY KEY (id),
     CONSTRAINT ck_wallet_transactions_credits CHECK (credits >= 0),
     CONSTRAINT ck_wallet_transactions_direction CHECK (direction IN ('inbound', 'outbound')),
-    CONSTRAINT ck_wallet_transactions_kind CHECK (kind IN ('granted', 'invoiced', 'transferred', 'returned')),
-    CONSTRAINT fk_wallet_transactions_wallet_id_wallets FOREIGN KEY (wallet_id) REFERENCES wallets(id)
+    CONSTRAINT ck_wallet_transactions_kind CHECK (kind IN ('granted', 'invoiced', 'transferred', 'returned'))
 );
 CREATE INDEX ix_wallet_transactions_invoice_id ON wallet_transactions (invoice_id) WHERE invoice_id IS NOT NULL;
 CREATE INDEX ix_wallet_transactions_wallet_id ON wallet_transactions (wallet_id, id);
-ALTER TABLE wallet_transactions ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON wallet_transactions TO durabill_system;
-CREATE POLICY system_all ON wallet_transactions TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON wallet_transactions TO durabill_app;
-CREATE POLICY tenant ON wallet_transactions TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('wallet_transactions');
 
 CREATE TABLE settlements (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_settlements PRIMARY KEY,
     project_id uuid NOT NULL,
     invoice_id uuid NOT NULL,
     type text NOT NULL,
@@ -86,26 +70,17 @@ CREATE TABLE settlements (
     amount_minor bigint NOT NULL,
     settled_at timestamptz NOT NULL,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_settlements PRIMARY KEY (id),
     CONSTRAINT uq_settlements_invoice_id_type_source_id UNIQUE (invoice_id, type, source_id),
     CONSTRAINT ck_settlements_amount CHECK (amount_minor <> 0),
     CONSTRAINT ck_settlements_type CHECK (type IN ('payment', 'wallet_credit'))
 );
-ALTER TABLE settlements ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON settlements TO durabill_system;
-CREATE POLICY system_all ON settlements TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON settlements TO durabill_app;
-CREATE POLICY tenant ON settlements TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('settlements');
 """
 
 DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
-DROP TABLE settlements;
-DROP TABLE wallet_transactions;
-DROP TABLE wallets;
+DROP TABLE settlements, wallet_transactions, wallets;
 """
 
 

@@ -15,25 +15,18 @@ UPGRADE = """
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE invoice_counters (
-    project_id uuid NOT NULL,
-    next_number bigint DEFAULT 1 NOT NULL,
-    CONSTRAINT pk_invoice_counters PRIMARY KEY (project_id)
+    project_id uuid CONSTRAINT pk_invoice_counters PRIMARY KEY,
+    next_number bigint DEFAULT 1 NOT NULL
 );
-ALTER TABLE invoice_counters ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON invoice_counters TO durabill_system;
-CREATE POLICY system_all ON invoice_counters TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON invoice_counters TO durabill_app;
-CREATE POLICY tenant ON invoice_counters TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('invoice_counters');
 
 CREATE TABLE invoices (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_invoices PRIMARY KEY,
     project_id uuid NOT NULL,
     number text,
-    customer_id uuid NOT NULL,
-    subscription_id uuid,
-    billing_entity_id uuid,
+    customer_id uuid NOT NULL CONSTRAINT fk_invoices_customer_id_customers REFERENCES customers,
+    subscription_id uuid CONSTRAINT fk_invoices_subscription_id_subscriptions REFERENCES subscriptions,
+    billing_entity_id uuid CONSTRAINT fk_invoices_billing_entity_id_billing_entities REFERENCES billing_entities,
     kind text NOT NULL,
     status text NOT NULL,
     currency text NOT NULL,
@@ -55,36 +48,24 @@ CREATE TABLE invoices (
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_invoices PRIMARY KEY (id),
     CONSTRAINT uq_invoices_project_id_billing_key UNIQUE (project_id, billing_key),
     CONSTRAINT ck_invoices_paid_when_settled CHECK (status IN ('draft', 'voided') OR (status = 'paid') =
         (settled_minor >= total_minor)),
     CONSTRAINT ck_invoices_prepaid CHECK (prepaid_minor BETWEEN 0 AND settled_minor),
     CONSTRAINT ck_invoices_settled CHECK (settled_minor BETWEEN 0 AND greatest(total_minor, 0)),
-    CONSTRAINT ck_invoices_status CHECK (status IN ('draft', 'issued', 'paid', 'overdue', 'failed', 'voided')),
-    CONSTRAINT fk_invoices_billing_entity_id_billing_entities FOREIGN KEY (billing_entity_id) REFERENCES
-        billing_entities(id),
-    CONSTRAINT fk_invoices_customer_id_customers FOREIGN KEY (customer_id) REFERENCES customers(id),
-    CONSTRAINT fk_invoices_subscription_id_subscriptions FOREIGN KEY (subscription_id) REFERENCES
-        subscriptions(id)
+    CONSTRAINT ck_invoices_status CHECK (status IN ('draft', 'issued', 'paid', 'overdue', 'failed', 'voided'))
 );
 CREATE INDEX ix_invoices_billing_entity_id ON invoices (billing_entity_id) WHERE billing_entity_id IS NOT NULL;
 CREATE INDEX ix_invoices_customer_id ON invoices (customer_id);
 CREATE INDEX ix_invoices_project_id ON invoices (project_id, id);
 CREATE INDEX ix_invoices_subscription_id ON invoices (subscription_id, period_start);
 CREATE UNIQUE INDEX uq_invoices_number ON invoices (project_id, number) WHERE number IS NOT NULL;
-ALTER TABLE invoices ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON invoices TO durabill_system;
-CREATE POLICY system_all ON invoices TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON invoices TO durabill_app;
-CREATE POLICY tenant ON invoices TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('invoices');
 
 CREATE TABLE invoice_lines (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_invoice_lines PRIMARY KEY,
     project_id uuid NOT NULL,
-    invoice_id uuid NOT NULL,
+    invoice_id uuid NOT NULL CONSTRAINT fk_invoice_lines_invoice_id_invoices REFERENCES invoices,
     position integer NOT NULL,
     reference text NOT NULL,
     subscription_id uuid,
@@ -103,22 +84,14 @@ CREATE TABLE invoice_lines (
     steps jsonb DEFAULT '[]'::jsonb NOT NULL,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     group_key jsonb,
-    CONSTRAINT pk_invoice_lines PRIMARY KEY (id),
-    CONSTRAINT uq_invoice_lines_invoice_id_position UNIQUE (invoice_id, "position"),
-    CONSTRAINT fk_invoice_lines_invoice_id_invoices FOREIGN KEY (invoice_id) REFERENCES invoices(id)
+    CONSTRAINT uq_invoice_lines_invoice_id_position UNIQUE (invoice_id, "position")
 );
 CREATE INDEX ix_invoice_lines_billed ON invoice_lines (subscription_id, period_start);
 CREATE INDEX ix_invoice_lines_discounts ON invoice_lines (reference) WHERE kind = 'discount';
-ALTER TABLE invoice_lines ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON invoice_lines TO durabill_system;
-CREATE POLICY system_all ON invoice_lines TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON invoice_lines TO durabill_app;
-CREATE POLICY tenant ON invoice_lines TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('invoice_lines');
 
 CREATE TABLE coupons (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_coupons PRIMARY KEY,
     project_id uuid NOT NULL,
     code text NOT NULL,
     name text NOT NULL,
@@ -136,29 +109,22 @@ CREATE TABLE coupons (
     status text DEFAULT 'active' NOT NULL,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_coupons PRIMARY KEY (id),
     CONSTRAINT uq_coupons_project_id_code UNIQUE (project_id, code),
-    CONSTRAINT ck_coupons_coupon_type CHECK (coupon_type = 'percentage' AND percentage_rate BETWEEN 0 AND 100
-        AND amount_cents IS NULL OR coupon_type = 'fixed_amount' AND amount_cents >= 0 AND amount_currency IS
-        NOT NULL AND percentage_rate IS NULL),
+    CONSTRAINT ck_coupons_coupon_type CHECK (coupon_type = 'percentage' AND percentage_rate BETWEEN 0 AND 100 AND
+        amount_cents IS NULL OR coupon_type = 'fixed_amount' AND amount_cents >= 0 AND amount_currency IS NOT NULL
+        AND percentage_rate IS NULL),
     CONSTRAINT ck_coupons_expiration CHECK ((expiration = 'time_limit') = (expiration_at IS NOT NULL)),
     CONSTRAINT ck_coupons_frequency CHECK (frequency IN ('once', 'forever') AND frequency_duration IS NULL OR
         frequency = 'recurring' AND frequency_duration > 0),
     CONSTRAINT ck_coupons_status CHECK (status IN ('active', 'terminated'))
 );
-ALTER TABLE coupons ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON coupons TO durabill_system;
-CREATE POLICY system_all ON coupons TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON coupons TO durabill_app;
-CREATE POLICY tenant ON coupons TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('coupons');
 
 CREATE TABLE applied_coupons (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_applied_coupons PRIMARY KEY,
     project_id uuid NOT NULL,
-    coupon_id uuid NOT NULL,
-    customer_id uuid NOT NULL,
+    coupon_id uuid NOT NULL CONSTRAINT fk_applied_coupons_coupon_id_coupons REFERENCES coupons,
+    customer_id uuid NOT NULL CONSTRAINT fk_applied_coupons_customer_id_customers REFERENCES customers,
     coupon_type text NOT NULL,
     amount_cents numeric(38,18),
     amount_currency text,
@@ -170,26 +136,17 @@ CREATE TABLE applied_coupons (
     removed_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_applied_coupons PRIMARY KEY (id),
-    CONSTRAINT ck_applied_coupons_coupon_type CHECK (coupon_type = 'percentage' AND percentage_rate BETWEEN 0
-        AND 100 AND amount_cents IS NULL OR coupon_type = 'fixed_amount' AND amount_cents >= 0 AND
-        amount_currency IS NOT NULL AND percentage_rate IS NULL),
-    CONSTRAINT ck_applied_coupons_uses_left CHECK (uses_left >= 0),
-    CONSTRAINT fk_applied_coupons_coupon_id_coupons FOREIGN KEY (coupon_id) REFERENCES coupons(id),
-    CONSTRAINT fk_applied_coupons_customer_id_customers FOREIGN KEY (customer_id) REFERENCES customers(id)
+    CONSTRAINT ck_applied_coupons_coupon_type CHECK (coupon_type = 'percentage' AND percentage_rate BETWEEN 0 AND 100
+        AND amount_cents IS NULL OR coupon_type = 'fixed_amount' AND amount_cents >= 0 AND amount_currency IS NOT
+        NULL AND percentage_rate IS NULL),
+    CONSTRAINT ck_applied_coupons_uses_left CHECK (uses_left >= 0)
 );
 CREATE INDEX ix_applied_coupons_coupon_id ON applied_coupons (coupon_id, customer_id);
 CREATE INDEX ix_applied_coupons_customer_id ON applied_coupons (customer_id, id);
-ALTER TABLE applied_coupons ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON applied_coupons TO durabill_system;
-CREATE POLICY system_all ON applied_coupons TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON applied_coupons TO durabill_app;
-CREATE POLICY tenant ON applied_coupons TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('applied_coupons');
 
 CREATE TABLE add_ons (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_add_ons PRIMARY KEY,
     project_id uuid NOT NULL,
     code text NOT NULL,
     name text NOT NULL,
@@ -200,58 +157,36 @@ CREATE TABLE add_ons (
     deleted_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_add_ons PRIMARY KEY (id),
     CONSTRAINT ck_add_ons_amount_cents CHECK (amount_cents >= 0)
 );
 CREATE UNIQUE INDEX uq_add_ons_code ON add_ons (project_id, code) WHERE deleted_at IS NULL;
-ALTER TABLE add_ons ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON add_ons TO durabill_system;
-CREATE POLICY system_all ON add_ons TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON add_ons TO durabill_app;
-CREATE POLICY tenant ON add_ons TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('add_ons');
 
 CREATE TABLE applied_add_ons (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_applied_add_ons PRIMARY KEY,
     project_id uuid NOT NULL,
-    add_on_id uuid NOT NULL,
-    customer_id uuid NOT NULL,
+    add_on_id uuid NOT NULL CONSTRAINT fk_applied_add_ons_add_on_id_add_ons REFERENCES add_ons,
+    customer_id uuid NOT NULL CONSTRAINT fk_applied_add_ons_customer_id_customers REFERENCES customers,
     amount_cents numeric(38,18) NOT NULL,
     amount_currency text NOT NULL,
-    invoice_id uuid,
+    invoice_id uuid
+        CONSTRAINT fk_applied_add_ons_invoice_id_invoices REFERENCES invoices DEFERRABLE INITIALLY DEFERRED,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_applied_add_ons PRIMARY KEY (id),
-    CONSTRAINT ck_applied_add_ons_amount_cents CHECK (amount_cents >= 0),
-    CONSTRAINT fk_applied_add_ons_add_on_id_add_ons FOREIGN KEY (add_on_id) REFERENCES add_ons(id),
-    CONSTRAINT fk_applied_add_ons_customer_id_customers FOREIGN KEY (customer_id) REFERENCES customers(id),
-    CONSTRAINT fk_applied_add_ons_invoice_id_invoices FOREIGN KEY (invoice_id) REFERENCES invoices(id)
-        DEFERRABLE INITIALLY DEFERRED
+    CONSTRAINT ck_applied_add_ons_amount_cents CHECK (amount_cents >= 0)
 );
 CREATE INDEX ix_applied_add_ons_add_on_id ON applied_add_ons (add_on_id, id);
 CREATE INDEX ix_applied_add_ons_customer_id ON applied_add_ons (customer_id, id);
 CREATE INDEX ix_applied_add_ons_invoice_id ON applied_add_ons (invoice_id) WHERE invoice_id IS NOT NULL;
-ALTER TABLE applied_add_ons ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON applied_add_ons TO durabill_system;
-CREATE POLICY system_all ON applied_add_ons TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON applied_add_ons TO durabill_app;
-CREATE POLICY tenant ON applied_add_ons TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('applied_add_ons');
 
--- usage_corrections came before the table that it points to.
-ALTER TABLE usage_corrections ADD
-    CONSTRAINT fk_usage_corrections_settled_by_invoices FOREIGN KEY (settled_by) REFERENCES invoices(id) ON
-        DELETE SET NULL;
-
--- wallet_transactions came before the table that it points to.
-ALTER TABLE wallet_transactions ADD
-    CONSTRAINT fk_wallet_transactions_invoice_id_invoices FOREIGN KEY (invoice_id) REFERENCES invoices(id);
-
--- settlements came before the table that it points to.
-ALTER TABLE settlements ADD
-    CONSTRAINT fk_settlements_invoice_id_invoices FOREIGN KEY (invoice_id) REFERENCES invoices(id);
+-- These tables came before the one that they point to.
+ALTER TABLE usage_corrections ADD CONSTRAINT fk_usage_corrections_settled_by_invoices
+    FOREIGN KEY (settled_by) REFERENCES invoices ON DELETE SET NULL;
+ALTER TABLE wallet_transactions ADD CONSTRAINT fk_wallet_transactions_invoice_id_invoices
+    FOREIGN KEY (invoice_id) REFERENCES invoices;
+ALTER TABLE settlements ADD CONSTRAINT fk_settlements_invoice_id_invoices
+    FOREIGN KEY (invoice_id) REFERENCES invoices;
 """
 
 DOWNGRADE = """
@@ -260,13 +195,7 @@ SET LOCAL lock_timeout = '5s';
 ALTER TABLE usage_corrections DROP CONSTRAINT fk_usage_corrections_settled_by_invoices;
 ALTER TABLE wallet_transactions DROP CONSTRAINT fk_wallet_transactions_invoice_id_invoices;
 ALTER TABLE settlements DROP CONSTRAINT fk_settlements_invoice_id_invoices;
-DROP TABLE applied_add_ons;
-DROP TABLE add_ons;
-DROP TABLE applied_coupons;
-DROP TABLE coupons;
-DROP TABLE invoice_lines;
-DROP TABLE invoices;
-DROP TABLE invoice_counters;
+DROP TABLE applied_add_ons, add_ons, applied_coupons, coupons, invoice_lines, invoices, invoice_counters;
 """
 
 

@@ -15,9 +15,9 @@ UPGRADE = """
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE payment_attempts (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_payment_attempts PRIMARY KEY,
     project_id uuid NOT NULL,
-    invoice_id uuid NOT NULL,
+    invoice_id uuid NOT NULL CONSTRAINT fk_payment_attempts_invoice_id_invoices REFERENCES invoices,
     attempt_no integer,
     status text NOT NULL,
     provider text NOT NULL,
@@ -37,51 +37,35 @@ CREATE TABLE payment_attempts (
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     unapplied_minor bigint DEFAULT 0 NOT NULL,
-    CONSTRAINT pk_payment_attempts PRIMARY KEY (id),
     CONSTRAINT uq_payment_attempts_invoice_id_attempt_no UNIQUE (invoice_id, attempt_no),
     CONSTRAINT ck_payment_attempts_numbered CHECK (attempt_no IS NOT NULL OR provider = 'manual'),
     CONSTRAINT ck_payment_attempts_refunded CHECK (refunded_minor BETWEEN 0 AND amount_minor),
-    CONSTRAINT ck_payment_attempts_status CHECK (status IN ('pending', 'succeeded', 'declined',
-        'requires_action', 'unknown', 'refunded')),
-    CONSTRAINT ck_payment_attempts_unapplied CHECK (unapplied_minor BETWEEN 0 AND amount_minor - refunded_minor),
-    CONSTRAINT fk_payment_attempts_invoice_id_invoices FOREIGN KEY (invoice_id) REFERENCES invoices(id)
+    CONSTRAINT ck_payment_attempts_status CHECK (status IN ('pending', 'succeeded', 'declined', 'requires_action',
+        'unknown', 'refunded')),
+    CONSTRAINT ck_payment_attempts_unapplied CHECK (unapplied_minor BETWEEN 0 AND amount_minor - refunded_minor)
 );
 CREATE INDEX ix_payment_attempts_project_id ON payment_attempts (project_id, id);
 CREATE UNIQUE INDEX uq_payment_attempts_open ON payment_attempts (invoice_id)
     WHERE status IN ('pending', 'unknown', 'requires_action') AND attempt_no IS NOT NULL;
 CREATE UNIQUE INDEX uq_payment_attempts_succeeded ON payment_attempts (invoice_id)
     WHERE status = 'succeeded' AND attempt_no IS NOT NULL;
-ALTER TABLE payment_attempts ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON payment_attempts TO durabill_system;
-CREATE POLICY system_all ON payment_attempts TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON payment_attempts TO durabill_app;
-CREATE POLICY tenant ON payment_attempts TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('payment_attempts');
 
 CREATE TABLE refunds (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_refunds PRIMARY KEY,
     project_id uuid NOT NULL,
-    payment_id uuid NOT NULL,
+    payment_id uuid NOT NULL CONSTRAINT fk_refunds_payment_id_payment_attempts REFERENCES payment_attempts,
     amount_minor bigint NOT NULL,
     reason text,
     refunded_at timestamptz NOT NULL,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_refunds PRIMARY KEY (id),
-    CONSTRAINT ck_refunds_amount CHECK (amount_minor > 0),
-    CONSTRAINT fk_refunds_payment_id_payment_attempts FOREIGN KEY (payment_id) REFERENCES payment_attempts(id)
+    CONSTRAINT ck_refunds_amount CHECK (amount_minor > 0)
 );
 CREATE INDEX ix_refunds_payment_id ON refunds (payment_id);
-ALTER TABLE refunds ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON refunds TO durabill_system;
-CREATE POLICY system_all ON refunds TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON refunds TO durabill_app;
-CREATE POLICY tenant ON refunds TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('refunds');
 
 CREATE TABLE sandbox_charges (
-    idempotency_key text NOT NULL,
+    idempotency_key text CONSTRAINT pk_sandbox_charges PRIMARY KEY,
     payment_intent_id text NOT NULL,
     customer_ref text,
     amount_minor bigint NOT NULL,
@@ -89,8 +73,7 @@ CREATE TABLE sandbox_charges (
     status text NOT NULL,
     failure_code text,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_sandbox_charges PRIMARY KEY (idempotency_key)
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL
 );
 ALTER TABLE sandbox_charges ENABLE ROW LEVEL SECURITY;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sandbox_charges TO durabill_system;
@@ -100,9 +83,7 @@ CREATE POLICY system_all ON sandbox_charges TO durabill_system USING (true) WITH
 DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
-DROP TABLE sandbox_charges;
-DROP TABLE refunds;
-DROP TABLE payment_attempts;
+DROP TABLE sandbox_charges, refunds, payment_attempts;
 """
 
 

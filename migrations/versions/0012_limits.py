@@ -15,31 +15,21 @@ UPGRADE = """
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE usage_limits (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_usage_limits PRIMARY KEY,
     project_id uuid NOT NULL,
-    subscription_id uuid NOT NULL,
-    metric_id uuid,
+    subscription_id uuid NOT NULL CONSTRAINT fk_usage_limits_subscription_id_subscriptions REFERENCES subscriptions,
+    metric_id uuid CONSTRAINT fk_usage_limits_metric_id_metrics REFERENCES metrics,
     cap numeric(38,18) NOT NULL,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_usage_limits PRIMARY KEY (id),
     CONSTRAINT uq_usage_limits_subscription_id_metric_id UNIQUE NULLS NOT DISTINCT (subscription_id, metric_id),
-    CONSTRAINT ck_usage_limits_cap CHECK (cap >= 0 AND cap < 'Infinity'),
-    CONSTRAINT fk_usage_limits_metric_id_metrics FOREIGN KEY (metric_id) REFERENCES metrics(id),
-    CONSTRAINT fk_usage_limits_subscription_id_subscriptions FOREIGN KEY (subscription_id) REFERENCES
-        subscriptions(id)
+    CONSTRAINT ck_usage_limits_cap CHECK (cap >= 0 AND cap < 'Infinity')
 );
 CREATE INDEX ix_usage_limits_metric_id ON usage_limits (metric_id) WHERE metric_id IS NOT NULL;
-ALTER TABLE usage_limits ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_limits TO durabill_system;
-CREATE POLICY system_all ON usage_limits TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_limits TO durabill_app;
-CREATE POLICY tenant ON usage_limits TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('usage_limits');
 
 CREATE TABLE usage_reservations (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_usage_reservations PRIMARY KEY,
     project_id uuid NOT NULL,
     subscription_id uuid NOT NULL,
     metric_id uuid NOT NULL,
@@ -51,7 +41,6 @@ CREATE TABLE usage_reservations (
     event_id uuid,
     settled_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_usage_reservations PRIMARY KEY (id),
     CONSTRAINT ck_usage_reservations_committed CHECK ((status = 'committed') = (committed_quantity IS NOT NULL)),
     CONSTRAINT ck_usage_reservations_quantity CHECK (quantity > 0 AND quantity < 'Infinity'),
     CONSTRAINT ck_usage_reservations_status CHECK (status IN ('open', 'committed', 'released', 'expired'))
@@ -59,13 +48,7 @@ CREATE TABLE usage_reservations (
 CREATE INDEX ix_usage_reservations_due ON usage_reservations (expires_at) WHERE status = 'open';
 CREATE INDEX ix_usage_reservations_open ON usage_reservations (subscription_id, expires_at) WHERE status = 'open';
 CREATE INDEX ix_usage_reservations_subscription_id ON usage_reservations (subscription_id, id);
-ALTER TABLE usage_reservations ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_reservations TO durabill_system;
-CREATE POLICY system_all ON usage_reservations TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_reservations TO durabill_app;
-CREATE POLICY tenant ON usage_reservations TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('usage_reservations');
 
 CREATE TABLE usage_reserved (
     project_id uuid NOT NULL,
@@ -74,21 +57,13 @@ CREATE TABLE usage_reserved (
     quantity numeric(38,18) NOT NULL,
     CONSTRAINT pk_usage_reserved PRIMARY KEY (subscription_id, metric_id)
 );
-ALTER TABLE usage_reserved ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_reserved TO durabill_system;
-CREATE POLICY system_all ON usage_reserved TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON usage_reserved TO durabill_app;
-CREATE POLICY tenant ON usage_reserved TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('usage_reserved');
 """
 
 DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
-DROP TABLE usage_reserved;
-DROP TABLE usage_reservations;
-DROP TABLE usage_limits;
+DROP TABLE usage_reserved, usage_reservations, usage_limits;
 """
 
 

@@ -132,6 +132,15 @@ def test_a_function_runs_as_its_owner_for_the_two_roles_alone(migrated: Connecti
     assert (row[0], row[1], set(row[2])) == (True, "search_path=pg_catalog, pg_temp", {APP_ROLE, SYSTEM_ROLE})
 
 
+def test_only_the_owner_protects_tables(migrated: Connection) -> None:
+    allowed = migrated.execute(
+        "SELECT role FROM unnest(CAST(%s AS text[])) AS role"
+        " WHERE has_function_privilege(role, 'protect_table(text, text, text)', 'EXECUTE')",
+        ([APP_ROLE, SYSTEM_ROLE],),
+    ).fetchall()
+    assert allowed == []
+
+
 @pytest.mark.parametrize("name", ["audit_sequence", "outbox_id_seq"])
 def test_a_sequence_may_be_used_by_the_two_roles(migrated: Connection, name: str) -> None:
     found = set(migrated.execute(_PRIVILEGES, (name,)).fetchall())
