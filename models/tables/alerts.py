@@ -17,15 +17,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project, updated
+from models.tables.base import DECIMAL, INSTANT, metadata, partial_index, project, tenant_table
 
 ALERT_KINDS = ("usage", "projected_usage", "spend", "wallet_balance")
 
-usage_alerts = Table(
+usage_alerts = tenant_table(
     "usage_alerts",
-    metadata,
-    identity(),
-    project(),
     Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), nullable=False),
     Column("kind", Text, nullable=False, server_default="usage"),
     # NULL for an alert on money
@@ -42,23 +39,18 @@ usage_alerts = Table(
     Column("triggered_at", INSTANT),
     # A deleted alert stays for its triggers.
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
     CheckConstraint("kind IN (" + ", ".join(repr(kind) for kind in ALERT_KINDS) + ")", name="kind"),
     CheckConstraint("(kind IN ('usage', 'projected_usage')) = (metric_id IS NOT NULL)", name="metric"),
     CheckConstraint("filter IS NULL OR metric_id IS NOT NULL", name="filter"),
     CheckConstraint("threshold_value > 0 AND threshold_value <> 'NaN'", name="threshold_value"),
     CheckConstraint("cardinality(levels) BETWEEN 1 AND 10", name="levels"),
-    Index("ix_usage_alerts_subscription_id", "subscription_id", "id", postgresql_where=text("deleted_at IS NULL")),
+    partial_index("ix_usage_alerts_subscription_id", "subscription_id", "id", where="deleted_at IS NULL"),
     Index("ix_usage_alerts_project_id", "project_id", "id"),
 )
 
 # One row for each level that an alert reached: once, or once a period.
-usage_alert_triggers = Table(
+usage_alert_triggers = tenant_table(
     "usage_alert_triggers",
-    metadata,
-    identity(),
-    project(),
     Column("usage_alert_id", Uuid, ForeignKey("usage_alerts.id"), nullable=False),
     Column("level", Integer, nullable=False),
     # "once", or the start of the period
@@ -69,16 +61,13 @@ usage_alert_triggers = Table(
     Column("threshold_value", DECIMAL, nullable=False),
     Column("metric_code", Text, nullable=False),
     Column("triggered_at", INSTANT, nullable=False),
-    created(),
     UniqueConstraint("usage_alert_id", "level", "occasion"),
     Index("ix_usage_alert_triggers_alert", "usage_alert_id", "id"),
+    has_updated=False,
 )
 
-usage_thresholds = Table(
+usage_thresholds = tenant_table(
     "usage_thresholds",
-    metadata,
-    identity(),
-    project(),
     # Of a plan, for every subscription to it, or of one subscription
     Column("plan_id", Uuid, ForeignKey("plans.id")),
     Column("subscription_id", Uuid, ForeignKey("subscriptions.id")),
@@ -87,19 +76,14 @@ usage_thresholds = Table(
     Column("recurring", Boolean, nullable=False, server_default=text("false")),
     Column("threshold_display_name", Text),
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
     CheckConstraint("num_nonnulls(plan_id, subscription_id) = 1", name="owner"),
     CheckConstraint("amount_cents >= 0 AND amount_cents <> 'NaN'", name="amount_cents"),
-    Index("ix_usage_thresholds_plan_id", "plan_id", "id", postgresql_where=text("deleted_at IS NULL")),
-    Index("ix_usage_thresholds_subscription_id", "subscription_id", "id", postgresql_where=text("deleted_at IS NULL")),
+    partial_index("ix_usage_thresholds_plan_id", "plan_id", "id", where="deleted_at IS NULL"),
+    partial_index("ix_usage_thresholds_subscription_id", "subscription_id", "id", where="deleted_at IS NULL"),
 )
 
-usage_threshold_crossings = Table(
+usage_threshold_crossings = tenant_table(
     "usage_threshold_crossings",
-    metadata,
-    identity(),
-    project(),
     Column("usage_threshold_id", Uuid, ForeignKey("usage_thresholds.id"), nullable=False),
     Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), nullable=False),
     # "once", or the start of the period
@@ -109,9 +93,9 @@ usage_threshold_crossings = Table(
     # The progressive invoice of the crossing: several thresholds that one jump crosses share one.
     Column("billing_key", Text, nullable=False),
     Column("crossed_at", INSTANT, nullable=False),
-    created(),
     UniqueConstraint("usage_threshold_id", "subscription_id", "occasion"),
     Index("ix_usage_threshold_crossings_subscription_id", "subscription_id", "period_start"),
+    has_updated=False,
 )
 
 # The nearest threshold of each metric of a subscription: the relay tells its workflow at once when usage gets there.

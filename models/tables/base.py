@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from sqlalchemy import Column, DateTime, MetaData, Numeric, Uuid, func
+from sqlalchemy import Column, DateTime, Index, MetaData, Numeric, Table, TextClause, Uuid, func, text
+from sqlalchemy.schema import SchemaItem
 
 metadata = MetaData(
     naming_convention={
@@ -38,3 +39,24 @@ def created() -> Column[Any]:
 def updated() -> Column[Any]:
     """Make the wall-clock instant of the row's last change (stores set it)."""
     return Column("updated_at", INSTANT, nullable=False, server_default=func.clock_timestamp())
+
+
+def tenant_table(name: str, *items: SchemaItem, has_updated: bool = True) -> Table:
+    """Make a table whose rows belong to a project: id, project_id, ``items``, created_at and updated_at.
+
+    ``has_updated=False`` is for rows that are only added, or that say by columns of their own when they changed.
+    """
+    columns = [item for item in items if isinstance(item, Column)]
+    rules = [item for item in items if not isinstance(item, Column)]
+    times = [created(), updated()] if has_updated else [created()]
+    return Table(name, metadata, identity(), project(), *columns, *times, *rules)
+
+
+def partial_index(name: str, *columns: str, where: str) -> Index:
+    """Make an index of the rows for which the SQL condition ``where`` holds."""
+    return Index(name, *columns, postgresql_where=text(where))
+
+
+def unique_index(name: str, *columns: str | TextClause, where: str | None = None) -> Index:
+    """Make an index that forbids two equal rows, among those for which the SQL condition ``where`` holds if given."""
+    return Index(name, *columns, unique=True, postgresql_where=None if where is None else text(where))

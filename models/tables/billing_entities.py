@@ -1,14 +1,11 @@
 """Billing entities: who issues invoices, each with a number series of its own."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, Text, text
 
-from models.tables.base import INSTANT, created, identity, metadata, project, updated
+from models.tables.base import INSTANT, tenant_table, unique_index
 
-billing_entities = Table(
+billing_entities = tenant_table(
     "billing_entities",
-    metadata,
-    identity(),
-    project(),
     Column("code", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("legal_name", Text),
@@ -34,20 +31,9 @@ billing_entities = Table(
     Column("invoice_footer", Text),
     Column("is_default", Boolean, nullable=False, server_default=text("false")),
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
-    Index("uq_billing_entities_code", "project_id", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
-    Index(
-        "uq_billing_entities_prefix",
-        "project_id",
-        text("coalesce(invoice_prefix, code)"),
-        unique=True,
-        postgresql_where=text("deleted_at IS NULL"),
+    unique_index("uq_billing_entities_code", "project_id", "code", where="deleted_at IS NULL"),
+    unique_index(
+        "uq_billing_entities_prefix", "project_id", text("coalesce(invoice_prefix, code)"), where="deleted_at IS NULL"
     ),
-    Index(
-        "uq_billing_entities_default",
-        "project_id",
-        unique=True,
-        postgresql_where=text("is_default AND deleted_at IS NULL"),
-    ),
+    unique_index("uq_billing_entities_default", "project_id", where="is_default AND deleted_at IS NULL"),
 )

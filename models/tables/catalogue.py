@@ -1,27 +1,12 @@
 """Metrics, products, plans with their immutable versions, and the charges of a version."""
 
-from sqlalchemy import (
-    Boolean,
-    CheckConstraint,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    Table,
-    Text,
-    UniqueConstraint,
-    Uuid,
-    text,
-)
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project, updated
+from models.tables.base import DECIMAL, INSTANT, tenant_table, unique_index
 
-metrics = Table(
+metrics = tenant_table(
     "metrics",
-    metadata,
-    identity(),
-    project(),
     Column("key", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("description", Text),
@@ -45,45 +30,30 @@ metrics = Table(
     Column("filters_version", Integer, nullable=False, server_default=text("0")),
     Column("status", Text, nullable=False, server_default="active"),
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
     # NUMERIC compares NaN as larger than every number.
     CheckConstraint("percentile > 0 AND percentile <= 100", name="percentile"),
-    Index("uq_metrics_key", "project_id", "key", unique=True, postgresql_where=text("deleted_at IS NULL")),
+    unique_index("uq_metrics_key", "project_id", "key", where="deleted_at IS NULL"),
 )
 
-metric_filters = Table(
+metric_filters = tenant_table(
     "metric_filters",
-    metadata,
-    identity(),
-    project(),
     Column("metric_id", Uuid, ForeignKey("metrics.id"), nullable=False),
     Column("key", Text, nullable=False),
     Column("values", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
-    created(),
-    updated(),
     UniqueConstraint("metric_id", "key"),
 )
 
-products = Table(
+products = tenant_table(
     "products",
-    metadata,
-    identity(),
-    project(),
     Column("code", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("description", Text),
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
-    Index("uq_products_code", "project_id", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
+    unique_index("uq_products_code", "project_id", "code", where="deleted_at IS NULL"),
 )
 
-plans = Table(
+plans = tenant_table(
     "plans",
-    metadata,
-    identity(),
-    project(),
     Column("product_id", Uuid, ForeignKey("products.id")),
     Column("code", Text, nullable=False),
     # True if the client chose the code, so that it is shown as the plan's id.
@@ -91,17 +61,12 @@ plans = Table(
     Column("status", Text, nullable=False, server_default="active"),
     Column("current_version", Integer, nullable=False, server_default=text("1")),
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
     CheckConstraint("status IN ('active', 'archived')", name="status"),
-    Index("uq_plans_code", "project_id", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
+    unique_index("uq_plans_code", "project_id", "code", where="deleted_at IS NULL"),
 )
 
-plan_versions = Table(
+plan_versions = tenant_table(
     "plan_versions",
-    metadata,
-    identity(),
-    project(),
     Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
     Column("version", Integer, nullable=False),
     Column("name", Text, nullable=False),
@@ -112,16 +77,13 @@ plan_versions = Table(
     Column("trial_period_days", Integer, nullable=False, server_default=text("0")),
     # Major units; also present as a flat charge when not zero.
     Column("base_amount", DECIMAL, nullable=False, server_default=text("0")),
-    created(),
     CheckConstraint("interval IN ('weekly', 'monthly', 'quarterly', 'yearly')", name="interval"),
     UniqueConstraint("plan_id", "version"),
+    has_updated=False,
 )
 
-plan_charges = Table(
+plan_charges = tenant_table(
     "plan_charges",
-    metadata,
-    identity(),
-    project(),
     Column("plan_version_id", Uuid, ForeignKey("plan_versions.id"), nullable=False),
     Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
     Column("position", Integer, nullable=False),
@@ -135,7 +97,7 @@ plan_charges = Table(
     Column("filters", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     # The event properties whose values get an invoice line each.
     Column("group_by", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
-    created(),
     UniqueConstraint("plan_version_id", "position"),
     Index("ix_plan_charges_metric_id", "metric_id"),
+    has_updated=False,
 )

@@ -3,15 +3,12 @@
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project
+from models.tables.base import DECIMAL, INSTANT, created, metadata, partial_index, project, tenant_table
 
 # One row for each event that was changed after it was counted: what it was and what it became. Append-only, but for
 # the two columns that say which close has looked at it.
-usage_corrections = Table(
+usage_corrections = tenant_table(
     "usage_corrections",
-    metadata,
-    identity(),
-    project(),
     Column("kind", Text, nullable=False),
     # The rows of one backfill share it.
     Column("backfill_id", Uuid),
@@ -31,20 +28,17 @@ usage_corrections = Table(
     Column("settled_at", INSTANT),
     # The invoice of that close; NULL if it had nothing to bill.
     Column("settled_by", Uuid, ForeignKey("invoices.id", ondelete="SET NULL")),
-    created(),
     CheckConstraint("kind IN ('amended', 'voided', 'added')", name="kind"),
-    Index("ix_usage_corrections_pending", "subscription_id", postgresql_where=text("settled_at IS NULL")),
+    partial_index("ix_usage_corrections_pending", "subscription_id", where="settled_at IS NULL"),
     Index("ix_usage_corrections_project_id", "project_id", "id"),
     Index("ix_usage_corrections_event_id", "event_id"),
-    Index("ix_usage_corrections_settled_by", "settled_by", postgresql_where=text("settled_by IS NOT NULL")),
+    partial_index("ix_usage_corrections_settled_by", "settled_by", where="settled_by IS NOT NULL"),
+    has_updated=False,
 )
 
 # A check of a project's rollups against its events, under way or done.
-usage_checks = Table(
+usage_checks = tenant_table(
     "usage_checks",
-    metadata,
-    identity(),
-    project(),
     Column("status", Text, nullable=False, server_default="running"),
     Column("checked", BigInteger, nullable=False, server_default=text("0")),
     Column("differences", BigInteger, nullable=False, server_default=text("0")),
@@ -52,17 +46,14 @@ usage_checks = Table(
     Column("details", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     Column("started_by", Text, nullable=False),
     Column("finished_at", INSTANT),
-    created(),
     CheckConstraint("status IN ('running', 'clean', 'different')", name="status"),
     Index("ix_usage_checks_project_id", "project_id", "id"),
+    has_updated=False,
 )
 
 # A run that counts the skipped events of a window, a few hundred in each transaction.
-event_reprocessings = Table(
+event_reprocessings = tenant_table(
     "event_reprocessings",
-    metadata,
-    identity(),
-    project(),
     Column("status", Text, nullable=False, server_default="running"),
     # Half-open, of event time
     Column("window_start", INSTANT, nullable=False),
@@ -77,9 +68,9 @@ event_reprocessings = Table(
     Column("actor_type", Text, nullable=False),
     Column("actor_id", Text),
     Column("finished_at", INSTANT),
-    created(),
     CheckConstraint("status IN ('running', 'done')", name="status"),
     Index("ix_event_reprocessings_project_id", "project_id", "id"),
+    has_updated=False,
 )
 
 # Which plan version served the periods before a plan change: those that start before `until`.

@@ -1,9 +1,9 @@
 """Coupons, and the customers who hold them."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, Table, Text, UniqueConstraint, Uuid
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, Text, UniqueConstraint, Uuid
 from sqlalchemy import text as sql
 
-from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project, updated
+from models.tables.base import DECIMAL, INSTANT, tenant_table
 
 _KIND = (
     "coupon_type = 'percentage' AND percentage_rate BETWEEN 0 AND 100 AND amount_cents IS NULL OR "
@@ -14,11 +14,8 @@ _FREQUENCY = (
     "frequency = 'recurring' AND frequency_duration > 0"
 )
 
-coupons = Table(
+coupons = tenant_table(
     "coupons",
-    metadata,
-    identity(),
-    project(),
     Column("code", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("description", Text),
@@ -35,8 +32,6 @@ coupons = Table(
     Column("expiration_at", INSTANT),
     # A terminated coupon keeps its code, because invoices name it.
     Column("status", Text, nullable=False, server_default="active"),
-    created(),
-    updated(),
     CheckConstraint(_KIND, name="coupon_type"),
     CheckConstraint(_FREQUENCY, name="frequency"),
     CheckConstraint("(expiration = 'time_limit') = (expiration_at IS NOT NULL)", name="expiration"),
@@ -45,11 +40,8 @@ coupons = Table(
 )
 
 # A customer's coupon keeps what it was worth when it was applied.
-applied_coupons = Table(
+applied_coupons = tenant_table(
     "applied_coupons",
-    metadata,
-    identity(),
-    project(),
     Column("coupon_id", Uuid, ForeignKey("coupons.id"), nullable=False),
     Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
     Column("coupon_type", Text, nullable=False),
@@ -62,8 +54,6 @@ applied_coupons = Table(
     Column("uses_left", Integer),
     Column("used_up_at", INSTANT),
     Column("removed_at", INSTANT),
-    created(),
-    updated(),
     CheckConstraint(_KIND, name="coupon_type"),
     CheckConstraint("uses_left >= 0", name="uses_left"),
     Index("ix_applied_coupons_coupon_id", "coupon_id", "customer_id"),

@@ -1,15 +1,12 @@
 """Customers, subscriptions and test clocks."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, Table, Text, Uuid, text
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import INSTANT, created, identity, metadata, project, updated
+from models.tables.base import INSTANT, partial_index, tenant_table, unique_index
 
-test_clocks = Table(
+test_clocks = tenant_table(
     "test_clocks",
-    metadata,
-    identity(),
-    project(),
     Column("name", Text),
     Column("frozen_time", INSTANT, nullable=False),
     # Where an advance is going; NULL when the clock is ready.
@@ -17,17 +14,12 @@ test_clocks = Table(
     Column("status", Text, nullable=False, server_default="ready"),
     Column("failure", Text),
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
     CheckConstraint("status IN ('ready', 'advancing', 'failed')", name="status"),
     Index("ix_test_clocks_project_id", "project_id"),
 )
 
-customers = Table(
+customers = tenant_table(
     "customers",
-    metadata,
-    identity(),
-    project(),
     # The client's own id (ABAXUS id, BoxBilling external_id); shown as the customer's id where it was chosen.
     Column("code", Text, nullable=False),
     Column("code_chosen", Boolean, nullable=False, server_default=text("true")),
@@ -50,23 +42,16 @@ customers = Table(
     # Created by an event that named an unknown customer (seed 003).
     Column("created_by_usage", Boolean, nullable=False, server_default=text("false")),
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
-    Index("uq_customers_code", "project_id", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
-    Index("uq_customers_organization", "project_id", unique=True, postgresql_where=text("is_organization")),
-    Index(
-        "ix_customers_billing_entity_id", "billing_entity_id", postgresql_where=text("billing_entity_id IS NOT NULL")
-    ),
-    Index("ix_customers_test_clock_id", "test_clock_id", postgresql_where=text("test_clock_id IS NOT NULL")),
+    unique_index("uq_customers_code", "project_id", "code", where="deleted_at IS NULL"),
+    unique_index("uq_customers_organization", "project_id", where="is_organization"),
+    partial_index("ix_customers_billing_entity_id", "billing_entity_id", where="billing_entity_id IS NOT NULL"),
+    partial_index("ix_customers_test_clock_id", "test_clock_id", where="test_clock_id IS NOT NULL"),
 )
 
 SUBSCRIPTION_STATUSES = ("pending", "trialing", "active", "paused", "suspended", "canceled", "terminated")
 
-subscriptions = Table(
+subscriptions = tenant_table(
     "subscriptions",
-    metadata,
-    identity(),
-    project(),
     Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
     Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
     Column("plan_version_id", Uuid, ForeignKey("plan_versions.id"), nullable=False),
@@ -105,15 +90,13 @@ subscriptions = Table(
     Column("canceled_at", INSTANT),
     Column("ended_at", INSTANT),
     Column("needs_attention", Text),
-    created(),
-    updated(),
     # billing.subscriptions.pauses.Pause, in order; what a pause says of fees and usage holds for its time for ever.
     Column("pauses", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     CheckConstraint("status IN (" + ", ".join(repr(s) for s in SUBSCRIPTION_STATUSES) + ")", name="status"),
     CheckConstraint("alignment IN ('anniversary', 'calendar')", name="alignment"),
-    Index("uq_subscriptions_external_id", "project_id", "external_id", unique=True),
+    unique_index("uq_subscriptions_external_id", "project_id", "external_id"),
     Index("ix_subscriptions_customer_id", "customer_id", "created_at"),
     Index("ix_subscriptions_project_id", "project_id", "id"),
     Index("ix_subscriptions_plan_version_id", "plan_version_id"),
-    Index("ix_subscriptions_test_clock_id", "test_clock_id", postgresql_where=text("test_clock_id IS NOT NULL")),
+    partial_index("ix_subscriptions_test_clock_id", "test_clock_id", where="test_clock_id IS NOT NULL"),
 )

@@ -1,9 +1,9 @@
 """The outbox: what must reach Temporal or the outside world, written with the state it tells about."""
 
-from sqlalchemy import BigInteger, Column, Identity, Index, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Column, Identity, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import INSTANT, created, metadata, project
+from models.tables.base import INSTANT, created, metadata, partial_index, project
 
 #: What makes a row of the outbox one that is to be delivered.
 WAITING = "delivered_at IS NULL AND parked_at IS NULL"
@@ -26,8 +26,8 @@ outbox = Table(
     Column("parked_at", INSTANT),
     created(),
     # Each waiting row is in one of these; queries say the same conditions in the same words.
-    Index("ix_outbox_workflows", "id", postgresql_where=text(f"{WAITING} AND topic <> 'webhook'")),
-    Index("ix_outbox_webhooks", "id", postgresql_where=text(f"{WAITING} AND topic = 'webhook'")),
-    Index("ix_outbox_ordering", "ordering_key", "id", postgresql_where=text(f"{WAITING} AND topic <> 'webhook'")),
-    Index("ix_outbox_parked", "id", postgresql_where=text("parked_at IS NOT NULL")),
+    partial_index("ix_outbox_workflows", "id", where=f"{WAITING} AND topic <> 'webhook'"),
+    partial_index("ix_outbox_webhooks", "id", where=f"{WAITING} AND topic = 'webhook'"),
+    partial_index("ix_outbox_ordering", "ordering_key", "id", where=f"{WAITING} AND topic <> 'webhook'"),
+    partial_index("ix_outbox_parked", "id", where="parked_at IS NOT NULL"),
 )

@@ -1,38 +1,28 @@
 """Features, and the values that plans grant of them."""
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Text, UniqueConstraint, Uuid, text
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Text, UniqueConstraint, Uuid
 
-from models.tables.base import INSTANT, created, identity, metadata, project, updated
+from models.tables.base import INSTANT, tenant_table, unique_index
 
-features = Table(
+features = tenant_table(
     "features",
-    metadata,
-    identity(),
-    project(),
     Column("code", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("description", Text),
     # Fixed for ever: what plans grant is kept in its form.
     Column("feature_type", Text, nullable=False),
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
     CheckConstraint("feature_type IN ('boolean', 'quantity', 'custom')", name="feature_type"),
-    Index("uq_features_code", "project_id", "code", unique=True, postgresql_where=text("deleted_at IS NULL")),
+    unique_index("uq_features_code", "project_id", "code", where="deleted_at IS NULL"),
 )
 
-entitlements = Table(
+entitlements = tenant_table(
     "entitlements",
-    metadata,
-    identity(),
-    project(),
     # Of the plan, not of a version: what is granted changes for pinned subscriptions too.
     Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
     Column("feature_id", Uuid, ForeignKey("features.id"), nullable=False),
     # billing.entitlements.entitlement_text
     Column("value", Text, nullable=False),
-    created(),
-    updated(),
     UniqueConstraint("plan_id", "feature_id"),
     Index("ix_entitlements_feature_id", "feature_id"),
 )

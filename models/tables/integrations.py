@@ -1,15 +1,12 @@
 """Third-party systems of a project: what its customers and objects are called there, and what was tried."""
 
-from sqlalchemy import Column, ForeignKey, Index, Table, Text, UniqueConstraint, Uuid, text
+from sqlalchemy import Column, ForeignKey, Index, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import INSTANT, created, identity, metadata, project, updated
+from models.tables.base import INSTANT, tenant_table, unique_index
 
-integrations = Table(
+integrations = tenant_table(
     "integrations",
-    metadata,
-    identity(),
-    project(),
     Column("integration_type", Text, nullable=False),
     Column("provider_type", Text, nullable=False),
     Column("name", Text),
@@ -19,53 +16,32 @@ integrations = Table(
     Column("last_sync_at", INSTANT),
     Column("error_details", JSONB),
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
-    Index(
-        "uq_integrations_provider_type",
-        "project_id",
-        "provider_type",
-        unique=True,
-        postgresql_where=text("deleted_at IS NULL"),
-    ),
+    unique_index("uq_integrations_provider_type", "project_id", "provider_type", where="deleted_at IS NULL"),
 )
 
-integration_customers = Table(
+integration_customers = tenant_table(
     "integration_customers",
-    metadata,
-    identity(),
-    project(),
     Column("integration_id", Uuid, ForeignKey("integrations.id"), nullable=False),
     Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
     Column("external_customer_id", Text, nullable=False),
     Column("settings", JSONB),
-    created(),
-    updated(),
     UniqueConstraint("integration_id", "customer_id"),
     Index("ix_integration_customers_customer_id", "customer_id"),
 )
 
-integration_mappings = Table(
+integration_mappings = tenant_table(
     "integration_mappings",
-    metadata,
-    identity(),
-    project(),
     Column("integration_id", Uuid, ForeignKey("integrations.id"), nullable=False),
     Column("mappable_type", Text, nullable=False),
     Column("mappable_id", Uuid, nullable=False),
     Column("external_id", Text, nullable=False),
     Column("external_data", JSONB),
     Column("last_synced_at", INSTANT),
-    created(),
-    updated(),
     UniqueConstraint("integration_id", "mappable_type", "mappable_id"),
 )
 
-integration_syncs = Table(
+integration_syncs = tenant_table(
     "integration_syncs",
-    metadata,
-    identity(),
-    project(),
     Column("integration_id", Uuid, ForeignKey("integrations.id"), nullable=False),
     Column("resource_type", Text, nullable=False),
     Column("resource_id", Uuid),
@@ -76,6 +52,6 @@ integration_syncs = Table(
     Column("details", JSONB),
     Column("started_at", INSTANT, nullable=False),
     Column("completed_at", INSTANT),
-    created(),
     Index("ix_integration_syncs_integration_id", "integration_id", "id"),
+    has_updated=False,
 )

@@ -16,15 +16,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project, updated
+from models.tables.base import DECIMAL, INSTANT, created, metadata, partial_index, tenant_table, unique_index
 
 INVOICE_STATUSES = ("draft", "issued", "paid", "overdue", "failed", "voided")
 
-invoices = Table(
+invoices = tenant_table(
     "invoices",
-    metadata,
-    identity(),
-    project(),
     # WalletDraw when the invoice is finalized, in the same transaction (C8).
     Column("number", Text),
     Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
@@ -54,8 +51,6 @@ invoices = Table(
     Column("paid_at", INSTANT),
     Column("voided_at", INSTANT),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
-    created(),
-    updated(),
     CheckConstraint("status IN (" + ", ".join(repr(s) for s in INVOICE_STATUSES) + ")", name="status"),
     CheckConstraint("settled_minor BETWEEN 0 AND greatest(total_minor, 0)", name="settled"),
     CheckConstraint("prepaid_minor BETWEEN 0 AND settled_minor", name="prepaid"),
@@ -64,18 +59,15 @@ invoices = Table(
         "status IN ('draft', 'voided') OR (status = 'paid') = (settled_minor >= total_minor)", name="paid_when_settled"
     ),
     UniqueConstraint("project_id", "billing_key"),
-    Index("uq_invoices_number", "project_id", "number", unique=True, postgresql_where=text("number IS NOT NULL")),
+    unique_index("uq_invoices_number", "project_id", "number", where="number IS NOT NULL"),
     Index("ix_invoices_customer_id", "customer_id"),
     Index("ix_invoices_subscription_id", "subscription_id", "period_start"),
-    Index("ix_invoices_billing_entity_id", "billing_entity_id", postgresql_where=text("billing_entity_id IS NOT NULL")),
+    partial_index("ix_invoices_billing_entity_id", "billing_entity_id", where="billing_entity_id IS NOT NULL"),
     Index("ix_invoices_project_id", "project_id", "id"),
 )
 
-invoice_lines = Table(
+invoice_lines = tenant_table(
     "invoice_lines",
-    metadata,
-    identity(),
-    project(),
     Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
     Column("position", Integer, nullable=False),
     # Stable name of what is billed: "{charge}:{period start}", and of which group
@@ -99,11 +91,11 @@ invoice_lines = Table(
     Column("reason", Text, nullable=False, server_default="period"),
     # How the amount came about: the tiers with their units and prices
     Column("steps", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
-    created(),
     UniqueConstraint("invoice_id", "position"),
     Index("ix_invoice_lines_billed", "subscription_id", "period_start"),
     # What a coupon took off, by its application
-    Index("ix_invoice_lines_discounts", "reference", postgresql_where=text("kind = 'discount'")),
+    partial_index("ix_invoice_lines_discounts", "reference", where="kind = 'discount'"),
+    has_updated=False,
 )
 
 invoice_counters = Table(
@@ -116,11 +108,8 @@ invoice_counters = Table(
 ATTEMPT_STATUSES = ("pending", "succeeded", "declined", "requires_action", "unknown", "refunded")
 
 # Every payment: attempts at a provider, which are numbered, and money that came outside Durabill, which is not.
-payment_attempts = Table(
+payment_attempts = tenant_table(
     "payment_attempts",
-    metadata,
-    identity(),
-    project(),
     Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
     Column("attempt_no", Integer),
     Column("status", Text, nullable=False),
@@ -142,8 +131,6 @@ payment_attempts = Table(
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("started_at", INSTANT, nullable=False),
     Column("finished_at", INSTANT),
-    created(),
-    updated(),
     CheckConstraint("status IN (" + ", ".join(repr(s) for s in ATTEMPT_STATUSES) + ")", name="status"),
     CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunded"),
     CheckConstraint("unapplied_minor BETWEEN 0 AND amount_minor - refunded_minor", name="unapplied"),
@@ -151,17 +138,13 @@ payment_attempts = Table(
     UniqueConstraint("invoice_id", "attempt_no"),
     Index("ix_payment_attempts_project_id", "project_id", "id"),
     # An invoice is paid once, and no attempt is sent while another one's outcome is open (C7, B126).
-    Index(
-        "uq_payment_attempts_succeeded",
-        "invoice_id",
-        unique=True,
-        postgresql_where=text("status = 'succeeded' AND attempt_no IS NOT NULL"),
+    unique_index(
+        "uq_payment_attempts_succeeded", "invoice_id", where="status = 'succeeded' AND attempt_no IS NOT NULL"
     ),
-    Index(
+    unique_index(
         "uq_payment_attempts_open",
         "invoice_id",
-        unique=True,
-        postgresql_where=text("status IN ('pending', 'unknown', 'requires_action') AND attempt_no IS NOT NULL"),
+        where="status IN ('pending', 'unknown', 'requires_action') AND attempt_no IS NOT NULL",
     ),
 )
 

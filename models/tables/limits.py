@@ -3,30 +3,22 @@
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project, updated
+from models.tables.base import DECIMAL, INSTANT, metadata, partial_index, project, tenant_table
 
-usage_limits = Table(
+usage_limits = tenant_table(
     "usage_limits",
-    metadata,
-    identity(),
-    project(),
     Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), nullable=False),
     # The capped metric; NULL caps the spend of the subscription's usage.
     Column("metric_id", Uuid, ForeignKey("metrics.id")),
     # Inclusive: units of the metric, or minor units of the plan's currency.
     Column("cap", DECIMAL, nullable=False),
-    created(),
-    updated(),
     CheckConstraint("cap >= 0 AND cap < 'Infinity'", name="cap"),
     UniqueConstraint("subscription_id", "metric_id", postgresql_nulls_not_distinct=True),
-    Index("ix_usage_limits_metric_id", "metric_id", postgresql_where=text("metric_id IS NOT NULL")),
+    partial_index("ix_usage_limits_metric_id", "metric_id", where="metric_id IS NOT NULL"),
 )
 
-usage_reservations = Table(
+usage_reservations = tenant_table(
     "usage_reservations",
-    metadata,
-    identity(),
-    project(),
     Column("subscription_id", Uuid, nullable=False),
     Column("metric_id", Uuid, nullable=False),
     Column("quantity", DECIMAL, nullable=False),
@@ -38,19 +30,14 @@ usage_reservations = Table(
     Column("committed_quantity", DECIMAL),
     Column("event_id", Uuid),
     Column("settled_at", INSTANT),
-    created(),
     CheckConstraint("quantity > 0 AND quantity < 'Infinity'", name="quantity"),
     CheckConstraint("status IN ('open', 'committed', 'released', 'expired')", name="status"),
     CheckConstraint("(status = 'committed') = (committed_quantity IS NOT NULL)", name="committed"),
     Index("ix_usage_reservations_subscription_id", "subscription_id", "id"),
     # What a check of spend prices, and what expired and was not swept yet.
-    Index(
-        "ix_usage_reservations_open",
-        "subscription_id",
-        "expires_at",
-        postgresql_where=text("status = 'open'"),
-    ),
-    Index("ix_usage_reservations_due", "expires_at", postgresql_where=text("status = 'open'")),
+    partial_index("ix_usage_reservations_open", "subscription_id", "expires_at", where="status = 'open'"),
+    partial_index("ix_usage_reservations_due", "expires_at", where="status = 'open'"),
+    has_updated=False,
 )
 
 # The sum of the reservations whose row says open: what a check reads instead of adding them up.

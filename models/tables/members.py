@@ -1,8 +1,8 @@
 """The people of an organization, and who has been invited to become one (seed 003, B21, B22)."""
 
-from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, Table, Text, Uuid, text
+from sqlalchemy import CheckConstraint, Column, LargeBinary, Table, Text, Uuid, text
 
-from models.tables.base import INSTANT, created, identity, metadata, updated
+from models.tables.base import INSTANT, created, identity, metadata, unique_index, updated
 
 members = Table(
     "members",
@@ -20,17 +20,6 @@ members = Table(
     updated(),
     CheckConstraint("role IN ('OWNER', 'ADMIN', 'DEVELOPER', 'VIEWER')", name="role"),
     CheckConstraint("status IN ('invited', 'active')", name="status"),
-    Index(
-        "uq_members_email",
-        "organization_id",
-        text("lower(email)"),
-        unique=True,
-        postgresql_where=text("deleted_at IS NULL"),
-    ),
-    Index(
-        "uq_members_invitation_hash",
-        "invitation_hash",
-        unique=True,
-        postgresql_where=text("invitation_hash IS NOT NULL"),
-    ),
+    unique_index("uq_members_email", "organization_id", text("lower(email)"), where="deleted_at IS NULL"),
+    unique_index("uq_members_invitation_hash", "invitation_hash", where="invitation_hash IS NOT NULL"),
 )

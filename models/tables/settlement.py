@@ -7,7 +7,6 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Index,
-    Table,
     Text,
     UniqueConstraint,
     Uuid,
@@ -15,14 +14,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import INSTANT, created, identity, metadata, project, updated
+from models.tables.base import INSTANT, tenant_table, unique_index
 
 # invoices.settled_minor is the sum of these rows: both are written by settlement_store under the invoice's lock.
-settlements = Table(
+settlements = tenant_table(
     "settlements",
-    metadata,
-    identity(),
-    project(),
     Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
     Column("type", Text, nullable=False),
     # A payment attempt, a refund of one, or a wallet transaction
@@ -30,42 +26,34 @@ settlements = Table(
     # Less than 0 where money or credits went back while the invoice was open
     Column("amount_minor", BigInteger, nullable=False),
     Column("settled_at", INSTANT, nullable=False),
-    created(),
     CheckConstraint("type IN ('payment', 'wallet_credit')", name="type"),
     CheckConstraint("amount_minor <> 0", name="amount"),
     UniqueConstraint("invoice_id", "type", "source_id"),
+    has_updated=False,
 )
 
 # Every refund stays; payment_attempts.refunded_minor is their sum.
-refunds = Table(
+refunds = tenant_table(
     "refunds",
-    metadata,
-    identity(),
-    project(),
     Column("payment_id", Uuid, ForeignKey("payment_attempts.id"), nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("reason", Text),
     Column("refunded_at", INSTANT, nullable=False),
-    created(),
     CheckConstraint("amount_minor > 0", name="amount"),
     Index("ix_refunds_payment_id", "payment_id"),
+    has_updated=False,
 )
 
-payment_methods = Table(
+payment_methods = tenant_table(
     "payment_methods",
-    metadata,
-    identity(),
-    project(),
     Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
     Column("provider", Text, nullable=False),
     Column("provider_payment_method_id", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("is_default", Boolean, nullable=False, server_default=text("false")),
     Column("details", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
-    created(),
-    updated(),
     UniqueConstraint("customer_id", "provider", "provider_payment_method_id"),
     # One default for each customer (B131).
-    Index("uq_payment_methods_default", "customer_id", unique=True, postgresql_where=text("is_default")),
+    unique_index("uq_payment_methods_default", "customer_id", where="is_default"),
     Index("ix_payment_methods_project_id", "project_id", "id"),
 )

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from models.tables.base import INSTANT, created, identity, metadata, updated
+from models.tables.base import INSTANT, created, identity, metadata, unique_index, updated
 
 organizations = Table(
     "organizations",
@@ -34,7 +34,7 @@ organizations = Table(
     Column("deleted_at", INSTANT),
     created(),
     updated(),
-    Index("uq_organizations_slug", "slug", unique=True),
+    unique_index("uq_organizations_slug", "slug"),
 )
 
 projects = Table(
@@ -75,7 +75,7 @@ api_keys = Table(
     created(),
     updated(),
     CheckConstraint("kind IN ('secret', 'ingest')", name="kind"),
-    Index("uq_api_keys_key_hash", "key_hash", unique=True),
+    unique_index("uq_api_keys_key_hash", "key_hash"),
     Index("ix_api_keys_organization_id", "organization_id"),
 )
 

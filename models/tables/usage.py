@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import DECIMAL, INSTANT, metadata, project
+from models.tables.base import DECIMAL, INSTANT, metadata, partial_index, project
 
 # The identity of an event is (project, idempotency key), for ever (C3): it stays when the event's month is detached.
 event_keys = Table(
@@ -64,15 +64,9 @@ events = Table(
     CheckConstraint("status IN ('counted', 'skipped', 'voided')", name="status"),
     # Not unique: uniqueness is event_keys', and this one serves look-up and lists, newest first.
     Index("ix_events_id", "project_id", "id"),
-    Index(
-        "ix_events_usage",
-        "subscription_id",
-        "metric_id",
-        "occurred_at",
-        postgresql_where=text("status = 'counted'"),
-    ),
+    partial_index("ix_events_usage", "subscription_id", "metric_id", "occurred_at", where="status = 'counted'"),
     # What does not count: to be reprocessed, or voided
-    Index("ix_events_uncounted", "project_id", "occurred_at", postgresql_where=text("status <> 'counted'")),
+    partial_index("ix_events_uncounted", "project_id", "occurred_at", where="status <> 'counted'"),
     postgresql_partition_by="RANGE (occurred_at)",
 )
 
@@ -135,5 +129,5 @@ usage_watermarks = Table(
     Column("signalled_version", BigInteger, nullable=False, server_default=text("0")),
     Column("marked_at", INSTANT, nullable=False, server_default=text("clock_timestamp()")),
     Column("signalled_at", INSTANT),
-    Index("ix_usage_watermarks_dirty", "marked_at", postgresql_where=text("version > signalled_version")),
+    partial_index("ix_usage_watermarks_dirty", "marked_at", where="version > signalled_version"),
 )

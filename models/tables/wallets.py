@@ -1,25 +1,11 @@
 """Wallets of prepaid credits, and every movement of them."""
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    Table,
-    Text,
-    Uuid,
-    text,
-)
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, Text, Uuid, text
 
-from models.tables.base import DECIMAL, INSTANT, created, identity, metadata, project, updated
+from models.tables.base import DECIMAL, INSTANT, partial_index, tenant_table, unique_index
 
-wallets = Table(
+wallets = tenant_table(
     "wallets",
-    metadata,
-    identity(),
-    project(),
     Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
     Column("name", Text),
     Column("code", Text),
@@ -36,28 +22,17 @@ wallets = Table(
     Column("consumed_credits", DECIMAL, nullable=False, server_default=text("0")),
     Column("consumed_minor", BigInteger, nullable=False, server_default=text("0")),
     Column("terminated_at", INSTANT),
-    created(),
-    updated(),
     CheckConstraint("status IN ('active', 'terminated')", name="status"),
     CheckConstraint("credits_balance >= 0", name="balance"),
     CheckConstraint("rate_amount > 0", name="rate"),
     CheckConstraint("priority BETWEEN 1 AND 50", name="priority"),
-    Index(
-        "uq_wallets_code",
-        "customer_id",
-        "code",
-        unique=True,
-        postgresql_where=text("code IS NOT NULL AND status = 'active'"),
-    ),
+    unique_index("uq_wallets_code", "customer_id", "code", where="code IS NOT NULL AND status = 'active'"),
     Index("ix_wallets_customer_id", "customer_id"),
     Index("ix_wallets_project_id", "project_id", "id"),
 )
 
-wallet_transactions = Table(
+wallet_transactions = tenant_table(
     "wallet_transactions",
-    metadata,
-    identity(),
-    project(),
     Column("wallet_id", Uuid, ForeignKey("wallets.id"), nullable=False),
     Column("direction", Text, nullable=False),
     # granted, invoiced, transferred, returned (by a voided invoice)
@@ -69,10 +44,10 @@ wallet_transactions = Table(
     Column("invoice_id", Uuid, ForeignKey("invoices.id")),
     # In the customer's time
     Column("moved_at", INSTANT, nullable=False),
-    created(),
     CheckConstraint("direction IN ('inbound', 'outbound')", name="direction"),
     CheckConstraint("kind IN ('granted', 'invoiced', 'transferred', 'returned')", name="kind"),
     CheckConstraint("credits >= 0", name="credits"),
     Index("ix_wallet_transactions_wallet_id", "wallet_id", "id"),
-    Index("ix_wallet_transactions_invoice_id", "invoice_id", postgresql_where=text("invoice_id IS NOT NULL")),
+    partial_index("ix_wallet_transactions_invoice_id", "invoice_id", where="invoice_id IS NOT NULL"),
+    has_updated=False,
 )

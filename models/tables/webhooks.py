@@ -17,13 +17,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import INSTANT, created, identity, metadata, project, updated
+from models.tables.base import INSTANT, created, identity, metadata, partial_index, project, tenant_table
 
-webhook_endpoints = Table(
+webhook_endpoints = tenant_table(
     "webhook_endpoints",
-    metadata,
-    identity(),
-    project(),
     Column("url", Text, nullable=False),
     # Empty means every type; invoice.* is every type about invoices.
     Column("events", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
@@ -37,8 +34,6 @@ webhook_endpoints = Table(
     # Why Durabill disabled it; NULL if it is active, or somebody disabled it on purpose.
     Column("disabled_reason", Text),
     Column("deleted_at", INSTANT),
-    created(),
-    updated(),
     CheckConstraint("status IN ('active', 'disabled')", name="status"),
     CheckConstraint("signature_algo IN ('hmac')", name="signature_algo"),
     Index("ix_webhook_endpoints_project_id", "project_id", "id"),
@@ -73,11 +68,8 @@ webhook_sequences = Table(
     Column("sequence", BigInteger, nullable=False),
 )
 
-webhook_deliveries = Table(
+webhook_deliveries = tenant_table(
     "webhook_deliveries",
-    metadata,
-    identity(),
-    project(),
     Column("message_id", Text, ForeignKey("webhook_messages.id"), nullable=False),
     Column("endpoint_id", Uuid, ForeignKey("webhook_endpoints.id"), nullable=False),
     # pending (the relay sends it), succeeded, failed (the last attempt did; next_attempt_at says if another follows)
@@ -91,23 +83,21 @@ webhook_deliveries = Table(
     Column("last_http_status", Integer),
     Column("last_response", Text),
     Column("last_error", Text),
-    created(),
-    updated(),
     CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="status"),
     UniqueConstraint("message_id", "endpoint_id"),
-    Index(
+    partial_index(
         "ix_webhook_deliveries_due",
         "endpoint_id",
         "next_attempt_at",
         "id",
-        postgresql_where=text("status = 'pending' AND next_attempt_at IS NOT NULL"),
+        where="status = 'pending' AND next_attempt_at IS NOT NULL",
     ),
     Index("ix_webhook_deliveries_project_id", "project_id", "id"),
-    Index(
+    partial_index(
         "ix_webhook_deliveries_retried",
         "endpoint_id",
         "next_attempt_at",
-        postgresql_where=text("status = 'failed' AND next_attempt_at IS NOT NULL"),
+        where="status = 'failed' AND next_attempt_at IS NOT NULL",
     ),
 )
 
