@@ -15,7 +15,7 @@ UPGRADE = """
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE payment_credentials (
-    id uuid NOT NULL,
+    id uuid CONSTRAINT pk_payment_credentials PRIMARY KEY,
     project_id uuid NOT NULL,
     provider text NOT NULL,
     mode text NOT NULL,
@@ -25,17 +25,10 @@ CREATE TABLE payment_credentials (
     verified_at timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT pk_payment_credentials PRIMARY KEY (id),
     CONSTRAINT ck_payment_credentials_mode CHECK (mode IN ('live', 'test')),
     CONSTRAINT uq_payment_credentials_project_id_provider UNIQUE (project_id, provider)
 );
-ALTER TABLE payment_credentials ENABLE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON payment_credentials TO durabill_system;
-CREATE POLICY system_all ON payment_credentials TO durabill_system USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON payment_credentials TO durabill_app;
-CREATE POLICY tenant ON payment_credentials TO durabill_app
-    USING (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
-    WITH CHECK (project_id = nullif(current_setting('durabill.project_id', true), '')::uuid);
+CALL protect_table('payment_credentials');
 """
 
 DOWNGRADE = """

@@ -1,14 +1,11 @@
 """Keys of payment providers, one for each provider and project."""
 
-from sqlalchemy import CheckConstraint, Column, Table, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, Column, Text, UniqueConstraint
 
-from models.tables.base import INSTANT, created, identity, metadata, project, updated
+from models.tables.base import INSTANT, tenant_table
 
-payment_credentials = Table(
+payment_credentials = tenant_table(
     "payment_credentials",
-    metadata,
-    identity(),
-    project(),
     Column("provider", Text, nullable=False),
     # Whether the key moves real money; a project takes keys of its own environment alone.
     Column("mode", Text, nullable=False),
@@ -18,8 +15,6 @@ payment_credentials = Table(
     # The provider's account, when the provider could be asked
     Column("account_id", Text),
     Column("verified_at", INSTANT),
-    created(),
-    updated(),
     CheckConstraint("mode IN ('live', 'test')", name="mode"),
     UniqueConstraint("project_id", "provider"),
 )
