@@ -14,7 +14,7 @@ from adapters.postgres.reports.overview_store import MOST_COUNTED, overview
 from adapters.postgres.tenancy import key_store, organization_store
 from api.http.auth import caller_with_key
 from api.tenancy.keys import make_key, revoke_key
-from api.tenancy.tenancy_shapes import ApiKeyCreate, key_document
+from api.tenancy.tenancy_shapes import ApiKeyCreate
 from models.problems import Problem
 from web import session as sessions
 from web.rendering import STYLE, page
@@ -112,9 +112,8 @@ async def _keys_page(request: Request, session: Session, status: int = 200, **va
     caller = session.caller
     async with request.app.state.database.transaction(caller.scope) as connection:
         rows, total = await key_store.listing(connection, caller.organization_id, Page(), within=caller.project_ids)
-    keys = [key_document(row) for row in rows]
     frame = await _frame(request, session)
-    return page("keys.html", status, **frame, keys=keys, total=total, own=caller.key_id, **values)
+    return page("keys.html", status, **frame, keys=rows, total=total, own=caller.key_id, **values)
 
 
 async def _refused(request: Request, session: Session) -> Response:

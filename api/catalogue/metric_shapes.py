@@ -141,7 +141,7 @@ def new_columns(body: MetricBody) -> dict[str, object]:
     _check_boxbilling(body)
     columns: dict[str, Any] = {"key": key, "name": body.name, **_given(body)}
     columns.setdefault("aggregation", DEFAULT_AGGREGATION)
-    _check_recurring(body, columns["aggregation"])
+    _check_recurring(body, str(columns["aggregation"]))
     columns.setdefault("unit", body.name.split()[-1].lower()[:_TOO_LONG_A_NAME])
     check(columns)
     return {name: value for name, value in columns.items() if value is not None}
@@ -169,7 +169,7 @@ def changed_columns(body: MetricChange, row: Metric) -> dict[str, object]:
     columns = _given(body)
     if body.name is not None:
         columns["name"] = body.name
-    kind = columns.get("aggregation", row.aggregation)
+    kind = str(columns.get("aggregation", row.aggregation))
     for name in _SETTINGS:
         if row.aggregation in kinds_with(name) and kind not in kinds_with(name):
             columns.setdefault(name, None)
@@ -178,7 +178,7 @@ def changed_columns(body: MetricChange, row: Metric) -> dict[str, object]:
     return columns
 
 
-def _given(body: MetricChange) -> dict[str, Any]:
+def _given(body: MetricChange) -> dict[str, object]:
     sent = body.model_fields_set
     names = ("description", "field_name", "rounding_function", "rounding_precision", *_SETTINGS)
     columns = {name: getattr(body, name) for name in names if name in sent}

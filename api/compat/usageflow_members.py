@@ -6,10 +6,10 @@ from fastapi import Path, Request, Response
 
 from adapters.postgres.tenancy import member_store
 from api.http.deps import Caller, CallerDep, DatabaseDep
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created
 from api.http.routing import resource_router
-from api.tenancy.member_shapes import InvitationAnswer, InvitationCreate, MemberAnswer, member_document
+from api.tenancy.member_shapes import InvitationAnswer, InvitationCreate, MemberAnswer
 from models.problems import Problem, not_found
 
 # The answer to an invitation holds a secret, which must not be stored for a replay.
@@ -47,7 +47,7 @@ async def invite_member(
         row, secret = await member_store.invite(
             connection, caller.actor, caller.organization_id, email=body.email, role=body.role
         )
-    return created(member_document(row, secret))
+    return created(InvitationAnswer.of(row, token=secret))
 
 
 @router.get(
@@ -64,4 +64,4 @@ async def list_members(
     _must_be_own(caller, organization_id)
     async with database.transaction(caller.scope) as connection:
         rows, total = await member_store.listing(connection, caller.organization_id, page)
-    return listed(page, [member_document(row) for row in rows], total, request)
+    return listed_as(MemberAnswer.of, page, rows, total, request)

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from adapters.postgres.catalogue.plan_store import PlanDetail
 from adapters.postgres.customers.customer_store import BillingEntityTerms
-from adapters.postgres.resolver import Found
 from adapters.postgres.resources import Customer
 from adapters.postgres.subscriptions.subscription_store import Subscription
+from adapters.postgres.tenancy.organization_store import Organization
 from api.customers.customer_shapes import CustomerAnswer
 from api.http.answers import Answer
 from api.http.fields import Email, ExactNumber, Name, Ref, TimeZoneName
@@ -95,7 +95,7 @@ class PortalBranding(Answer):
     welcome_message: str | None
 
     @classmethod
-    def of(cls, organization: Found) -> Self:
+    def of(cls, organization: Organization) -> Self:
         """Show who sends the bills."""
         return cls.showing(
             organization,

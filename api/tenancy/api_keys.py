@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from adapters.postgres.database import Database
 from adapters.postgres.tenancy import key_store
 from api.http.deps import Caller, CallerDep, DatabaseDep
-from api.http.pagination import LISTED, Page, PageDep, listed
+from api.http.pagination import LISTED, Page, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.tenancy.keys import make_key, revoke_key, rotate_key
@@ -17,7 +17,6 @@ from api.tenancy.tenancy_shapes import (
     ApiKeyCreateResponse,
     ApiKeyListResponse,
     ApiKeyRotate,
-    key_document,
 )
 from models.problems import invalid
 
@@ -39,7 +38,7 @@ class _Named(BaseModel):
 async def _listed(request: Request, caller: Caller, database: Database, page: Page) -> Response:
     async with database.transaction(caller.scope) as connection:
         rows, total = await key_store.listing(connection, caller.organization_id, page, within=caller.project_ids)
-    return listed(page, [key_document(row) for row in rows], total, request)
+    return listed_as(ApiKeyListResponse.showing, page, rows, total, request)
 
 
 @router.get(

@@ -1,17 +1,17 @@
 """The audit log (BoxBilling: Audit Logs)."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from adapters.postgres.journal import audit_store
-from adapters.postgres.journal.audit_store import AuditFilter
-from adapters.postgres.rows import Row
+from adapters.postgres.journal.audit_store import AuditEntry, AuditFilter
+from api.http.answers import Answer
 from api.http.deps import CallerDep, DatabaseDep
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.routing import resource_router
 from models.identifiers import parse_id
 from models.problems import invalid
@@ -19,7 +19,7 @@ from models.problems import invalid
 router = resource_router("Audit Logs")
 
 
-class AuditLogResponse(BaseModel):
+class AuditLogResponse(Answer):
     """One change: what changed, who changed it, when."""
 
     id: UUID
@@ -36,13 +36,10 @@ class AuditLogResponse(BaseModel):
     occurred_at: datetime = Field(description="In the subscription's time: a test clock's, if it has one.")
     created_at: datetime = Field(description="Wall-clock time at which it was recorded.")
 
-
-def _document(row: Row[Any]) -> dict[str, Any]:
-    found = row._asdict()
-    found["metadata_"] = found.pop("data") or None
-    found["created_at"] = found.pop("recorded_at")
-    del found["sequence"]
-    return found
+    @classmethod
+    def of(cls, entry: AuditEntry) -> Self:
+        """Return the answer that shows one entry of the log."""
+        return cls.showing(entry, metadata_=entry.data or None, created_at=entry.recorded_at)
 
 
 _Text = Annotated[str | None, Query(max_length=100)]
@@ -86,7 +83,7 @@ async def list_audit_logs(
     )
     async with database.transaction(caller.scope) as connection:
         rows, total = await audit_store.entries(connection, wanted, page)
-    return listed(page, [_document(row) for row in rows], total, request)
+    return listed_as(AuditLogResponse.of, page, rows, total, request)
 
 
 @router.get(
@@ -109,7 +106,7 @@ async def get_audit_trail(
     wanted = AuditFilter(resource_type=resource_type, resource_id=_resource_id(resource_id))
     async with database.transaction(caller.scope) as connection:
         rows, total = await audit_store.entries(connection, wanted, page)
-    return listed(page, [_document(row) for row in rows], total, request)
+    return listed_as(AuditLogResponse.of, page, rows, total, request)
 
 
 def _resource_id(text: str) -> UUID:

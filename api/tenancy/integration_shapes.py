@@ -2,13 +2,19 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
-from adapters.postgres.resolver import Found
-from adapters.postgres.rows import Row
+from adapters.postgres.rows import Columns
+from adapters.postgres.tenancy.integration_store import (
+    CustomerIntegration,
+    Integration,
+    IntegrationCustomer,
+    IntegrationSync,
+)
+from api.http.answers import Answer
 from api.http.fields import AnyCase, JsonObject, Name, Ref
 from models.problems import invalid
 
@@ -93,7 +99,7 @@ class MappingCreate(BaseModel):
     external_data: JsonObject | None = None
 
 
-class IntegrationAnswer(BaseModel):
+class IntegrationAnswer(Answer):
     """An integration; `********` stands where settings hold a secret."""
 
     id: UUID
@@ -109,8 +115,19 @@ class IntegrationAnswer(BaseModel):
     created_at: datetime
     updated_at: datetime
 
+    @classmethod
+    def of(cls, row: Integration, organization_id: UUID) -> Self:
+        """Return the answer that shows an integration, its secrets masked."""
+        return cls.showing(
+            row,
+            organization_id=organization_id,
+            provider=row.provider_type,
+            name=row.name or row.provider_type,
+            settings=masked(row.settings),
+        )
 
-class TestAnswer(BaseModel):
+
+class TestAnswer(Answer):
     """Whether the provider's address answers."""
 
     success: bool
@@ -118,7 +135,7 @@ class TestAnswer(BaseModel):
     details: dict[str, Any]
 
 
-class IntegrationCustomerAnswer(BaseModel):
+class IntegrationCustomerAnswer(Answer):
     """What a customer is called at the provider."""
 
     id: UUID
@@ -129,8 +146,13 @@ class IntegrationCustomerAnswer(BaseModel):
     created_at: datetime
     updated_at: datetime
 
+    @classmethod
+    def of(cls, row: IntegrationCustomer) -> Self:
+        """Return the answer that shows what a customer is called at the provider."""
+        return cls.showing(row, settings=masked(row.settings))
 
-class IntegrationMappingAnswer(BaseModel):
+
+class IntegrationMappingAnswer(Answer):
     """What an object is called at the provider."""
 
     id: UUID
@@ -144,7 +166,7 @@ class IntegrationMappingAnswer(BaseModel):
     updated_at: datetime
 
 
-class SyncAnswer(BaseModel):
+class SyncAnswer(Answer):
     """One thing that was tried with the provider."""
 
     id: UUID
@@ -161,8 +183,13 @@ class SyncAnswer(BaseModel):
     completed_at: datetime | None
     created_at: datetime
 
+    @classmethod
+    def of(cls, row: IntegrationSync) -> Self:
+        """Return the answer that shows one thing that was tried."""
+        return cls.showing(row, error=row.error_message)
 
-class CustomerIntegrationAnswer(BaseModel):
+
+class CustomerIntegrationAnswer(Answer):
     """What the customer is called at one integration."""
 
     id: UUID
@@ -174,8 +201,19 @@ class CustomerIntegrationAnswer(BaseModel):
     settings: dict[str, Any] | None
     created_at: datetime
 
+    @classmethod
+    def of(cls, row: CustomerIntegration) -> Self:
+        """Return the answer that shows what a customer is called at one integration."""
+        return cls.showing(
+            row,
+            integration_name=row.integration_name or row.provider_type,
+            integration_provider=row.provider_type,
+            provider=row.provider_type,
+            settings=masked(row.settings),
+        )
 
-def new_columns(body: IntegrationCreate) -> dict[str, Any]:
+
+def new_columns(body: IntegrationCreate) -> Columns:
     """Turn a body into columns of `integrations`. Raises `Problem` 422 without a provider, and for a masked secret."""
     if body.provider_type is None:
         raise invalid("provider_type", "is required", "missing")
@@ -183,7 +221,7 @@ def new_columns(body: IntegrationCreate) -> dict[str, Any]:
     return columns | ({"settings": unmasked(body.settings, {})} if body.settings is not None else {})
 
 
-def changed_columns(body: IntegrationChange, row: Row[Any]) -> dict[str, Any]:
+def changed_columns(body: IntegrationChange, row: Integration) -> Columns:
     """Turn a change into columns; `error_details` may be set to null."""
     columns = body.model_dump(exclude_none=True)
     if "error_details" in body.model_fields_set:
@@ -219,52 +257,3 @@ def unmasked(sent: Any, stored: Any) -> Any:
     if stored is None:
         raise invalid("settings", "holds a masked value, and there is no secret of that name yet")
     return stored
-
-
-def integration_document(row: Row[Any], organization_id: UUID) -> dict[str, Any]:
-    """Show an integration's row, its secrets masked."""
-    return {
-        "id": row.id,
-        "organization_id": organization_id,
-        "integration_type": row.integration_type,
-        "provider_type": row.provider_type,
-        "provider": row.provider_type,
-        "name": row.name or row.provider_type,
-        "status": row.status,
-        "settings": masked(row.settings),
-        "last_sync_at": row.last_sync_at,
-        "error_details": row.error_details,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-def customer_document(row: Found) -> dict[str, Any]:
-    """Show what a customer is called at the provider."""
-    shown = {name: getattr(row, name) for name in IntegrationCustomerAnswer.model_fields}
-    return {**shown, "settings": masked(row.settings)}
-
-
-def mapping_document(row: Found) -> dict[str, Any]:
-    """Show what an object is called at the provider."""
-    return {name: getattr(row, name) for name in IntegrationMappingAnswer.model_fields}
-
-
-def sync_document(row: Found) -> dict[str, Any]:
-    """Show one thing that was tried."""
-    names = [name for name in SyncAnswer.model_fields if name != "error"]
-    return {**{name: getattr(row, name) for name in names}, "error": row.error_message}
-
-
-def customer_integration_document(row: Found) -> dict[str, Any]:
-    """Show what a customer is called at one integration, with the integration's name."""
-    return {
-        "id": row.id,
-        "integration_id": row.integration_id,
-        "integration_name": row.integration_name or row.provider_type,
-        "integration_provider": row.provider_type,
-        "provider": row.provider_type,
-        "external_customer_id": row.external_customer_id,
-        "settings": masked(row.settings),
-        "created_at": row.created_at,
-    }

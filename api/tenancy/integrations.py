@@ -1,7 +1,7 @@
 """Third-party systems: which they are, whether they answer, what things are called there (BoxBilling, B178)."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,9 +10,9 @@ from adapters.postgres.resolver import CUSTOMER, required
 from adapters.postgres.tenancy import integration_store
 from adapters.postgres.tenancy.integration_store import SyncFilter
 from adapters.webhooks.guard import LONGEST_URL, Guard
-from api.http.deps import Caller, CallerDep, DatabaseDep
+from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import Ref
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.tenancy.integration_shapes import (
@@ -27,12 +27,7 @@ from api.tenancy.integration_shapes import (
     SyncAnswer,
     TestAnswer,
     changed_columns,
-    customer_document,
-    customer_integration_document,
-    integration_document,
-    mapping_document,
     new_columns,
-    sync_document,
 )
 
 router = resource_router("Integrations")
@@ -54,7 +49,7 @@ async def create_integration(body: IntegrationCreate, caller: CallerDep, databas
     caller.require("ADMIN")
     async with caller.begin(database) as tx:
         row = await integration_store.create(tx, new_columns(body))
-    return created(integration_document(row, caller.organization_id))
+    return created(IntegrationAnswer.of(row, caller.organization_id))
 
 
 @router.get(
@@ -68,7 +63,7 @@ async def list_integrations(request: Request, caller: CallerDep, database: Datab
     """List the project's integrations, newest first."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await integration_store.listing(connection, page)
-    return listed(page, [integration_document(row, caller.organization_id) for row in rows], total, request)
+    return listed_as(lambda row: IntegrationAnswer.of(row, caller.organization_id), page, rows, total, request)
 
 
 @router.get(
@@ -81,16 +76,7 @@ async def get_integration(integration_id: _Id, caller: CallerDep, database: Data
     """Read one integration; its secrets are masked."""
     async with database.transaction(caller.scope) as connection:
         row = await integration_store.get(connection, integration_id)
-    return reply(integration_document(row, caller.organization_id))
-
-
-async def _change(caller: Caller, database: DatabaseDep, integration_id: str, body: IntegrationChange) -> Response:
-    caller.require("ADMIN")
-    async with caller.begin(database) as tx:
-        before = await integration_store.get(tx.connection, integration_id, lock=True)
-        values = changed_columns(body, before)
-        row = await integration_store.change(tx, before, values)
-    return reply(integration_document(row, caller.organization_id))
+    return reply(IntegrationAnswer.of(row, caller.organization_id))
 
 
 @router.put(
@@ -99,24 +85,22 @@ async def _change(caller: Caller, database: DatabaseDep, integration_id: str, bo
     summary="Update integration",
     response_model=IntegrationAnswer,
 )
-async def update_integration(
-    integration_id: _Id, body: IntegrationChange, caller: CallerDep, database: DatabaseDep
-) -> Response:
-    """Change what is sent; the rest stays (conflicts C18). Needs an ADMIN's key."""
-    return await _change(caller, database, integration_id, body)
-
-
 @router.patch(
     "/integrations/{integration_id}",
     operation_id="patch_integration",
     summary="Update integration",
     response_model=IntegrationAnswer,
 )
-async def patch_integration(
+async def update_integration(
     integration_id: _Id, body: IntegrationChange, caller: CallerDep, database: DatabaseDep
 ) -> Response:
-    """Change what is sent, as PUT does."""
-    return await _change(caller, database, integration_id, body)
+    """Change what is sent; the rest stays (conflicts C18). Needs an ADMIN's key."""
+    caller.require("ADMIN")
+    async with caller.begin(database) as tx:
+        before = await integration_store.get(tx.connection, integration_id, lock=True)
+        values = changed_columns(body, before)
+        row = await integration_store.change(tx, before, values)
+    return reply(IntegrationAnswer.of(row, caller.organization_id))
 
 
 @router.delete(
@@ -149,7 +133,8 @@ async def test_integration(request: Request, integration_id: _Id, caller: Caller
     url = row.settings.get("base_url")
     began = datetime.now(UTC)
     guard = Guard.of(request.app.state.settings)
-    outcome = await reach(url, guard) if _usable(url) else _NO_ADDRESS
+    usable = isinstance(url, str) and 0 < len(url) <= LONGEST_URL
+    outcome = await reach(str(url), guard) if usable else _NO_ADDRESS
     details = {"http_status": outcome.http_status, "duration_ms": outcome.duration_ms}
     async with database.transaction(caller.scope) as connection:
         await integration_store.record_sync(
@@ -165,14 +150,10 @@ async def test_integration(request: Request, integration_id: _Id, caller: Caller
                 "started_at": began,
             },
         )
-    return reply({"success": outcome.success, "error": outcome.error, "details": details})
+    return reply(TestAnswer(success=outcome.success, error=outcome.error, details=details))
 
 
 _NO_ADDRESS = ReachResult(False, None, "settings.base_url is missing: there is no address to ask", 0)
-
-
-def _usable(url: Any) -> bool:
-    return isinstance(url, str) and 0 < len(url) <= LONGEST_URL
 
 
 @router.post(
@@ -191,7 +172,7 @@ async def create_integration_customer(
         customer = await required(tx.connection, caller.project_id, CUSTOMER, body.customer_id)
         values = {**body.model_dump(exclude_none=True), "customer_id": customer.id}
         row = await integration_store.add_customer(tx, integration, values)
-    return created(customer_document(row))
+    return created(IntegrationCustomerAnswer.of(row))
 
 
 @router.get(
@@ -208,7 +189,7 @@ async def list_integration_customers(
     async with database.transaction(caller.scope) as connection:
         integration = await integration_store.get(connection, integration_id)
         rows, total = await integration_store.customers_of(connection, integration.id, page)
-    return listed(page, [customer_document(row) for row in rows], total, request)
+    return listed_as(IntegrationCustomerAnswer.of, page, rows, total, request)
 
 
 @router.post(
@@ -226,7 +207,7 @@ async def create_integration_mapping(
         integration = await integration_store.get(tx.connection, integration_id, lock=True)
         values = body.model_dump(exclude_none=True)
         row = await integration_store.add_mapping(tx, integration, values)
-    return created(mapping_document(row))
+    return created(IntegrationMappingAnswer.showing(row))
 
 
 @router.get(
@@ -243,7 +224,7 @@ async def list_integration_mappings(
     async with database.transaction(caller.scope) as connection:
         integration = await integration_store.get(connection, integration_id)
         rows, total = await integration_store.mappings_of(connection, integration.id, page)
-    return listed(page, [mapping_document(row) for row in rows], total, request)
+    return listed_as(IntegrationMappingAnswer.showing, page, rows, total, request)
 
 
 @router.get(
@@ -269,7 +250,7 @@ async def list_integration_sync_history(
         rows, total = await integration_store.syncs_of(
             connection, integration.id, page, SyncFilter(status, resource_type)
         )
-    return listed(page, [sync_document(row) for row in rows], total, request)
+    return listed_as(SyncAnswer.of, page, rows, total, request)
 
 
 @customers.get(
@@ -286,4 +267,4 @@ async def list_customer_integration_mappings(
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, CUSTOMER, customer_id)
         rows, total = await integration_store.of_customer(connection, row.id, page)
-    return listed(page, [customer_integration_document(each) for each in rows], total, request)
+    return listed_as(CustomerIntegrationAnswer.of, page, rows, total, request)

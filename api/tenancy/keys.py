@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from adapters.postgres.database import Database
 from adapters.postgres.journal.audit_store import Actor, record_for_organization
-from adapters.postgres.rows import AsyncConnection, Row
+from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.tenancy import key_store, organization_store
-from adapters.postgres.tenancy.key_store import NewKey
+from adapters.postgres.tenancy.key_store import ApiKey, NewKey
+from adapters.postgres.tenancy.organization_store import Project
 from api.http.auth import ROLES, Caller, project_forbidden
-from api.tenancy.tenancy_shapes import ApiKeyCreate, key_document
+from api.tenancy.tenancy_shapes import ApiKeyCreate, ApiKeyCreateResponse
 from models.problems import Problem, invalid, not_found
 
 
-async def audit_key_change(connection: AsyncConnection, actor: Actor, row: Row[Any], action: str) -> None:
+async def audit_key_change(connection: AsyncConnection, actor: Actor, row: ApiKey, action: str) -> None:
     """Write what happened to a key into the audit log; never the secret."""
     await record_for_organization(
         connection,
@@ -29,7 +29,9 @@ async def audit_key_change(connection: AsyncConnection, actor: Actor, row: Row[A
     )
 
 
-async def make_key(database: Database, caller: Caller, body: ApiKeyCreate, *, kind: str = "secret") -> dict[str, Any]:
+async def make_key(
+    database: Database, caller: Caller, body: ApiKeyCreate, *, kind: str = "secret"
+) -> ApiKeyCreateResponse:
     """Make a key as the body asks; ``kind`` is the surface's default. The answer holds the secret, this once.
 
     Raises ``Problem`` 403 for a role above the caller's and for projects outside the caller's, 404 for unknown ones.
@@ -54,10 +56,10 @@ async def make_key(database: Database, caller: Caller, body: ApiKeyCreate, *, ki
         )
         row, secret = await key_store.issue(connection, key)
         await audit_key_change(connection, caller.actor, row, "created")
-    return key_document(row, secret)
+    return ApiKeyCreateResponse.of(row, secret)
 
 
-async def _projects(connection: AsyncConnection, caller: Caller, references: Sequence[str] | None) -> list[Row[Any]]:
+async def _projects(connection: AsyncConnection, caller: Caller, references: Sequence[str] | None) -> list[Project]:
     found = [
         await organization_store.get_project(connection, caller.organization_id, reference)
         for reference in dict.fromkeys(references or ())
@@ -69,8 +71,8 @@ async def _projects(connection: AsyncConnection, caller: Caller, references: Seq
 
 
 async def _first_project(
-    connection: AsyncConnection, caller: Caller, environment: str | None, chosen: Sequence[Row[Any]]
-) -> Row[Any]:
+    connection: AsyncConnection, caller: Caller, environment: str | None, chosen: Sequence[Project]
+) -> Project:
     """Choose where a new key works at first: in a chosen project, else in the caller's or the environment's own."""
     if chosen:
         fitting = [row for row in chosen if environment in (None, row.environment)]
@@ -88,7 +90,9 @@ async def _first_project(
     return other
 
 
-async def rotate_key(database: Database, caller: Caller, reference: str, *, overlap_seconds: int = 0) -> dict[str, Any]:
+async def rotate_key(
+    database: Database, caller: Caller, reference: str, *, overlap_seconds: int = 0
+) -> ApiKeyCreateResponse:
     """Replace a key by a new one with the same rights; the old one dies after the overlap, at once without one (B18).
 
     Raises ``Problem`` 404 for an unknown or revoked key.
@@ -110,7 +114,7 @@ async def rotate_key(database: Database, caller: Caller, reference: str, *, over
         await key_store.revoke(connection, old.id, after_seconds=overlap_seconds)
         await audit_key_change(connection, caller.actor, old, "rotated")
         await audit_key_change(connection, caller.actor, row, "created")
-    return key_document(row, secret)
+    return ApiKeyCreateResponse.of(row, secret)
 
 
 async def revoke_key(database: Database, caller: Caller, reference: str) -> None:
@@ -121,8 +125,8 @@ async def revoke_key(database: Database, caller: Caller, reference: str) -> None
         await audit_key_change(connection, caller.actor, row, "revoked")
 
 
-async def _managed(connection: AsyncConnection, caller: Caller, reference: str) -> Row[Any]:
-    """Give a key that the caller may manage; one that serves other projects does not exist for a restricted caller."""
+async def _managed(connection: AsyncConnection, caller: Caller, reference: str) -> ApiKey:
+    """Return a key that the caller may manage; for a restricted caller, one of other projects does not exist."""
     caller.require("ADMIN")
     try:
         key_id = UUID(reference)

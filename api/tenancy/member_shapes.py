@@ -1,12 +1,13 @@
 """Members and invitations at the API's edge (seed 003, step 11)."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.postgres.rows import Row
+from adapters.postgres.tenancy.member_store import Member
+from api.http.answers import Answer
 from api.http.fields import Email
 
 Role = Literal["OWNER", "ADMIN", "DEVELOPER", "VIEWER"]
@@ -23,7 +24,7 @@ class InvitationCreate(BaseModel):
     role: Role
 
 
-class MemberAnswer(BaseModel):
+class MemberAnswer(Answer):
     """A member, or a person who has been invited to become one."""
 
     id: UUID
@@ -35,23 +36,15 @@ class MemberAnswer(BaseModel):
     created_at: datetime
     updated_at: datetime
 
+    @classmethod
+    def of(cls, member: Member, **more: str) -> Self:
+        """Return the answer that shows a member; `more` are fields of a subclass."""
+        return cls.showing(
+            member, expires_at=member.invitation_expires_at if member.status == "invited" else None, **more
+        )
+
 
 class InvitationAnswer(MemberAnswer):
     """A new invitation with the secret that accepts it, which is shown this once."""
 
     token: str = Field(examples=["invite_3q2Ww0nN0yX8m1p5R7tUvYzA4bCdEfGhIjKlMnOpQrS"])
-
-
-def member_document(row: Row[Any], secret: str | None = None) -> dict[str, Any]:
-    """Show a row of ``members``, with the invitation's secret only where it has just been made."""
-    shown = {
-        "id": row.id,
-        "organization_id": row.organization_id,
-        "email": row.email,
-        "role": row.role,
-        "status": row.status,
-        "expires_at": row.invitation_expires_at if row.status == "invited" else None,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-    return shown if secret is None else {**shown, "token": secret}

@@ -1,17 +1,17 @@
 """What the people of a project should look at (BoxBilling: Notifications; behaviour B175)."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from adapters.postgres.journal import notification_store
-from adapters.postgres.journal.notification_store import NotificationFilter
-from adapters.postgres.rows import Row
-from api.http.deps import Caller, CallerDep, DatabaseDep
-from api.http.pagination import LISTED, PageDep, listed
+from adapters.postgres.journal.notification_store import Notification, NotificationFilter
+from api.http.answers import Answer
+from api.http.deps import CallerDep, DatabaseDep
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import reply
 from api.http.routing import resource_router
 
@@ -20,7 +20,7 @@ router = resource_router("Notifications")
 _NotificationId = Annotated[str, Path(max_length=100)]
 
 
-class NotificationResponse(BaseModel):
+class NotificationResponse(Answer):
     """Something to look at."""
 
     id: UUID
@@ -37,26 +37,16 @@ class NotificationResponse(BaseModel):
     read_at: datetime | None
     created_at: datetime
 
+    @classmethod
+    def of(cls, row: Notification, organization_id: UUID) -> Self:
+        """Return the answer that shows a notification."""
+        return cls.showing(row, organization_id=organization_id, is_read=row.read_at is not None)
 
-class NotificationCountResponse(BaseModel):
+
+class NotificationCountResponse(Answer):
     """How many notifications are unread."""
 
     unread_count: int = Field(ge=0, examples=[3])
-
-
-def _document(caller: Caller, row: Row[Any]) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "organization_id": caller.scope.organization_id,
-        "category": row.category,
-        "title": row.title,
-        "message": row.message,
-        "resource_type": row.resource_type,
-        "resource_id": row.resource_id,
-        "is_read": row.read_at is not None,
-        "read_at": row.read_at,
-        "created_at": row.created_at,
-    }
 
 
 @router.get(
@@ -79,7 +69,7 @@ async def list_notifications(
     wanted = NotificationFilter(category=category, is_read=is_read)
     async with database.transaction(caller.scope) as connection:
         rows, total = await notification_store.listing(connection, wanted, page)
-    return listed(page, [_document(caller, row) for row in rows], total, request)
+    return listed_as(lambda row: NotificationResponse.of(row, caller.organization_id), page, rows, total, request)
 
 
 @router.get(
@@ -91,7 +81,7 @@ async def list_notifications(
 async def get_unread_notification_count(caller: CallerDep, database: DatabaseDep) -> Response:
     """Count what nobody has read."""
     async with database.transaction(caller.scope) as connection:
-        return reply({"unread_count": await notification_store.unread_count(connection)})
+        return reply(NotificationCountResponse(unread_count=await notification_store.unread_count(connection)))
 
 
 @router.post(
@@ -104,7 +94,7 @@ async def read_all_notifications(caller: CallerDep, database: DatabaseDep) -> Re
     """Mark everything as read; `unread_count` is what is left: 0, or what came in this moment."""
     async with database.transaction(caller.scope) as connection:
         await notification_store.mark_all_read(connection)
-        return reply({"unread_count": await notification_store.unread_count(connection)})
+        return reply(NotificationCountResponse(unread_count=await notification_store.unread_count(connection)))
 
 
 @router.post(
@@ -116,4 +106,5 @@ async def read_all_notifications(caller: CallerDep, database: DatabaseDep) -> Re
 async def read_notification(caller: CallerDep, database: DatabaseDep, notification_id: _NotificationId) -> Response:
     """Mark one as read; again is harmless."""
     async with database.transaction(caller.scope) as connection:
-        return reply(_document(caller, await notification_store.mark_read(connection, notification_id)))
+        row = await notification_store.mark_read(connection, notification_id)
+    return reply(NotificationResponse.of(row, caller.organization_id))

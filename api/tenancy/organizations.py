@@ -1,27 +1,26 @@
 """Organizations, made by the operator and seen by their own keys (BoxBilling: Organizations; conflicts C33)."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Path, Request, Response
 
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.journal.audit_store import Actor
-from adapters.postgres.rows import AsyncConnection, Row
 from adapters.postgres.tenancy import key_store, organization_store
 from adapters.postgres.tenancy.key_store import NewKey
+from adapters.postgres.tenancy.organization_store import Organization
 from api.http.deps import AnyCallerDep, Caller, CallerDep, DatabaseDep, Operator, OperatorDep
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.tenancy.keys import audit_key_change
 from api.tenancy.tenancy_shapes import (
+    ApiKeyCreateResponse,
     OrganizationChange,
     OrganizationCreate,
     OrganizationCreateResponse,
     OrganizationResponse,
-    key_document,
-    organization_document,
 )
 
 # The answer to a creation holds a secret, which must not be stored for a replay.
@@ -30,31 +29,24 @@ router = resource_router("Organizations", idempotent=False)
 _OPERATOR = "Needs the bootstrap key."
 
 
-async def new_organization(database: Database, actor: Actor, body: OrganizationCreate) -> dict[str, Any]:
-    """Create an organization with its projects, its self-customer and its first key; give what is shown of it."""
+async def new_organization(database: Database, actor: Actor, body: OrganizationCreate) -> OrganizationCreateResponse:
+    """Create an organization with its projects, its self-customer and its first key; returns what is shown of it."""
     async with database.transaction(SYSTEM) as connection:
         made = await organization_store.create_organization(connection, actor, body.columns())
-        key, secret = await _first_key(connection, actor, made)
-    return {
-        **organization_document(made.organization),
-        "api_key": key_document(key, secret),
-        "default_project_id": made.live.id,
-        "test_project_id": made.test.id,
-    }
-
-
-async def _first_key(
-    connection: AsyncConnection, actor: Actor, made: organization_store.CreatedOrganization
-) -> tuple[Any, str]:
-    key = NewKey(
-        organization_id=made.organization.id,
-        active_project_id=made.live.id,
-        name="Initial API Key",
-        role="OWNER",
+        key = NewKey(
+            organization_id=made.organization.id,
+            active_project_id=made.live.id,
+            name="Initial API Key",
+            role="OWNER",
+        )
+        row, secret = await key_store.issue(connection, key)
+        await audit_key_change(connection, actor, row, "created")
+    return OrganizationCreateResponse.of(
+        made.organization,
+        api_key=ApiKeyCreateResponse.of(row, secret),
+        default_project_id=made.live.id,
+        test_project_id=made.test.id,
     )
-    row, secret = await key_store.issue(connection, key)
-    await audit_key_change(connection, actor, row, "created")
-    return row, secret
 
 
 @router.post(
@@ -82,7 +74,7 @@ async def list_organizations(request: Request, who: AnyCallerDep, database: Data
     """Return the organizations that the caller may see."""
     async with database.transaction(SYSTEM if isinstance(who, Operator) else who.scope) as connection:
         rows, total = await organization_store.listing(connection, page)
-    return listed(page, [_shown(row, who) for row in rows], total, request)
+    return listed_as(lambda row: _shown(row, who), page, rows, total, request)
 
 
 @router.get(
@@ -98,19 +90,10 @@ async def get_current_organization(caller: CallerDep, database: DatabaseDep) -> 
     return reply(_shown(row, caller))
 
 
-def _shown(row: Row[Any], who: Caller | Operator) -> dict[str, Any]:
+def _shown(row: Organization, who: Caller | Operator) -> OrganizationResponse:
     """Show an organization; what signs its customers' requests is for those who may change it."""
-    document = organization_document(row)
-    if isinstance(who, Caller) and (who.kind == "ingest" or who.role not in ("ADMIN", "OWNER")):
-        document["hmac_key"] = None
-    return document
-
-
-async def _change(caller: Caller, database: Database, body: OrganizationChange) -> Response:
-    caller.require("ADMIN")
-    async with database.transaction(caller.scope) as connection:
-        row = await organization_store.change(connection, caller.actor, caller.organization_id, body.columns())
-    return reply(organization_document(row))
+    hidden = isinstance(who, Caller) and (who.kind == "ingest" or who.role not in ("ADMIN", "OWNER"))
+    return OrganizationResponse.of(row, **({"hmac_key": None} if hidden else {}))
 
 
 @router.put(
@@ -119,20 +102,18 @@ async def _change(caller: Caller, database: Database, body: OrganizationChange) 
     summary="Update current organization",
     response_model=OrganizationResponse,
 )
-async def update_current_organization(caller: CallerDep, database: DatabaseDep, body: OrganizationChange) -> Response:
-    """Change the fields that the body names (conflicts C18)."""
-    return await _change(caller, database, body)
-
-
 @router.patch(
     "/organizations/current",
     operation_id="patch_current_organization",
     summary="Update current organization",
     response_model=OrganizationResponse,
 )
-async def patch_current_organization(caller: CallerDep, database: DatabaseDep, body: OrganizationChange) -> Response:
-    """Change the fields that the body names, as PUT does."""
-    return await _change(caller, database, body)
+async def update_current_organization(caller: CallerDep, database: DatabaseDep, body: OrganizationChange) -> Response:
+    """Change the fields that the body names (conflicts C18)."""
+    caller.require("ADMIN")
+    async with database.transaction(caller.scope) as connection:
+        row = await organization_store.change(connection, caller.actor, caller.organization_id, body.columns())
+    return reply(OrganizationResponse.of(row))
 
 
 @router.delete(

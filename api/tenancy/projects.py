@@ -17,7 +17,6 @@ from api.tenancy.tenancy_shapes import (
     ProjectCreate,
     ProjectResponse,
     ProjectSelect,
-    project_document,
 )
 from models.problems import Problem, invalid
 
@@ -37,7 +36,7 @@ async def list_projects(request: Request, caller: CallerDep, database: DatabaseD
         rows, total = await organization_store.list_projects(
             connection, caller.organization_id, page, caller.project_ids
         )
-    shown = [project_document(row, active_project_id=caller.project_id) for row in rows]
+    shown = [ProjectResponse.of(row, active_project_id=caller.project_id) for row in rows]
     return listed(page, shown, total, request)
 
 
@@ -61,7 +60,7 @@ async def create_project(caller: CallerDep, database: DatabaseDep, body: Project
     }
     async with database.transaction(caller.scope) as connection:
         row = await organization_store.add_project(connection, caller.actor, caller.organization_id, values)
-    return created(project_document(row, active_project_id=caller.project_id))
+    return created(ProjectResponse.of(row, active_project_id=caller.project_id))
 
 
 @router.patch(
@@ -107,4 +106,4 @@ async def _change(caller: Caller, database: Database, reference: str, body: Proj
         if body.active and caller.key_id is not None:
             await key_store.select_project(connection, caller.key_id, row.id)
     active = row.id if body.active else caller.project_id
-    return reply(project_document(row, active_project_id=active))
+    return reply(ProjectResponse.of(row, active_project_id=active))

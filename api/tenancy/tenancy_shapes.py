@@ -1,14 +1,16 @@
 """Bodies and answers of organizations, projects and API keys: the union of the seeds' and BoxBilling's shapes."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from adapters.postgres.events.ingest_events import FUTURE_SECONDS
-from adapters.postgres.rows import Row
+from adapters.postgres.rows import Columns
+from adapters.postgres.tenancy.key_store import ApiKey
+from adapters.postgres.tenancy.organization_store import Organization, Project
+from api.http.answers import Answer
 from billing.money import normalise_currency
 from billing.period import zone
 
@@ -64,7 +66,7 @@ class OrganizationChange(BaseModel):
     brand_color: Color | None = Field(None, description="The same as portal_accent_color.")
     portal_welcome_message: Annotated[str, Field(max_length=500)] | None = None
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> Columns:
         """Return the columns of ``organizations`` that the body sets; what may not be null is left out then."""
         given = self.model_dump(exclude_unset=True)
         color = given.pop("brand_color", None)
@@ -82,7 +84,7 @@ class OrganizationCreate(OrganizationChange):
     name: Name
 
 
-class OrganizationResponse(BaseModel):
+class OrganizationResponse(Answer):
     """An organization: the company that bills with Durabill."""
 
     id: UUID
@@ -99,12 +101,10 @@ class OrganizationResponse(BaseModel):
     created_at: datetime
     updated_at: datetime
 
-
-def organization_document(row: Row[Any]) -> dict[str, Any]:
-    """Show an organization's row."""
-    found = row._asdict()
-    del found["deleted_at"]
-    return {**found, "brand_color": row.portal_accent_color}
+    @classmethod
+    def of(cls, organization: Organization, **values: Any) -> Self:
+        """Return the answer that shows an organization; `values` stand in place of its own, or beside them."""
+        return cls.showing(organization, brand_color=organization.portal_accent_color, **values)
 
 
 class ApiKeyCreate(BaseModel):
@@ -134,7 +134,7 @@ class ApiKeyRotate(BaseModel):
     overlap_seconds: int = Field(0, ge=0, le=30 * 86_400, description="How long the old key goes on working.")
 
 
-class ApiKeyListResponse(BaseModel):
+class ApiKeyListResponse(Answer):
     """An API key without its secret."""
 
     id: UUID
@@ -162,20 +162,10 @@ class ApiKeyCreateResponse(ApiKeyListResponse):
     key: str = Field(examples=["sk_live_3f9a..."])
     raw_key: str = Field(description="The same as key.")
 
-
-def key_document(row: Row[Any], secret: str | None = None) -> dict[str, Any]:
-    """Show a key's row, with its secret only where it has just been made."""
-    found = row._asdict()
-    del found["key_hash"]
-    found["status"] = _status(found)
-    return found if secret is None else {**found, "key": secret, "raw_key": secret}
-
-
-def _status(key: Mapping[str, Any]) -> str:
-    now = datetime.now(UTC)
-    if key["revoked_at"] is not None and key["revoked_at"] <= now:
-        return "revoked"
-    return "expired" if key["expires_at"] is not None and key["expires_at"] <= now else "active"
+    @classmethod
+    def of(cls, key: ApiKey, secret: str) -> Self:
+        """Return the answer that shows a key that was just made."""
+        return cls.showing(key, key=secret, raw_key=secret)
 
 
 class OrganizationCreateResponse(OrganizationResponse):
@@ -232,7 +222,7 @@ class ProjectSelect(ProjectChange):
     code: Annotated[str, Field(max_length=100)] | None = Field(None, description="The same as project_id.")
 
 
-class ProjectResponse(BaseModel):
+class ProjectResponse(Answer):
     """A project: an isolated environment of an organization."""
 
     id: str = Field(description="Your own id where you chose one, else the uuid.")
@@ -249,21 +239,20 @@ class ProjectResponse(BaseModel):
     created_at: datetime
     updated_at: datetime
 
+    @classmethod
+    def of(cls, project: Project, *, active_project_id: UUID) -> Self:
+        """Return the answer that shows a project to a key that works in one of them."""
+        kept = project.settings
+        return cls.showing(
+            project,
+            id=kept.get("code") or str(project.id),
+            uuid=project.id,
+            active=project.id == active_project_id,
+            event_past_seconds=kept.get("event_past_seconds"),
+            event_future_seconds=kept.get("event_future_seconds", FUTURE_SECONDS),
+            event_outside_window=kept.get("event_outside_window", "refuse"),
+        )
+
 
 #: What of a project is kept in its settings and may be changed.
 PROJECT_SETTINGS: Final = ("event_past_seconds", "event_future_seconds", "event_outside_window")
-
-
-def project_document(row: Row[Any], *, active_project_id: UUID) -> dict[str, Any]:
-    """Show a project's row to a key that works in one of them."""
-    found = row._asdict()
-    kept = found.pop("settings")
-    return {
-        **found,
-        "id": kept.get("code") or row.id,
-        "uuid": row.id,
-        "active": row.id == active_project_id,
-        "event_past_seconds": kept.get("event_past_seconds"),
-        "event_future_seconds": kept.get("event_future_seconds", FUTURE_SECONDS),
-        "event_outside_window": kept.get("event_outside_window", "refuse"),
-    }

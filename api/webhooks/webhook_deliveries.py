@@ -1,18 +1,18 @@
 """What was sent to webhook endpoints, each attempt, and sending again (BoxBilling: Webhooks; behaviour B164)."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
 from adapters.postgres.webhooks import webhook_delivery_store, webhook_replay_store, webhook_store
 from adapters.postgres.webhooks.webhook_delivery_store import FinishedAttempt
 from adapters.postgres.webhooks.webhook_replay_store import Replay
-from adapters.postgres.webhooks.webhook_store import DeliveryFilter
+from adapters.postgres.webhooks.webhook_store import Delivery, DeliveryFilter
 from adapters.webhooks.retries import pauses
 from adapters.webhooks.send import Sender
 from api.http.deps import CallerDep, DatabaseDep
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import reply
 from api.http.routing import resource_router
 from api.webhooks.webhook_shapes import (
@@ -22,9 +22,6 @@ from api.webhooks.webhook_shapes import (
     ReplayResponse,
     WebhookDeliveryAttemptResponse,
     WebhookResponse,
-    attempt_document,
-    delivery_document,
-    stats_document,
 )
 from models.identifiers import parse_id
 from models.problems import Problem, conflict, not_found
@@ -34,9 +31,9 @@ router = resource_router("Webhooks")
 _WebhookId = Annotated[str, Path(max_length=100)]
 
 
-def _document(request: Request, row: Any) -> dict[str, Any]:
+def _shown(request: Request, row: Delivery) -> WebhookResponse:
     schedule = pauses(request.app.state.settings.webhook_first_retry_seconds)
-    return delivery_document(row, max_retries=len(schedule))
+    return WebhookResponse.of(row, max_retries=len(schedule))
 
 
 @router.get(
@@ -52,8 +49,7 @@ async def get_webhook_delivery_stats(
     """Return for each of the project's endpoints how its deliveries stand, newest endpoint first."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await webhook_store.stats(connection, page)
-    last = rows[-1].id if rows else None
-    return listed(page, [stats_document(row) for row in rows], total, request, last=last)
+    return listed_as(EndpointDeliveryStats.of, page, rows, total, request)
 
 
 @router.post(
@@ -77,7 +73,7 @@ async def replay_webhooks(
     wanted = Replay(since=body.since, until=body.until, types=types, everything=body.status == "all")
     async with caller.begin(database) as tx:
         found = await webhook_replay_store.replay(tx, endpoint_id, wanted)
-    return reply({"replayed": found.deliveries, "next_since": found.next_since}, 202)
+    return reply(ReplayResponse(replayed=found.deliveries, next_since=found.next_since), 202)
 
 
 @router.get(
@@ -104,7 +100,7 @@ async def list_webhooks(
     wanted = DeliveryFilter(webhook_type=webhook_type, status=status, endpoint_id=endpoint)
     async with database.transaction(caller.scope) as connection:
         rows, total = await webhook_store.deliveries(connection, wanted, page)
-    return listed(page, [_document(request, row) for row in rows], total, request)
+    return listed_as(lambda row: _shown(request, row), page, rows, total, request)
 
 
 @router.get(
@@ -116,7 +112,7 @@ async def list_webhooks(
 async def get_webhook(request: Request, caller: CallerDep, database: DatabaseDep, webhook_id: _WebhookId) -> Response:
     """Return one delivery."""
     async with database.transaction(caller.scope) as connection:
-        return reply(_document(request, await webhook_store.delivery(connection, webhook_id)))
+        return reply(_shown(request, await webhook_store.delivery(connection, webhook_id)))
 
 
 @router.get(
@@ -132,7 +128,7 @@ async def list_webhook_attempts(
     """Return a delivery's attempts, newest first."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await webhook_store.attempts(connection, webhook_id, page)
-    return listed(page, [attempt_document(row) for row in rows], total, request)
+    return listed_as(WebhookDeliveryAttemptResponse.of, page, rows, total, request)
 
 
 @router.post(
@@ -162,4 +158,4 @@ async def retry_webhook(request: Request, caller: CallerDep, database: DatabaseD
     disable_after = timedelta(hours=settings.webhook_disable_after_hours)
     async with database.transaction(caller.scope) as connection:
         await webhook_delivery_store.record_requested(connection, ended, disable_after=disable_after)
-        return reply(_document(request, await webhook_store.delivery(connection, webhook_id)))
+        return reply(_shown(request, await webhook_store.delivery(connection, webhook_id)))

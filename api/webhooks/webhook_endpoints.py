@@ -1,7 +1,7 @@
 """Where webhooks are sent (BoxBilling: Webhooks; behaviours B161-B168)."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Request, Response
 
@@ -9,7 +9,7 @@ from adapters.postgres.webhooks import webhook_store
 from adapters.webhooks.guard import Guard
 from adapters.webhooks.sign import new_secret
 from api.http.deps import Caller, CallerDep, DatabaseDep
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.webhooks.webhook_shapes import (
@@ -18,7 +18,6 @@ from api.webhooks.webhook_shapes import (
     WebhookEndpointCreated,
     WebhookEndpointResponse,
     WebhookEndpointUpdate,
-    endpoint_document,
 )
 
 # The answer to a creation holds a secret, which must not be stored for a replay.
@@ -29,14 +28,14 @@ _EndpointId = Annotated[str, Path(max_length=100)]
 
 async def register(
     request: Request, caller: Caller, database: DatabaseDep, body: WebhookEndpointCreate
-) -> dict[str, Any]:
-    """Register an endpoint and give its document with the secret. Raises ``Problem`` 422 ``webhook_url_refused``."""
+) -> WebhookEndpointCreated:
+    """Register an endpoint and return the answer with its secret. Raises ``Problem`` 422 ``webhook_url_refused``."""
     await _checked(request, body.url)
     secret = new_secret()
     async with caller.begin(database) as tx:
         values = {**body.columns(), "secrets": [secret]}
         row = await webhook_store.create(tx, values)
-    return endpoint_document(row, secret)
+    return WebhookEndpointCreated.showing(row, secret=secret)
 
 
 async def _checked(request: Request, url: str) -> None:
@@ -71,7 +70,7 @@ async def list_webhook_endpoints(request: Request, caller: CallerDep, database: 
     """Return the project's endpoints, newest first, without their secrets."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await webhook_store.listing(connection, page)
-    return listed(page, [endpoint_document(row) for row in rows], total, request)
+    return listed_as(WebhookEndpointResponse.showing, page, rows, total, request)
 
 
 @router.get(
@@ -83,17 +82,7 @@ async def list_webhook_endpoints(request: Request, caller: CallerDep, database: 
 async def get_webhook_endpoint(caller: CallerDep, database: DatabaseDep, endpoint_id: _EndpointId) -> Response:
     """Return one endpoint, without its secret."""
     async with database.transaction(caller.scope) as connection:
-        return reply(endpoint_document(await webhook_store.get(connection, endpoint_id)))
-
-
-async def _change(
-    request: Request, caller: Caller, database: DatabaseDep, endpoint_id: str, body: WebhookEndpointUpdate
-) -> Response:
-    if body.url is not None:
-        await _checked(request, body.url)
-    async with caller.begin(database) as tx:
-        row = await webhook_store.change(tx, endpoint_id, body.columns())
-    return reply(endpoint_document(row))
+        return reply(WebhookEndpointResponse.showing(await webhook_store.get(connection, endpoint_id)))
 
 
 @router.put(
@@ -102,24 +91,21 @@ async def _change(
     summary="Update webhook endpoint",
     response_model=WebhookEndpointResponse,
 )
-async def update_webhook_endpoint(
-    request: Request, caller: CallerDep, database: DatabaseDep, endpoint_id: _EndpointId, body: WebhookEndpointUpdate
-) -> Response:
-    """Change an endpoint; what still waits for it is sent to its new address, signed with the same secret."""
-    return await _change(request, caller, database, endpoint_id, body)
-
-
 @router.patch(
     "/webhook_endpoints/{endpoint_id}",
     operation_id="patch_webhook_endpoint",
     summary="Update webhook endpoint",
     response_model=WebhookEndpointResponse,
 )
-async def patch_webhook_endpoint(
+async def update_webhook_endpoint(
     request: Request, caller: CallerDep, database: DatabaseDep, endpoint_id: _EndpointId, body: WebhookEndpointUpdate
 ) -> Response:
-    """Change an endpoint, as PUT does."""
-    return await _change(request, caller, database, endpoint_id, body)
+    """Change an endpoint; what still waits for it is sent to its new address, signed with the same secret."""
+    if body.url is not None:
+        await _checked(request, body.url)
+    async with caller.begin(database) as tx:
+        row = await webhook_store.change(tx, endpoint_id, body.columns())
+    return reply(WebhookEndpointResponse.showing(row))
 
 
 @router.delete(
@@ -149,4 +135,4 @@ async def rotate_webhook_secret(
     secret = new_secret()
     async with caller.begin(database) as tx:
         row = await webhook_store.rotate_secret(tx, endpoint_id, secret, overlap=overlap)
-    return reply(endpoint_document(row, secret))
+    return reply(WebhookEndpointCreated.showing(row, secret=secret))

@@ -17,7 +17,10 @@ from pydantic import (
     model_validator,
 )
 
+from adapters.postgres.rows import Columns
+from adapters.postgres.webhooks.webhook_store import Delivery, DeliveryAttempt, DeliveryStats
 from adapters.webhooks.guard import LONGEST_URL
+from api.http.answers import Answer
 from api.http.fields import AnyCase
 from models.identifiers import parse_id
 from models.webhook_types import TYPE_NAMES
@@ -65,7 +68,7 @@ class WebhookEndpointUpdate(BaseModel):
     signature_algo: Annotated[Literal["hmac"], AnyCase] | None = None
     status: Annotated[Status, AnyCase] | None = Field(None, description="Nothing new is sent to a disabled one.")
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> Columns:
         """Return the columns of ``webhook_endpoints`` that the body sets."""
         given = self.model_dump(exclude_none=True)
         if "events" in given:
@@ -83,7 +86,7 @@ class WebhookEndpointCreate(WebhookEndpointUpdate):
     url: _Url
 
 
-class WebhookEndpointResponse(BaseModel):
+class WebhookEndpointResponse(Answer):
     """Where webhooks are sent."""
 
     id: UUID
@@ -137,14 +140,14 @@ class ReplayRequest(BaseModel):
         return self
 
 
-class ReplayResponse(BaseModel):
+class ReplayResponse(Answer):
     """How many deliveries are on their way."""
 
     replayed: int = Field(ge=0, examples=[12])
     next_since: datetime | None = Field(description="There were more than 10,000: send `since` again with this value.")
 
 
-class EndpointDeliveryStats(BaseModel):
+class EndpointDeliveryStats(Answer):
     """How the deliveries to one endpoint stand."""
 
     endpoint_id: str
@@ -159,8 +162,19 @@ class EndpointDeliveryStats(BaseModel):
     )
     failing_since: datetime | None
 
+    @classmethod
+    def of(cls, stats: DeliveryStats) -> Self:
+        """Return the answer that shows how an endpoint's deliveries stand."""
+        tried = stats.succeeded + stats.failed
+        rate = Decimal(0) if tried == 0 else Decimal(100 * stats.succeeded) / tried
+        return cls.showing(stats, endpoint_id=str(stats.id), success_rate=rate.quantize(Decimal("0.01"), ROUND_HALF_UP))
 
-class WebhookResponse(BaseModel):
+
+#: What the id of the object is called in the data of some types.
+_ID_OF: Final = {"usage_alert": "alert_id", "usage_threshold": "threshold_id"}
+
+
+class WebhookResponse(Answer):
     """One message on its way to one endpoint."""
 
     id: UUID
@@ -184,8 +198,26 @@ class WebhookResponse(BaseModel):
     created_at: datetime
     updated_at: datetime
 
+    @classmethod
+    def of(cls, row: Delivery, *, max_retries: int) -> Self:
+        """Return the answer that shows a delivery with its message."""
+        object_type = row.webhook_type.partition(".")[0]
+        return cls.showing(
+            row,
+            webhook_endpoint_id=row.endpoint_id,
+            object_type=object_type,
+            object_id=parse_id(str(row.payload["data"].get(_ID_OF.get(object_type, f"{object_type}_id")))),
+            retries=max(0, row.attempts - 1),
+            max_retries=max_retries,
+            last_retried_at=row.last_attempt_at if row.attempts > 1 else None,
+            next_retry_at=row.next_attempt_at,
+            http_status=row.last_http_status,
+            response=row.last_response,
+            error_message=row.last_error,
+        )
 
-class WebhookDeliveryAttemptResponse(BaseModel):
+
+class WebhookDeliveryAttemptResponse(Answer):
     """One attempt."""
 
     id: UUID
@@ -199,72 +231,7 @@ class WebhookDeliveryAttemptResponse(BaseModel):
     duration_ms: int
     attempted_at: datetime
 
-
-#: What the id of the object is called in the data of some types.
-_ID_OF: Final = {"usage_alert": "alert_id", "usage_threshold": "threshold_id"}
-
-
-def endpoint_document(row: Any, secret: str | None = None) -> dict[str, Any]:
-    """Show an endpoint's row, with its secret only where it has just been made."""
-    shown = {name: getattr(row, name) for name in WebhookEndpointResponse.model_fields}
-    return shown if secret is None else {**shown, "secret": secret}
-
-
-def stats_document(row: Any) -> dict[str, Any]:
-    """Show how an endpoint's deliveries stand."""
-    tried = row.succeeded + row.failed
-    rate = Decimal(0) if tried == 0 else Decimal(100 * row.succeeded) / tried
-    return {
-        "endpoint_id": str(row.id),
-        "url": row.url,
-        "total": row.total,
-        "succeeded": row.succeeded,
-        "failed": row.failed,
-        "pending": row.pending,
-        "attempts": int(row.attempts),
-        "success_rate": rate.quantize(Decimal("0.01"), ROUND_HALF_UP),
-        "failing_since": row.failing_since,
-    }
-
-
-def delivery_document(row: Any, *, max_retries: int) -> dict[str, Any]:
-    """Show a delivery with its message."""
-    object_type = row.webhook_type.partition(".")[0]
-    return {
-        "id": row.id,
-        "message_id": row.message_id,
-        "webhook_endpoint_id": row.endpoint_id,
-        "endpoint_id": row.endpoint_id,
-        "webhook_type": row.webhook_type,
-        "object_type": object_type,
-        "object_id": parse_id(str(row.payload["data"].get(_ID_OF.get(object_type, f"{object_type}_id")))),
-        "payload": row.payload,
-        "sequence": row.sequence,
-        "status": row.status,
-        "attempts": row.attempts,
-        "retries": max(0, row.attempts - 1),
-        "max_retries": max_retries,
-        "last_retried_at": row.last_attempt_at if row.attempts > 1 else None,
-        "next_retry_at": row.next_attempt_at,
-        "http_status": row.last_http_status,
-        "response": row.last_response,
-        "error_message": row.last_error,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-def attempt_document(row: Any) -> dict[str, Any]:
-    """Show one attempt's row."""
-    return {
-        "id": row.id,
-        "webhook_id": row.delivery_id,
-        "attempt_number": row.number,
-        "http_status": row.http_status,
-        "response_body": row.response_body,
-        "success": row.success,
-        "error_message": row.error,
-        "error": row.error,
-        "duration_ms": row.duration_ms,
-        "attempted_at": row.attempted_at,
-    }
+    @classmethod
+    def of(cls, row: DeliveryAttempt) -> Self:
+        """Return the answer that shows one attempt."""
+        return cls.showing(row, webhook_id=row.delivery_id, attempt_number=row.number, error_message=row.error)

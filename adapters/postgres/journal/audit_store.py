@@ -7,12 +7,12 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, page_of
-from adapters.postgres.rows import records
+from adapters.postgres.rows import Columns, records
 from billing.numbers import plain
 from models.identifiers import new_id
 from models.tables import audit_log
@@ -42,8 +42,8 @@ async def record(
     resource_id: UUID,
     action: str,
     title: str = "",
-    changes: Mapping[str, Any] | None = None,
-    data: Mapping[str, Any] | None = None,
+    changes: Columns | None = None,
+    data: Columns | None = None,
     occurred_at: datetime | None = None,
 ) -> None:
     """Write one entry about a resource of a project; `Transaction.audit` is what calls it.
@@ -72,8 +72,8 @@ async def record_for_organization(
     resource_id: UUID,
     action: str,
     title: str = "",
-    changes: Mapping[str, Any] | None = None,
-    data: Mapping[str, Any] | None = None,
+    changes: Columns | None = None,
+    data: Columns | None = None,
 ) -> None:
     """Write one entry about what belongs to no single project: organizations, projects, keys.
 
@@ -97,9 +97,9 @@ async def _write(
     organization_id: UUID,
     project_id: UUID | None,
     actor: Actor,
-    about: Mapping[str, Any],
-    changes: Mapping[str, Any] | None,
-    data: Mapping[str, Any] | None,
+    about: Columns,
+    changes: Columns | None,
+    data: Columns | None,
     occurred_at: datetime | None,
 ) -> None:
     await connection.execute(
@@ -117,7 +117,7 @@ async def _write(
     )
 
 
-def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def changes_between(before: Columns, after: Columns) -> dict[str, dict[str, object]]:
     """List the fields of ``after`` whose value differs from ``before``, as ``{"field": {"old", "new"}}``.
 
     That a secret changed is noted, never the secret itself.
@@ -183,6 +183,7 @@ class AuditEntry:
     """One change, as the log has it; `occurred_at` is in the subscription's time."""
 
     id: UUID
+    organization_id: UUID
     project_id: UUID | None
     actor_type: str
     actor_id: str | None
@@ -207,8 +208,9 @@ async def history_of(connection: AsyncConnection, resource_type: str, resource_i
     return records(AuditEntry, await connection.execute(statement))
 
 
-async def entries(connection: AsyncConnection, wanted: AuditFilter, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def entries(connection: AsyncConnection, wanted: AuditFilter, page: Page) -> tuple[tuple[AuditEntry, ...], int]:
     """Return one part of the matching entries that the transaction's scope may see, newest first, and their number."""
     conditions = wanted.conditions()
     orderable = {"resource_type": audit_log.c.resource_type, "action": audit_log.c.action}
-    return await page_of(connection, audit_log, page, *conditions, orderable=orderable)
+    rows, total = await page_of(connection, audit_log, page, *conditions, orderable=orderable)
+    return records(AuditEntry, rows), total

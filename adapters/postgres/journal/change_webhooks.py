@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from adapters.postgres.rows import Columns
 from models.identifiers import PREFIXES, shown_id
 from models.webhook_types import WebhookType
 
@@ -77,9 +78,7 @@ class ChangeWebhook:
     ordering_key: str
 
 
-def of_change(
-    resource_type: str, resource_id: UUID, action: str, changes: Mapping[str, Any] | None
-) -> ChangeWebhook | None:
+def of_change(resource_type: str, resource_id: UUID, action: str, changes: Columns | None) -> ChangeWebhook | None:
     """Return the webhook of a change, None if it has none; the data names changed fields, never their values."""
     told = TOLD.get(resource_type, {}).get(action)
     if told is None:

@@ -1,15 +1,16 @@
 """Notifications: what the people of a project should look at (behaviour B175)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, select, text, update
+from sqlalchemy import ColumnElement, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, page_of
+from adapters.postgres.rows import record, records
 from models.identifiers import new_id, parse_id
 from models.problems import not_found
 from models.tables import notifications
@@ -23,6 +24,21 @@ INSERT INTO notifications (id, project_id, key, category, title, message, resour
 VALUES (:id, :project_id, :key, :kind, :title, :body, :resource_type, :resource_id)
 ON CONFLICT (project_id, key) DO NOTHING
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What the people of a project should look at; `read_at` is None until somebody did."""
+
+    id: UUID
+    key: str
+    category: str
+    title: str
+    message: str
+    resource_type: str | None
+    resource_id: UUID | None
+    read_at: datetime | None
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -78,10 +94,11 @@ async def notify(
 
 async def listing(
     connection: AsyncConnection, wanted: NotificationFilter, page: Page
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[tuple[Notification, ...], int]:
     """Return one part of the project's notifications, newest first, and their number."""
     conditions = wanted.conditions()
-    return await page_of(connection, notifications, page, *conditions, orderable=_ORDERABLE)
+    rows, total = await page_of(connection, notifications, page, *conditions, orderable=_ORDERABLE)
+    return records(Notification, rows), total
 
 
 async def unread_count(connection: AsyncConnection) -> int:
@@ -90,20 +107,20 @@ async def unread_count(connection: AsyncConnection) -> int:
     return int(await connection.scalar(unread) or 0)
 
 
-async def mark_read(connection: AsyncConnection, reference: str) -> Row[Any]:
-    """Mark one notification as read and give it; one that is read already keeps its instant. Raises ``Problem`` 404."""
+async def mark_read(connection: AsyncConnection, reference: str) -> Notification:
+    """Mark one notification as read and return it; a read one keeps its instant. Raises ``Problem`` 404."""
     found = parse_id(reference)
     statement = (
         update(notifications)
         .where(notifications.c.id == found)
         .values(read_at=func.coalesce(notifications.c.read_at, func.clock_timestamp()))
     )
-    row: Row[Any] | None = None
+    row = None
     if found is not None:
         row = (await connection.execute(statement.returning(notifications))).one_or_none()
     if row is None:
         raise not_found("notification", reference)
-    return row
+    return record(Notification, row)
 
 
 async def mark_all_read(connection: AsyncConnection) -> int:

@@ -1,14 +1,14 @@
 """The outbox: rows written in the transaction of the state they tell about, delivered later by the relay."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import exact_json
+from adapters.postgres.rows import Columns
 from billing.subscriptions.subscription import SubscriptionState
 from models.identifiers import SUBSCRIPTION_WORKFLOW, new_id, subscription_workflow_id
 from models.messages.base import Message
@@ -25,7 +25,7 @@ VALUES (:project_id, :topic, :ordering_key, CAST(:payload AS jsonb)) RETURNING i
 """)
 
 
-def envelope(kind: str, data: Mapping[str, Any], *, at: datetime, identity: str | None = None) -> dict[str, Any]:
+def envelope(kind: str, data: Columns, *, at: datetime, identity: str | None = None) -> dict[str, object]:
     """Return what a webhook says: ``{id, type, created_at, data}``; the id stays the same on every delivery (C9, C26).
 
     ``created_at`` is ``at``, in RFC 3339 and UTC. ``identity`` is the id of a message that has one already.
@@ -39,7 +39,7 @@ def shown_instant(instant: datetime) -> str:
 
 
 async def enqueue(
-    connection: AsyncConnection, *, project_id: UUID, topic: str, ordering_key: str, payload: Mapping[str, Any]
+    connection: AsyncConnection, *, project_id: UUID, topic: str, ordering_key: str, payload: Columns
 ) -> int:
     """Write one outbox row in the caller's transaction; returns its id.
 

@@ -4,11 +4,10 @@ Everything that is written beside a change (audit entry, webhook, notification, 
 commits or rolls back with the change.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.journal import audit_store, change_webhooks, notification_store, outbox_store
 from adapters.postgres.journal.audit_store import Actor
+from adapters.postgres.rows import Columns
 from billing.subscriptions.subscription import SubscriptionState
 from models.messages.base import Message
 from models.webhook_types import WebhookType
@@ -50,8 +50,8 @@ class Transaction:
         resource_id: UUID,
         action: str,
         title: str = "",
-        changes: Mapping[str, Any] | None = None,
-        data: Mapping[str, Any] | None = None,
+        changes: Columns | None = None,
+        data: Columns | None = None,
     ) -> None:
         """Write one audit entry about a resource, and its webhook if the change has one (`change_webhooks.TOLD`).
 
@@ -73,7 +73,7 @@ class Transaction:
         if told is not None:
             await self.webhook(told.kind, told.data, ordering_key=told.ordering_key)
 
-    async def webhook(self, kind: WebhookType, data: Mapping[str, Any], *, ordering_key: str) -> None:
+    async def webhook(self, kind: WebhookType, data: Columns, *, ordering_key: str) -> None:
         """Write the outbox row of a webhook, in the one envelope (`outbox_store.envelope`).
 
         Messages of one ``ordering_key`` are numbered and sent in the order they were written.
@@ -106,7 +106,7 @@ class Transaction:
             key=key,
         )
 
-    async def enqueue(self, *, topic: str, ordering_key: str, payload: Mapping[str, Any]) -> int:
+    async def enqueue(self, *, topic: str, ordering_key: str, payload: Columns) -> int:
         """Write one outbox row; returns its id.
 
         Rows of one ``ordering_key`` are delivered in the order of their ids.

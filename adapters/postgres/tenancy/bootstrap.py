@@ -1,10 +1,9 @@
 """The default organization, so that a fresh stack has something to work in (design section 8)."""
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import SYSTEM, Database
@@ -31,7 +30,7 @@ async def ensure_default_organization(database: Database) -> DefaultOrganization
         await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         found = await _default(connection)
         if found is not None:
-            return DefaultOrganization(found.id, None)
+            return DefaultOrganization(found, None)
         made = await organization_store.create_organization(connection, _ACTOR, {"name": "Default"})
         return DefaultOrganization(made.organization.id, await _demo_key(connection, made.organization.id))
 
@@ -45,10 +44,10 @@ async def new_demo_key(database: Database) -> str:
         return await _demo_key(connection, organization.organization_id)
 
 
-async def _default(connection: AsyncConnection) -> Row[Any] | None:
-    statement = select(organizations).where(organizations.c.slug == organization_store.DEFAULT_SLUG)
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return row
+async def _default(connection: AsyncConnection) -> UUID | None:
+    statement = select(organizations.c.id).where(organizations.c.slug == organization_store.DEFAULT_SLUG)
+    found: UUID | None = await connection.scalar(statement)
+    return found
 
 
 async def _demo_key(connection: AsyncConnection, organization_id: UUID) -> str:

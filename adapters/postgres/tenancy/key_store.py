@@ -2,16 +2,16 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.paging import Page, page_of
+from adapters.postgres.rows import record, records
 from adapters.postgres.tenancy.organization_store import project_matches
 from models.identifiers import new_id
 from models.problems import not_found
@@ -109,6 +109,36 @@ async def record_use(connection: AsyncConnection, key_id: UUID) -> None:
     await connection.execute(update(api_keys).where(api_keys.c.id.in_(free)).values(last_used_at=_now))
 
 
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key without its secret; without `project_ids` it may serve every project of the organization."""
+
+    id: UUID
+    organization_id: UUID
+    name: str | None
+    key_prefix: str
+    last_four: str
+    kind: str
+    environment: str
+    role: str
+    project_ids: list[UUID]
+    active_project_id: UUID
+    rotated_from: UUID | None
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def status(self) -> str:
+        """Return `active`, `expired` or `revoked`, as of now by the wall clock."""
+        now = datetime.now(UTC)
+        if self.revoked_at is not None and self.revoked_at <= now:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
+
+
 @dataclass(frozen=True)
 class NewKey:
     """A key to make. ``project_ids`` are the projects it may serve; empty means every one of the organization."""
@@ -124,7 +154,7 @@ class NewKey:
     rotated_from: UUID | None = None
 
 
-async def issue(connection: AsyncConnection, key: NewKey) -> tuple[Row[Any], str]:
+async def issue(connection: AsyncConnection, key: NewKey) -> tuple[ApiKey, str]:
     """Make a key and store its hash; returns its row and the key itself, which nobody can read again (B19)."""
     secret = new_secret(key.kind, key.environment)
     values = {
@@ -135,23 +165,24 @@ async def issue(connection: AsyncConnection, key: NewKey) -> tuple[Row[Any], str
         "key_prefix": secret[:12],
         "last_four": secret[-4:],
     }
-    return (await connection.execute(insert(api_keys).values(**values).returning(api_keys))).one(), secret
+    row = (await connection.execute(insert(api_keys).values(**values).returning(api_keys))).one()
+    return record(ApiKey, row), secret
 
 
-async def get(connection: AsyncConnection, organization_id: UUID, key_id: UUID, *, lock: bool = False) -> Row[Any]:
+async def get(connection: AsyncConnection, organization_id: UUID, key_id: UUID, *, lock: bool = False) -> ApiKey:
     """Return a key of the organization that has not been revoked. Raises ``Problem`` 404."""
     statement = select(api_keys).where(
         api_keys.c.organization_id == organization_id, api_keys.c.id == key_id, _not_revoked
     )
-    row: Row[Any] | None = (await connection.execute(statement.with_for_update() if lock else statement)).first()
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).first()
     if row is None:
         raise not_found("api_key", key_id)
-    return row
+    return record(ApiKey, row)
 
 
 async def listing(
     connection: AsyncConnection, organization_id: UUID, page: Page, *, within: tuple[UUID, ...] = ()
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[tuple[ApiKey, ...], int]:
     """Return the organization's keys that are not revoked, newest first, and their number.
 
     ``within`` narrows them to keys that serve only those projects (what a restricted key may see); empty: all.
@@ -160,7 +191,8 @@ async def listing(
     if within:
         conditions += [api_keys.c.project_ids.contained_by(list(within)), func.cardinality(api_keys.c.project_ids) > 0]
     orderable = {"name": api_keys.c.name, "last_used_at": api_keys.c.last_used_at}
-    return await page_of(connection, api_keys, page, *conditions, orderable=orderable)
+    rows, total = await page_of(connection, api_keys, page, *conditions, orderable=orderable)
+    return records(ApiKey, rows), total
 
 
 async def revoke(connection: AsyncConnection, key_id: UUID, *, after_seconds: int = 0) -> None:

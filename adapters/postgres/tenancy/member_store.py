@@ -2,8 +2,8 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.journal.audit_store import Actor, record_for_organization
 from adapters.postgres.paging import Page, page_of
+from adapters.postgres.rows import record, records
 from adapters.postgres.tenancy import organization_store
 from models.identifiers import new_id
 from models.problems import conflict
@@ -20,6 +21,20 @@ from models.tables import members
 INVITATION_LASTS: Final = timedelta(days=7)
 _RANDOM_BYTES: Final = 32
 _now = func.clock_timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member, or a person who has been invited to become one."""
+
+    id: UUID
+    organization_id: UUID
+    email: str
+    role: str
+    status: str
+    invitation_expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
 
 
 def new_secret() -> str:
@@ -34,7 +49,7 @@ def hashed(secret: str) -> bytes:
 
 async def invite(
     connection: AsyncConnection, actor: Actor, organization_id: UUID, *, email: str, role: str
-) -> tuple[Row[Any], str]:
+) -> tuple[Member, str]:
     """Invite a person; returns the row and the secret that accepts the invitation, which nobody can read again.
 
     An address is taken in any case of its letters. An invitation that has expired is made anew, with the new role.
@@ -54,12 +69,22 @@ async def invite(
     }
     if before is None:
         statement = insert(members).values(id=new_id(), organization_id=organization_id, **values).returning(members)
-        row: Row[Any] = (await connection.execute(statement)).one()
+        row = (await connection.execute(statement)).one()
     else:
         again = update(members).where(members.c.id == before.id).values(**values, updated_at=_now)
         row = (await connection.execute(again.returning(members))).one()
-    await _note(connection, actor, row, "invited")
-    return row, secret
+    member = record(Member, row)
+    await record_for_organization(
+        connection,
+        organization_id,
+        actor,
+        resource_type="member",
+        resource_id=member.id,
+        action="invited",
+        title=f"{member.email} invited as {member.role}",
+        data={"email": member.email, "role": member.role},
+    )
+    return member, secret
 
 
 async def _find(connection: AsyncConnection, organization_id: UUID, email: str) -> Row[Any] | None:
@@ -80,21 +105,9 @@ def _of(organization_id: UUID) -> list[ColumnElement[bool]]:
     return [members.c.organization_id == organization_id, members.c.deleted_at.is_(None)]
 
 
-async def listing(connection: AsyncConnection, organization_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def listing(connection: AsyncConnection, organization_id: UUID, page: Page) -> tuple[tuple[Member, ...], int]:
     """Return one part of the organization's members and invitations, newest first, and their number."""
     wanted = _of(organization_id)
     orderable = {"email": members.c.email, "role": members.c.role, "status": members.c.status}
-    return await page_of(connection, members, page, *wanted, orderable=orderable)
-
-
-async def _note(connection: AsyncConnection, actor: Actor, row: Row[Any], action: str) -> None:
-    await record_for_organization(
-        connection,
-        row.organization_id,
-        actor,
-        resource_type="member",
-        resource_id=row.id,
-        action=action,
-        title=f"{row.email} {action} as {row.role}",
-        data={"email": row.email, "role": row.role},
-    )
+    rows, total = await page_of(connection, members, page, *wanted, orderable=orderable)
+    return records(Member, rows), total

@@ -108,7 +108,7 @@ class _Message:
     project_id: UUID
     ordering_key: str
     takers: Sequence[UUID]
-    payload: dict[str, Any]
+    payload: dict[str, object]
 
 
 async def fan_out(connection: AsyncConnection, *, limit: int) -> FanOutResult:
@@ -128,7 +128,7 @@ async def fan_out(connection: AsyncConnection, *, limit: int) -> FanOutResult:
         except (KeyError, TypeError, ValueError) as error:
             await parking_store.park(connection, row.id, row.project_id, f"{type(error).__name__}: {error}")
         else:
-            messages.setdefault(message.payload["id"], message)
+            messages.setdefault(str(message.payload["id"]), message)
     if messages:
         await _write(raw, list(messages.values()))
     return FanOutResult(found[0].rows, sum(len(message.takers) for message in messages.values()))
@@ -138,7 +138,7 @@ def _message(row: Any) -> _Message:
     return _Message(row.id, row.project_id, row.ordering_key, row.takers, completed(row.payload, row.created_at))
 
 
-def completed(payload: Mapping[str, Any], recorded_at: datetime) -> dict[str, Any]:
+def completed(payload: Mapping[str, object], recorded_at: datetime) -> dict[str, object]:
     """Return what is sent, without its number: the seed's ``{type, data}`` with an id and an instant (C26, B167).
 
     Whoever wrote the outbox row may have given the id and the instant (in the subscription's time) already. Raises

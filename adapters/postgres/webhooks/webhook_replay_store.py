@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.webhooks import webhook_store
 from adapters.postgres.webhooks.webhook_fanout_store import subscribes_to
+from adapters.postgres.webhooks.webhook_store import WebhookEndpoint
 from models.identifiers import new_id
 from models.problems import conflict
 
@@ -101,7 +102,9 @@ async def replay(tx: Transaction, reference: str, wanted: Replay) -> Replayed:
     return Replayed(sent, found[LARGEST].created_at if len(found) > LARGEST else None)
 
 
-async def _send(connection: AsyncConnection, endpoint: Any, chosen: Sequence[Any], *, everything: bool) -> int:
+async def _send(
+    connection: AsyncConnection, endpoint: WebhookEndpoint, chosen: Sequence[Any], *, everything: bool
+) -> int:
     """Make messages due in their order, whether they were sent to this endpoint before or not; returns how many."""
     again = [(place, row.delivery_id) for place, row in enumerate(chosen) if row.delivery_id is not None]
     anew = [(place, row.message_id) for place, row in enumerate(chosen) if row.delivery_id is None]
