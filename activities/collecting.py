@@ -5,7 +5,7 @@ that dies in between leaves a pending attempt, whose next run asks the provider 
 """
 
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
 from temporalio import activity
 
@@ -25,9 +25,15 @@ from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.payments import payment_store
 from adapters.postgres.payments.payment_store import Collectable
 from adapters.postgres.rows import Row
+from billing.collectable import collectable_minor
 from models.identifiers import invoice_workflow_id, subscription_workflow_id
 from models.messages.collecting import CollectInvoice, InvoiceCollected
 from models.problems import Problem
+
+_TOO_SMALL: Final = (
+    "What is due is under the minimum of the payment provider {provider} for its currency, or has a fraction that it "
+    "cannot take: record a payment from outside, or mark the invoice paid."
+)
 
 
 class CollectingActivities:
@@ -79,24 +85,24 @@ class CollectingActivities:
                 return known
             earlier = _may_be_confirmed(message, attempts)
             wanted = open_one or earlier
+            provider_name = (wanted.provider if wanted is not None else invoice.payment_provider) or ""
             try:
                 provider = await self._providers.choose(
-                    tx.connection,
-                    _scope(message),
-                    (wanted.provider if wanted is not None else invoice.payment_provider) or "",
-                    in_clock=invoice.in_test_clock,
+                    tx.connection, _scope(message), provider_name, in_clock=invoice.in_test_clock
                 )
             except Problem as problem:
                 return await _not_chargeable(tx, message, invoice, problem)
             if wanted is not None:
                 superseded = refusal is not None
                 return _attempt(message, invoice, wanted, provider, resumed=True, superseded=superseded)
+            if collectable_minor(provider_name, invoice.due_minor, invoice.currency) != invoice.due_minor:
+                return _refused(message, "amount_not_collectable", _TOO_SMALL.format(provider=provider_name))
             started = await payment_store.start_attempt(
                 tx.connection,
                 message.project_id,
                 invoice,
                 attempt_no=message.attempt_no,
-                provider=str(invoice.payment_provider),
+                provider=provider_name,
                 at=message.at,
             )
             return _attempt(message, invoice, started, provider)

@@ -95,6 +95,8 @@ invoice_lines = tenant_table(
     Index("ix_invoice_lines_billed", "subscription_id", "period_start"),
     # What a coupon took off, by its application
     partial_index("ix_invoice_lines_discounts", "reference", where="kind = 'discount'"),
+    # What providers could not take, by customer
+    partial_index("ix_invoice_lines_carried", "reference", where="kind = 'carried'"),
     has_updated=False,
 )
 

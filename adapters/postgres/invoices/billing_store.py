@@ -16,6 +16,7 @@ from adapters.postgres.catalogue.plan_store import charges_of_version
 from adapters.postgres.customers.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
 from adapters.postgres.database import driver
 from adapters.postgres.events.late_usage_store import LATE_PERIODS
+from adapters.postgres.invoices.carried_amount_store import CARRIED, carried_reference
 from adapters.postgres.prepared import Prepared
 from adapters.postgres.subscriptions.period_version_store import ServedVersions, versions_of
 from adapters.postgres.usage.usage_store import usages
@@ -30,6 +31,7 @@ from models.tables import (
     applied_add_ons,
     applied_coupons,
     customers,
+    invoice_lines,
     plan_versions,
     served_versions,
     subscriptions,
@@ -50,6 +52,7 @@ class Terms:
     customer_code_chosen: bool
     payment_provider: str | None
     has_wallet: bool
+    has_carried: bool
     has_extras: bool
     has_corrections: bool
     changed_plans: bool
@@ -121,6 +124,9 @@ _TERMS: Final = (
         customers.c.net_payment_term,
         customers.c.billing_entity_id,
         exists().where(wallets.c.customer_id == customers.c.id, wallets.c.credits_balance > 0).label("has_wallet"),
+        exists()
+        .where(invoice_lines.c.kind == CARRIED, invoice_lines.c.reference == carried_reference(customers.c.id))
+        .label("has_carried"),
         or_(
             # One that is used up may still be due to another invoice of the same billing period.
             exists().where(applied_coupons.c.customer_id == customers.c.id, applied_coupons.c.removed_at.is_(None)),
@@ -156,6 +162,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
         customer_code_chosen=row.code_chosen,
         payment_provider=row.payment_provider,
         has_wallet=row.has_wallet,
+        has_carried=row.has_carried,
         has_extras=row.has_extras,
         has_corrections=row.has_corrections,
         changed_plans=row.changed_plans,

@@ -300,7 +300,7 @@ class FeeFilter:
 
 _KINDS_OF_FEE_TYPE: Final = {"charge": ("usage",), "subscription": ("fee",), "add_on": ("one_off", "add_on")}
 # A discount, or what is carried over to a wallet, is a line of an invoice, but nobody's fee.
-_IS_FEE: Final = invoice_lines.c.kind.not_in(("discount", "wallet_credit"))
+_IS_FEE: Final = invoice_lines.c.kind.not_in(("carried", "discount", "wallet_credit"))
 
 
 def _payment_status_is(wanted: str) -> ColumnElement[bool]:
