@@ -1,18 +1,19 @@
 """Bodies and answers of corrections: amending, voiding and replacing events (C3, B108)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from adapters.postgres.events.correction_store import CorrectionEntry
 from adapters.postgres.events.ingest_events import IngestEvent
-from adapters.postgres.rows import Row
 from api.events.usage_events import Shape, read_events
 from api.events.usage_responses import EventResponse
+from api.http.answers import Answer
 from api.http.fields import Prose, Ref
 from api.http.moments import InstantField
 from billing.numbers import Quantity
@@ -109,7 +110,7 @@ class BackfillResponse(BaseModel):
     subscription_ids: list[str]
 
 
-class CorrectionResponse(BaseModel):
+class CorrectionResponse(Answer):
     """One event that was changed, and what became of it: `pending` until a close has looked at its period again."""
 
     id: str
@@ -131,6 +132,21 @@ class CorrectionResponse(BaseModel):
     invoice_id: str | None
     invoice_number: str | None
     created_at: datetime
+
+    @classmethod
+    def of(cls, entry: CorrectionEntry) -> Self:
+        """Show a correction with what was before and after."""
+        return cls.showing(
+            entry,
+            id=shown_id("correction", entry.id),
+            backfill_id=_shown("backfill", entry.backfill_id),
+            event_id=shown_id("event", entry.event_id),
+            subscription_id=_shown("subscription", entry.subscription_id),
+            metric_id=_shown("metric", entry.metric_id),
+            timestamp=entry.occurred_at,
+            pending=entry.settled_at is None,
+            invoice_id=_shown("invoice", entry.settled_by),
+        )
 
 
 def read_backfilled(body: BackfillEvents) -> Sequence[IngestEvent]:
@@ -158,31 +174,6 @@ def read_backfilled(body: BackfillEvents) -> Sequence[IngestEvent]:
 def _owner(body: BackfillEvents) -> dict[str, str]:
     given = {"customer_id": body.customer_id, "subscription_id": body.subscription_id}
     return {name: ref for name, ref in given.items() if ref is not None}
-
-
-def correction_document(row: Row[Any]) -> Mapping[str, Any]:
-    """Show a correction with what was before and after."""
-    return {
-        "id": shown_id("correction", row.id),
-        "kind": row.kind,
-        "backfill_id": _shown("backfill", row.backfill_id),
-        "event_id": shown_id("event", row.event_id),
-        "idempotency_key": row.idempotency_key,
-        "subscription_id": _shown("subscription", row.subscription_id),
-        "metric_id": _shown("metric", row.metric_id),
-        "timestamp": row.occurred_at,
-        "old_value": row.old_value,
-        "new_value": row.new_value,
-        "old_properties": row.old_properties,
-        "new_properties": row.new_properties,
-        "reason": row.reason,
-        "actor_type": row.actor_type,
-        "actor_id": row.actor_id,
-        "pending": row.settled_at is None,
-        "invoice_id": _shown("invoice", row.settled_by),
-        "invoice_number": row.invoice_number,
-        "created_at": row.created_at,
-    }
 
 
 def _shown(kind: str, own: UUID | None) -> str | None:

@@ -17,12 +17,11 @@ from api.events.correction_shapes import (
     CorrectedEventResponse,
     CorrectionResponse,
     VoidEvent,
-    correction_document,
     read_backfilled,
 )
 from api.events.usage_responses import event_document
 from api.http.deps import Caller, CallerDep, DatabaseDep
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import reply
 from api.http.routing import resource_router
 from billing.numbers import plain
@@ -149,8 +148,7 @@ async def list_event_corrections(
             pending=pending,
         )
         rows, total = await correction_store.listed(connection, caller.project_id, wanted, page)
-    documents: list[Any] = [correction_document(row) for row in rows]
-    return listed(page, documents, total, request, last=rows[-1].id if rows else None)
+    return listed_as(CorrectionResponse.of, page, rows, total, request)
 
 
 async def _event(connection: AsyncConnection, caller: Caller, ref: str | None) -> UUID | None:

@@ -1,11 +1,13 @@
 """Kinds of fields that several bodies share: bounded texts, client-chosen ids, currencies, zones, free objects."""
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 import msgspec
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     EmailStr,
     Field,
@@ -13,6 +15,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 
 from billing.money import normalise_currency
@@ -122,3 +125,28 @@ def nested_problem(error: ValidationError, prefix: str) -> Problem:
         fields.append(FieldError(path, str(item["msg"]).removeprefix("Value error, ")[:300], str(item["type"])))
     detail = "; ".join(f"{field.field}: {field.message}" for field in fields[:3])
     return Problem(422, "validation_failed", detail, errors=fields)
+
+
+class Unbuilt(NamedTuple):
+    """Why a field is refused, and the value that means nothing beside those that never do."""
+
+    reason: str
+    neutral: object = None
+
+
+class RefusingBody(BaseModel):
+    """A body that refuses fields which other systems have and nothing here honours, rather than ignore them (C16).
+
+    A value that asks for nothing is taken: null, false, 0, an empty list or object, and the field's `neutral`.
+    """
+
+    unbuilt: ClassVar[Mapping[str, Unbuilt]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unbuilt(cls, body: Any) -> Any:
+        for name, unbuilt in cls.unbuilt.items():
+            value = body.get(name) if isinstance(body, Mapping) else None
+            if value and str(value) not in ("0", str(unbuilt.neutral)):
+                raise invalid(name, unbuilt.reason, "not_supported")
+        return body

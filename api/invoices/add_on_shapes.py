@@ -1,17 +1,18 @@
 """Add-ons at the API's edge (BoxBilling, B122)."""
 
-from typing import Any, Final
+from datetime import datetime
+from typing import Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.postgres.invoices.add_on_store import Application
-from adapters.postgres.resolver import Found
+from adapters.postgres.invoices.add_on_store import AddOn, Application, AppliedAddOn
 from adapters.postgres.resources import Customer
+from api.http.answers import Answer
 from api.http.cents import Cents
 from api.http.fields import ClientId, Currency, Name, Prose, Ref, refuse_reserved, same
 from billing.numbers import plain
-from models.identifiers import shown_id
+from models.identifiers import shown_customer_id, shown_id
 from models.problems import invalid
 
 #: Words that are routes beside `/add_ons/{code}` (C37).
@@ -63,7 +64,7 @@ class ApplyAddOn(BaseModel):
     amount_currency: Currency | None = None
 
 
-class AddOnAnswer(BaseModel):
+class AddOnAnswer(Answer):
     """An add-on."""
 
     id: str = Field(examples=["aon_01kaqs2v8yf0y8f7bn1qv0c5te"])
@@ -75,11 +76,22 @@ class AddOnAnswer(BaseModel):
     amount_currency: str
     currency: str
     invoice_display_name: str | None
-    created_at: str
-    updated_at: str
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, add_on: AddOn) -> Self:
+        """Show an add-on."""
+        return cls.showing(
+            add_on,
+            id=shown_id("add_on", add_on.id),
+            uuid=add_on.id,
+            amount_cents=plain(add_on.amount_cents),
+            currency=add_on.amount_currency,
+        )
 
 
-class AppliedAddOnAnswer(BaseModel):
+class AppliedAddOnAnswer(Answer):
     """An add-on that a customer pays for."""
 
     id: str = Field(examples=["aaon_01kaqs2v8yf0y8f7bn1qv0c5te"])
@@ -92,10 +104,26 @@ class AppliedAddOnAnswer(BaseModel):
     amount_cents: str
     amount_currency: str
     invoice_id: str | None = Field(description="The invoice with the fee; null while it waits for the next one.")
-    created_at: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, applied: AppliedAddOn) -> Self:
+        """Show an application with the names of its add-on and customer."""
+        customer = shown_customer_id(applied.customer_id, applied.customer_code, chosen=applied.customer_code_chosen)
+        return cls.showing(
+            applied,
+            id=shown_id("applied_add_on", applied.id),
+            uuid=applied.id,
+            add_on_id=shown_id("add_on", applied.add_on_id),
+            customer_id=customer,
+            customer_uuid=applied.customer_id,
+            customer_name=applied.customer_name or customer,
+            amount_cents=plain(applied.amount_cents),
+            invoice_id=None if applied.invoice_id is None else shown_id("invoice", applied.invoice_id),
+        )
 
 
-def new_columns(body: AddOnBody) -> dict[str, Any]:
+def new_columns(body: AddOnBody) -> dict[str, object]:
     """Return the columns of a new add-on. Raises `Problem` 422 for a reserved code."""
     refuse_reserved(body.code, "code", RESERVED)
     return {
@@ -112,57 +140,22 @@ def _currency(body: AddOnBody | AddOnChange) -> str | None:
     return same(body.amount_currency, body.currency, first_name="amount_currency", second_name="currency")
 
 
-def changed_columns(body: AddOnChange, row: Found) -> dict[str, Any]:
+def changed_columns(body: AddOnChange, row: AddOn) -> dict[str, object]:
     """Return the columns that a change sets. Raises `Problem` 422 for another code."""
     if body.code is not None and body.code != row.code:
         raise invalid("code", "is stable; create another add-on", "immutable")
     given = {"name": body.name, "amount_cents": body.amount_cents, "amount_currency": _currency(body)}
-    columns = {name: value for name, value in given.items() if value is not None}
+    columns: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     for name in ("description", "invoice_display_name"):
         if name in body.model_fields_set:
             columns[name] = getattr(body, name)
     return columns
 
 
-def application(body: ApplyAddOn, row: Found, customer: Customer) -> Application:
+def application(body: ApplyAddOn, row: AddOn, customer: Customer) -> Application:
     """Return what is applied: the add-on's amount, unless the request has one of its own."""
     return Application(
         customer=customer,
         amount_cents=row.amount_cents if body.amount_cents is None else body.amount_cents,
         amount_currency=body.amount_currency or row.amount_currency,
     )
-
-
-def shown_add_on(row: Found) -> dict[str, Any]:
-    """Show an add-on."""
-    return {
-        "id": shown_id("add_on", row.id),
-        "uuid": row.id,
-        "code": row.code,
-        "name": row.name,
-        "description": row.description,
-        "amount_cents": plain(row.amount_cents),
-        "amount_currency": row.amount_currency,
-        "currency": row.amount_currency,
-        "invoice_display_name": row.invoice_display_name,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-def shown_applied_add_on(row: Found) -> dict[str, Any]:
-    """Show an application with the names of its add-on and customer."""
-    customer = row.customer_code if row.customer_code_chosen else shown_id("customer", row.customer_id)
-    return {
-        "id": shown_id("applied_add_on", row.id),
-        "uuid": row.id,
-        "add_on_id": shown_id("add_on", row.add_on_id),
-        "add_on_code": row.add_on_code,
-        "customer_id": customer,
-        "customer_uuid": row.customer_id,
-        "customer_name": row.customer_name or customer,
-        "amount_cents": plain(row.amount_cents),
-        "amount_currency": row.amount_currency,
-        "invoice_id": None if row.invoice_id is None else shown_id("invoice", row.invoice_id),
-        "created_at": row.created_at,
-    }

@@ -8,7 +8,7 @@ from adapters.postgres.journal import changing
 from adapters.postgres.resolver import CUSTOMER, required
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import Ref
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.invoices.add_on_shapes import (
@@ -20,8 +20,6 @@ from api.invoices.add_on_shapes import (
     application,
     changed_columns,
     new_columns,
-    shown_add_on,
-    shown_applied_add_on,
 )
 
 router = resource_router("Add-ons")
@@ -38,8 +36,8 @@ async def create_add_on(body: AddOnBody, caller: CallerDep, database: DatabaseDe
     """Create an add-on; 409 for a code in use."""
     columns = new_columns(body)
     async with caller.begin(database) as tx:
-        row = await add_on_store.create(tx, columns)
-    return created(shown_add_on(row))
+        row = await changing.create(tx, add_on_store.RESOURCE, columns)
+    return created(AddOnAnswer.of(row))
 
 
 @router.get(
@@ -53,8 +51,7 @@ async def list_add_ons(request: Request, page: PageDep, caller: CallerDep, datab
     """List add-ons, newest first; order by name, code, amount_cents, created_at or updated_at."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await add_on_store.listed(connection, caller.project_id, page)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_add_on(row) for row in rows], total, request, last=last)
+    return listed_as(AddOnAnswer.of, page, rows, total, request)
 
 
 @router.post(
@@ -72,7 +69,7 @@ async def apply_add_on(body: ApplyAddOn, caller: CallerDep, database: DatabaseDe
         row = await changing.locked(tx.connection, add_on_store.RESOURCE, found)
         wanted = application(body, row, customer)
         made = await add_on_store.apply(tx, row, wanted)
-    return created(shown_applied_add_on(made))
+    return created(AppliedAddOnAnswer.of(made))
 
 
 @router.get(
@@ -93,7 +90,7 @@ async def get_add_on(code: Ref, caller: CallerDep, database: DatabaseDep) -> Res
     """Read an add-on by its code, id or uuid."""
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, ADD_ON, code)
-    return reply(shown_add_on(row))
+    return reply(AddOnAnswer.of(row))
 
 
 @router.put("/add_ons/{code}", response_model=AddOnAnswer, operation_id="update_add_on", summary="Update add-on")
@@ -105,7 +102,7 @@ async def update_add_on(code: Ref, body: AddOnChange, caller: CallerDep, databas
         row = await changing.locked(tx.connection, add_on_store.RESOURCE, found)
         columns = changed_columns(body, row)
         changed = await changing.change(tx, add_on_store.RESOURCE, row=row, values=columns)
-    return reply(shown_add_on(changed))
+    return reply(AddOnAnswer.of(changed))
 
 
 @router.delete("/add_ons/{code}", status_code=204, operation_id="delete_add_on", summary="Delete add-on")
@@ -114,7 +111,7 @@ async def delete_add_on(code: Ref, caller: CallerDep, database: DatabaseDep) -> 
     async with caller.begin(database) as tx:
         found = await required(tx.connection, caller.project_id, ADD_ON, code)
         row = await changing.locked(tx.connection, add_on_store.RESOURCE, found)
-        await add_on_store.delete(tx, row)
+        await changing.hide(tx, add_on_store.RESOURCE, row)
     return no_content()
 
 
@@ -132,8 +129,7 @@ async def list_add_on_applications(
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, ADD_ON, code)
         rows, total = await add_on_store.applications_of(connection, row.id, page)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_applied_add_on(one) for one in rows], total, request, last=last)
+    return listed_as(AppliedAddOnAnswer.of, page, rows, total, request)
 
 
 @router.get(
@@ -150,5 +146,4 @@ async def list_applied_add_ons(
     async with database.transaction(caller.scope) as connection:
         customer = await required(connection, caller.project_id, CUSTOMER, customer_id)
         rows, total = await add_on_store.applied_to(connection, customer.id, page)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_applied_add_on(row) for row in rows], total, request, last=last)
+    return listed_as(AppliedAddOnAnswer.of, page, rows, total, request)

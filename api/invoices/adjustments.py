@@ -2,14 +2,15 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Self
 
 from fastapi import Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from adapters.postgres.invoices import adjustment_store, invoice_store
-from adapters.postgres.invoices.adjustment_store import Adjustment
-from api.events.correction_shapes import CorrectionResponse, correction_document
+from adapters.postgres.invoices.adjustment_store import Adjustment, LateEvent
+from api.events.correction_shapes import CorrectionResponse
+from api.http.answers import Answer
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.responses import reply
 from api.http.routing import resource_router
@@ -18,7 +19,7 @@ from models.identifiers import shown_id
 router = resource_router("invoices")
 
 
-class LateEvent(BaseModel):
+class LateEventResponse(Answer):
     """An event that was received after its period had been billed."""
 
     event_id: str
@@ -27,8 +28,13 @@ class LateEvent(BaseModel):
     timestamp: datetime
     received_at: datetime
 
+    @classmethod
+    def of(cls, event: LateEvent) -> Self:
+        """Show a late event."""
+        return cls.showing(event, event_id=shown_id("event", event.id), timestamp=event.occurred_at)
 
-class AdjustmentResponse(BaseModel):
+
+class AdjustmentResponse(Answer):
     """An adjustment line: its amount is what the period costs now less what was billed for it, in minor units."""
 
     line_id: str
@@ -41,8 +47,23 @@ class AdjustmentResponse(BaseModel):
     period_start: datetime
     period_end: datetime = Field(description="Exclusive.")
     reasons: list[str] = Field(examples=[["late_usage", "amended"]])
-    late_events: list[LateEvent]
+    late_events: list[LateEventResponse]
     corrections: list[CorrectionResponse]
+
+    @classmethod
+    def of(cls, adjustment: Adjustment) -> Self:
+        """Show an adjustment line; events that a correction added are shown as corrections alone."""
+        line, corrections = adjustment.line, adjustment.corrections
+        added = {entry.event_id for entry in corrections if entry.kind == "added"}
+        late = [LateEventResponse.of(event) for event in adjustment.late_events if event.id not in added]
+        return cls.showing(
+            line,
+            line_id=shown_id("invoice_line", line.id),
+            amount_cents=str(line.amount_minor),
+            reasons=[*(["late_usage"] if late else []), *sorted({entry.kind for entry in corrections})],
+            late_events=late,
+            corrections=[CorrectionResponse.of(entry) for entry in corrections],
+        )
 
 
 @router.get(
@@ -56,34 +77,4 @@ async def list_invoice_adjustments(invoice_id: str, caller: CallerDep, database:
     async with database.transaction(caller.scope) as connection:
         row = await invoice_store.view(connection, caller.project_id, invoice_id)
         found = await adjustment_store.adjustments(connection, row.id)
-    return reply([_document(each) for each in found])
-
-
-def _document(adjustment: Adjustment) -> dict[str, Any]:
-    line = adjustment.line
-    kinds = sorted({row.kind for row in adjustment.corrections})
-    added = {row.event_id for row in adjustment.corrections if row.kind == "added"}
-    late = [event for event in adjustment.late_events if event["id"] not in added]
-    return {
-        "line_id": shown_id("invoice_line", line["id"]),
-        "description": line["description"],
-        "amount_cents": str(line["amount_minor"]),
-        "currency": line["currency"],
-        "quantity": line["quantity"],
-        "total_quantity": line["total_quantity"],
-        "metric_key": line["metric_key"],
-        "period_start": line["period_start"],
-        "period_end": line["period_end"],
-        "reasons": [*(["late_usage"] if late else []), *kinds],
-        "late_events": [
-            {
-                "event_id": shown_id("event", event["id"]),
-                "idempotency_key": event["idempotency_key"],
-                "value": event["value"],
-                "timestamp": event["occurred_at"],
-                "received_at": event["received_at"],
-            }
-            for event in late
-        ],
-        "corrections": [correction_document(row) for row in adjustment.corrections],
-    }
+    return reply([AdjustmentResponse.of(each) for each in found])

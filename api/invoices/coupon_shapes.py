@@ -1,20 +1,20 @@
 """Coupons at the API's edge (BoxBilling, B121)."""
 
-from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from datetime import datetime
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.postgres.invoices.coupon_store import Analytics
-from adapters.postgres.resolver import Found
+from adapters.postgres.invoices.coupon_store import Analytics, AppliedCoupon, Coupon, CouponTerms
+from api.http.answers import Answer
 from api.http.cents import Cents
-from api.http.fields import AnyCase, ClientId, Currency, Name, Prose, Ref, refuse_reserved, same
+from api.http.fields import AnyCase, ClientId, Currency, Name, Prose, Ref, RefusingBody, Unbuilt, refuse_reserved, same
 from api.http.moments import InstantField
 from billing.discounts import CouponType, Frequency, Rate
 from billing.numbers import plain
-from models.identifiers import shown_id
-from models.problems import invalid
+from models.identifiers import shown_customer_id, shown_id
+from models.problems import conflict, invalid
 
 #: Words that are routes beside `/coupons/{code}` (C37).
 RESERVED: Final = frozenset({"apply", "applied"})
@@ -26,8 +26,13 @@ Invoices = Annotated[int, Field(ge=1, le=10_000)]
 Times = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
-class CouponBody(BaseModel):
+_UNBUILT: Final = {"applies_to": Unbuilt("a coupon discounts whole invoices; leave it out")}
+
+
+class CouponBody(RefusingBody):
     """A coupon: a percentage or a fixed amount off one invoice, a number of them, or all."""
+
+    unbuilt = _UNBUILT
 
     model_config = ConfigDict(
         extra="ignore",
@@ -62,8 +67,10 @@ class CouponBody(BaseModel):
     expires_at: InstantField | None = Field(default=None, description="A synonym of expiration_at.")
 
 
-class CouponChange(BaseModel):
+class CouponChange(RefusingBody):
     """What may be changed of a coupon; fields that are not sent stay. What it takes off stays for ever."""
+
+    unbuilt = _UNBUILT
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"description": "Five off"}]})
 
@@ -96,7 +103,7 @@ class ApplyCoupon(BaseModel):
     percentage_rate: Rate | None = None
 
 
-class CouponAnswer(BaseModel):
+class CouponAnswer(Answer):
     """A coupon."""
 
     id: str = Field(examples=["cpn_01kaqs2v8yf0y8f7bn1qv0c5te"])
@@ -113,13 +120,18 @@ class CouponAnswer(BaseModel):
     reusable: bool
     max_redemptions: int | None
     expiration: str
-    expiration_at: str | None
+    expiration_at: datetime | None
     status: str
-    created_at: str
-    updated_at: str
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, coupon: Coupon) -> Self:
+        """Show a coupon."""
+        return cls.showing(coupon, id=shown_id("coupon", coupon.id), uuid=coupon.id, **_amounts(coupon))
 
 
-class AppliedCouponAnswer(BaseModel):
+class AppliedCouponAnswer(Answer):
     """A coupon that a customer holds or held."""
 
     id: str = Field(examples=["acpn_01kaqs2v8yf0y8f7bn1qv0c5te"])
@@ -138,12 +150,30 @@ class AppliedCouponAnswer(BaseModel):
     frequency_duration_remaining: int | None = Field(description="Of a recurring one.")
     remaining_uses: int | None = Field(description="Invoices that it may still discount; null is for ever.")
     status: str = Field(description="active, or terminated: removed or used up")
-    terminated_at: str | None
-    created_at: str
-    updated_at: str
+    terminated_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, applied: AppliedCoupon) -> Self:
+        """Show an application with the names of its coupon and customer."""
+        return cls.showing(
+            applied,
+            id=shown_id("applied_coupon", applied.id),
+            uuid=applied.id,
+            coupon_id=shown_id("coupon", applied.coupon_id),
+            customer_id=shown_customer_id(
+                applied.customer_id, applied.customer_code, chosen=applied.customer_code_chosen
+            ),
+            customer_uuid=applied.customer_id,
+            **_amounts(applied),
+            frequency_duration_remaining=applied.uses_left if applied.frequency == "recurring" else None,
+            remaining_uses=applied.uses_left,
+            terminated_at=applied.removed_at or applied.used_up_at,
+        )
 
 
-class CouponAnalytics(BaseModel):
+class CouponAnalytics(Answer):
     """How a coupon is used."""
 
     times_applied: int
@@ -152,8 +182,25 @@ class CouponAnalytics(BaseModel):
     total_discount_cents: str = Field(description="Minor units off all invoices that are not voided.")
     remaining_uses: int | None = Field(description="How often it may still be applied; null without a limit.")
 
+    @classmethod
+    def of(cls, found: Analytics) -> Self:
+        """Show how a coupon is used."""
+        return cls.showing(
+            found,
+            terminated_applications=found.times_applied - found.active_applications,
+            total_discount_cents=plain(found.total_discount_minor),
+        )
 
-def new_columns(body: CouponBody) -> dict[str, Any]:
+
+def _amounts(terms: CouponTerms) -> dict[str, str | None]:
+    amount, rate = terms.amount_cents, terms.percentage_rate
+    return {
+        "amount_cents": None if amount is None else plain(amount),
+        "percentage_rate": None if rate is None else plain(rate),
+    }
+
+
+def new_columns(body: CouponBody) -> dict[str, object]:
     """Return the columns of a new coupon. Raises `Problem` 422 for fields that contradict each other."""
     refuse_reserved(body.code, "code", RESERVED)
     currency = same(body.amount_currency, body.currency, first_name="amount_currency", second_name="currency")
@@ -195,14 +242,14 @@ def _unfit(value: object, field: str, kind: str) -> None:
         raise invalid(field, f"does not go with {kind}")
 
 
-def _expiration(body: CouponBody) -> dict[str, Any]:
+def _expiration(body: CouponBody) -> dict[str, object]:
     if body.expiration_at is not None and body.expires_at is not None and body.expiration_at != body.expires_at:
         raise invalid("expires_at", "is a synonym of expiration_at and must be the same; send one of them")
     until = body.expiration_at or body.expires_at
     return _expiring(body.expiration or ("no_expiration" if until is None else "time_limit"), until)
 
 
-def _expiring(expiration: str, until: Any) -> dict[str, Any]:
+def _expiring(expiration: str, until: datetime | None) -> dict[str, object]:
     if expiration == "time_limit":
         _needed(until, "expiration_at", "time_limit")
     else:
@@ -222,13 +269,20 @@ _STABLE: Final = (
 )
 
 
-def changed_columns(body: CouponChange, row: Found) -> dict[str, Any]:
-    """Return the columns that a change sets. Raises `Problem` 422 for another code, kind, worth or frequency."""
+def changed_columns(body: CouponChange, row: Coupon) -> dict[str, object]:
+    """Return the columns that a change sets.
+
+    Raises `Problem` 409 `coupon_terminated`, 422 for another code, kind, worth or frequency.
+    """
+    if row.status != "active":
+        raise conflict("coupon_terminated", f"The coupon {row.code!r} was terminated; nothing of it changes.")
     for name in _STABLE:
         value = getattr(body, name)
-        if value is not None and value != row._mapping[name]:
+        if value is not None and value != getattr(row, name):
             raise invalid(name, "is stable; create another coupon", "immutable")
-    columns = {name: getattr(body, name) for name in ("name", "status") if getattr(body, name) is not None}
+    columns: dict[str, object] = {
+        name: getattr(body, name) for name in ("name", "status") if getattr(body, name) is not None
+    }
     if "description" in body.model_fields_set:
         columns["description"] = body.description
     if body.expiration is None and body.expiration_at is None:
@@ -238,7 +292,7 @@ def changed_columns(body: CouponChange, row: Found) -> dict[str, Any]:
     return columns | _expiring("time_limit", body.expiration_at or row.expiration_at)
 
 
-def own_terms(body: ApplyCoupon, row: Found) -> dict[str, Any]:
+def own_terms(body: ApplyCoupon, row: Coupon) -> dict[str, object]:
     """Return what an application sets otherwise than its coupon. Raises `Problem` 422 for the other kind's fields."""
     if row.coupon_type == "percentage":
         _unfit(body.amount_cents, "amount_cents", row.coupon_type)
@@ -247,68 +301,3 @@ def own_terms(body: ApplyCoupon, row: Found) -> dict[str, Any]:
     _unfit(body.percentage_rate, "percentage_rate", row.coupon_type)
     given = {"amount_cents": body.amount_cents, "amount_currency": body.amount_currency}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _text(value: Decimal | None) -> str | None:
-    return None if value is None else plain(value)
-
-
-def _worth(row: Found) -> dict[str, Any]:
-    return {
-        "coupon_type": row.coupon_type,
-        "amount_cents": _text(row.amount_cents),
-        "amount_currency": row.amount_currency,
-        "percentage_rate": _text(row.percentage_rate),
-        "frequency": row.frequency,
-        "frequency_duration": row.frequency_duration,
-    }
-
-
-def shown_coupon(row: Found) -> dict[str, Any]:
-    """Show a coupon."""
-    return {
-        "id": shown_id("coupon", row.id),
-        "uuid": row.id,
-        "code": row.code,
-        "name": row.name,
-        "description": row.description,
-        **_worth(row),
-        "reusable": row.reusable,
-        "max_redemptions": row.max_redemptions,
-        "expiration": row.expiration,
-        "expiration_at": row.expiration_at,
-        "status": row.status,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-def shown_applied_coupon(row: Found) -> dict[str, Any]:
-    """Show an application with the names of its coupon and customer."""
-    return {
-        "id": shown_id("applied_coupon", row.id),
-        "uuid": row.id,
-        "coupon_id": shown_id("coupon", row.coupon_id),
-        "coupon_code": row.coupon_code,
-        "coupon_name": row.coupon_name,
-        "customer_id": row.customer_code if row.customer_code_chosen else shown_id("customer", row.customer_id),
-        "customer_uuid": row.customer_id,
-        **_worth(row),
-        "frequency_duration_remaining": row.uses_left if row.frequency == "recurring" else None,
-        "remaining_uses": row.uses_left,
-        "status": row.status,
-        "terminated_at": row.removed_at or row.used_up_at,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-    }
-
-
-def shown_analytics(found: Analytics) -> dict[str, Any]:
-    """Show how a coupon is used."""
-    return {
-        "times_applied": found.times_applied,
-        "active_applications": found.active_applications,
-        "terminated_applications": found.times_applied - found.active_applications,
-        "total_discount_cents": plain(found.total_discount_minor),
-        "remaining_uses": found.remaining_uses,
-    }

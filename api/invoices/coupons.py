@@ -11,7 +11,7 @@ from adapters.postgres.journal import changing
 from adapters.postgres.resolver import CUSTOMER, required
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.fields import Ref
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.invoices.coupon_shapes import (
@@ -25,9 +25,6 @@ from api.invoices.coupon_shapes import (
     changed_columns,
     new_columns,
     own_terms,
-    shown_analytics,
-    shown_applied_coupon,
-    shown_coupon,
 )
 from models.problems import invalid
 
@@ -47,8 +44,8 @@ async def create_coupon(body: CouponBody, caller: CallerDep, database: DatabaseD
     """Create a coupon; 409 for a code in use, 422 for fields that do not go together."""
     columns = new_columns(body)
     async with caller.begin(database) as tx:
-        row = await coupon_store.create(tx, columns)
-    return created(shown_coupon(row))
+        row = await changing.create(tx, coupon_store.RESOURCE, columns)
+    return created(CouponAnswer.of(row))
 
 
 @router.get(
@@ -68,8 +65,7 @@ async def list_coupons(
     """List coupons, newest first; order by name, code, status, created_at or updated_at."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await coupon_store.listed(connection, caller.project_id, page, status)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_coupon(row) for row in rows], total, request, last=last)
+    return listed_as(CouponAnswer.of, page, rows, total, request)
 
 
 @router.post(
@@ -92,7 +88,7 @@ async def apply_coupon(body: ApplyCoupon, caller: CallerDep, database: DatabaseD
         at = await clock_store.now(tx.connection, customer.test_clock_id)
         wanted = Application(customer=customer, at=at, terms=own_terms(body, row))
         made = await coupon_store.apply(tx, row, wanted)
-    return created(shown_applied_coupon(made))
+    return created(AppliedCouponAnswer.of(made))
 
 
 @router.delete(
@@ -114,7 +110,7 @@ async def get_coupon(code: Ref, caller: CallerDep, database: DatabaseDep) -> Res
     """Read a coupon by its code, id or uuid; also a terminated one."""
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, COUPON, code)
-    return reply(shown_coupon(row))
+    return reply(CouponAnswer.of(row))
 
 
 @router.put("/coupons/{code}", response_model=CouponAnswer, operation_id="update_coupon", summary="Update coupon")
@@ -126,7 +122,7 @@ async def update_coupon(code: Ref, body: CouponChange, caller: CallerDep, databa
         row = await changing.locked(tx.connection, coupon_store.RESOURCE, found)
         columns = changed_columns(body, row)
         changed = await changing.change(tx, coupon_store.RESOURCE, row=row, values=columns)
-    return reply(shown_coupon(changed))
+    return reply(CouponAnswer.of(changed))
 
 
 @router.delete("/coupons/{code}", status_code=204, operation_id="terminate_coupon", summary="Terminate coupon")
@@ -149,7 +145,7 @@ async def get_coupon_analytics(code: Ref, caller: CallerDep, database: DatabaseD
     """Count a coupon's applications, and add up what they took off invoices."""
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, COUPON, code)
-        return reply(shown_analytics(await coupon_store.analytics(connection, row)))
+        return reply(CouponAnalytics.of(await coupon_store.analytics(connection, row)))
 
 
 @router.post(
@@ -166,7 +162,7 @@ async def duplicate_coupon(code: Ref, caller: CallerDep, database: DatabaseDep) 
         if len(row.code) + len("_copy") > _LONGEST_CODE or len(row.name) + len(" (Copy)") > _LONGEST_CODE:
             raise invalid("code", f"and name of the copy would be longer than {_LONGEST_CODE} characters")
         copy = await coupon_store.duplicate(tx, row)
-    return created(shown_coupon(copy))
+    return created(CouponAnswer.of(copy))
 
 
 @router.get(
@@ -183,5 +179,4 @@ async def list_applied_coupons(
     async with database.transaction(caller.scope) as connection:
         customer = await required(connection, caller.project_id, CUSTOMER, customer_id)
         rows, total = await coupon_store.applied_to(connection, customer.id, page)
-    last = rows[-1].id if rows else None
-    return listed(page, [shown_applied_coupon(row) for row in rows], total, request, last=last)
+    return listed_as(AppliedCouponAnswer.of, page, rows, total, request)

@@ -11,7 +11,7 @@ from adapters.postgres.invoices import invoice_change_store, invoice_store
 from adapters.postgres.invoices.invoice_store import FeeFilter
 from adapters.postgres.subscriptions.subscription_store import wanted_id
 from api.http.deps import CallerDep, DatabaseDep
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import reply
 from api.http.routing import resource_router
 from api.invoices.invoice_bodies import FeeChange, FeeQuery
@@ -38,7 +38,7 @@ async def list_fees(
             payment_status=query.payment_status,
         )
         rows, count = await invoice_store.fees(connection, project, wanted, page)
-    return listed(page, [FeeDocument.of(row) for row in rows], count, request, last=rows[-1].id if rows else None)
+    return listed_as(FeeDocument.of, page, rows, count, request)
 
 
 @router.get("/fees/{fee_id}", response_model=FeeDocument, operation_id="get_fee", summary="Read a fee")

@@ -12,7 +12,7 @@ from adapters.postgres.wallets import wallet_move_store, wallet_store
 from adapters.postgres.wallets.wallet_store import WalletFilter
 from api.http.deps import Caller, CallerDep, DatabaseDep
 from api.http.moments import InstantField
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.payments.wallet_shapes import (
@@ -64,7 +64,7 @@ async def list_wallets(
         owner = await wanted_id(connection, caller.project_id, resolver.CUSTOMER, query.customer_id)
         wanted = WalletFilter(customer_id=owner, status=query.status)
         rows, total = await wallet_store.listed(connection, caller.project_id, wanted, page)
-    return listed(page, [WalletDocument.of(row) for row in rows], total, request, last=rows[-1].id if rows else None)
+    return listed_as(WalletDocument.of, page, rows, total, request)
 
 
 @router.post(
@@ -109,6 +109,7 @@ async def get_wallet(wallet_id: WalletId, caller: CallerDep, database: DatabaseD
 async def _change(wallet_id: str, body: WalletChange, caller: Caller, database: DatabaseDep) -> Response:
     async with caller.begin(database) as tx:
         row = await wallet_store.view_locked(tx.connection, caller.project_id, wallet_id)
+        wallet_move_store.must_be_active((row,))
         changed = await wallet_store.change(tx, row, body.columns(row))
     return reply(WalletDocument.of(changed))
 
@@ -117,7 +118,7 @@ async def _change(wallet_id: str, body: WalletChange, caller: Caller, database: 
     "/wallets/{wallet_id}", response_model=WalletDocument, operation_id="update_wallet", summary="Update wallet"
 )
 async def update_wallet(wallet_id: WalletId, body: WalletChange, caller: CallerDep, database: DatabaseDep) -> Response:
-    """Change the name, the expiry or the priority; what is not sent stays."""
+    """Change the name, the expiry or the priority; what is not sent stays. A terminated wallet is 409."""
     return await _change(wallet_id, body, caller, database)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import event
 from activities.closing import ClosingActivities
 from adapters.postgres.database import Database, ProjectScope
 from adapters.postgres.invoices import add_on_store, coupon_store, invoice_change_store, invoice_store
+from adapters.postgres.journal import changing
 from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import begin
 from adapters.postgres.resolver import CUSTOMER, required
@@ -30,7 +31,7 @@ async def give(world: World, code: str = "TEN", **terms: Any) -> UUID:
     """Return the customer a coupon, for ever if not said otherwise."""
     values = {"code": code, "name": code, "frequency": "forever", **(terms or TEN_PERCENT)}
     async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
-        row = await coupon_store.create(tx, values)
+        row = await changing.create(tx, coupon_store.RESOURCE, values)
         customer = await required(tx.connection, world.scope.project_id, CUSTOMER, str(world.customer_id))
         wanted = coupon_store.Application(customer=customer, at=APRIL, terms={})
         return UUID(str((await coupon_store.apply(tx, row, wanted)).id))
@@ -40,7 +41,7 @@ async def charge(world: World, code: str = "setup", amount: str = "2500", curren
     """Apply an add-on to the customer."""
     values = {"code": code, "name": "Set-up", "amount_cents": Decimal(amount), "amount_currency": currency}
     async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
-        row = await add_on_store.create(tx, values)
+        row = await changing.create(tx, add_on_store.RESOURCE, values)
         customer = await required(tx.connection, world.scope.project_id, CUSTOMER, str(world.customer_id))
         wanted = add_on_store.Application(customer, row.amount_cents, row.amount_currency)
         await add_on_store.apply(tx, row, wanted)

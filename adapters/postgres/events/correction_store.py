@@ -23,6 +23,7 @@ from adapters.postgres.events.rollup_store import EventContent, RollupKey
 from adapters.postgres.journal.audit_store import Actor, changes_between
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged
+from adapters.postgres.rows import records
 from billing.numbers import plain
 from models.identifiers import new_id, shown_id
 from models.problems import Problem, conflict
@@ -231,6 +232,31 @@ async def reopen(connection: AsyncConnection, invoice_id: UUID) -> None:
     await connection.execute(statement.values(settled_at=None, settled_by=None))
 
 
+@dataclass(frozen=True, slots=True)
+class CorrectionEntry:
+    """One event that was changed, and the invoice that took it up; `settled_at` is None while no close has."""
+
+    id: UUID
+    kind: str
+    backfill_id: UUID | None
+    event_id: UUID
+    idempotency_key: str
+    subscription_id: UUID | None
+    metric_id: UUID | None
+    occurred_at: datetime
+    old_value: Decimal | None
+    new_value: Decimal | None
+    old_properties: dict[str, object] | None
+    new_properties: dict[str, object] | None
+    reason: str | None
+    actor_type: str
+    actor_id: str | None
+    settled_at: datetime | None
+    settled_by: UUID | None
+    invoice_number: str | None
+    created_at: datetime
+
+
 @dataclass(frozen=True)
 class CorrectionFilter:
     """Which corrections are wanted; None leaves a field open."""
@@ -243,7 +269,7 @@ class CorrectionFilter:
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, wanted: CorrectionFilter, page: Page
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[Sequence[CorrectionEntry], int]:
     """Return one part of the matching corrections, the newest first, and their number."""
     columns = usage_corrections.c
     conditions = [columns.project_id == project_id]
@@ -261,4 +287,4 @@ async def listed(
         invoices, invoices.c.id == columns.settled_by
     )
     statement = paged(read.where(*conditions), page, columns.id, {"occurred_at": columns.occurred_at})
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return records(CorrectionEntry, await connection.execute(statement)), int(total or 0)

@@ -1,27 +1,60 @@
 """Add-ons: one-time fees, and their applications to customers (B122)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Select, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.journal.changing import Resource, audit_change
+from adapters.postgres.journal.changing import Resource
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import Kind
 from adapters.postgres.resources import Customer
+from adapters.postgres.rows import record, records
 from models.identifiers import new_id, shown_id
-from models.problems import conflict
 from models.tables import add_ons, applied_add_ons, customers
 
-RESOURCE: Final[Resource[Row[Any]]] = Resource(add_ons, "add_on", "Add-on", shares_keys=True)
 
-ADD_ON: Final[Kind[Row[Any]]] = Kind("add_on", add_ons, codes=("code",))
+@dataclass(frozen=True, slots=True)
+class AddOn:
+    """A one-time fee in minor units of its currency."""
+
+    id: UUID
+    code: str
+    name: str
+    description: str | None
+    invoice_display_name: str | None
+    amount_cents: Decimal
+    amount_currency: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedAddOn:
+    """A fee of a customer; `invoice_id` is None while it waits for the next invoice."""
+
+    id: UUID
+    add_on_id: UUID
+    add_on_code: str
+    customer_id: UUID
+    customer_code: str
+    customer_code_chosen: bool
+    customer_name: str | None
+    amount_cents: Decimal
+    amount_currency: str
+    invoice_id: UUID | None
+    created_at: datetime
+
+
+RESOURCE: Final = Resource(add_ons, "add_on", "Add-on", AddOn, shares_keys=True)
+
+ADD_ON: Final = Kind("add_on", add_ons, ("code",), AddOn)
 
 ORDERABLE: Final = {
     "name": add_ons.c.name,
@@ -32,32 +65,11 @@ ORDERABLE: Final = {
 _LIVING: Final = add_ons.c.deleted_at.is_(None)
 
 
-async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
-    """Add an add-on; `values` are columns of `add_ons`. Raises `Problem` 409 `add_on_exists` for a code in use."""
-    statement = (
-        insert(add_ons)
-        .values(id=new_id(), project_id=tx.scope.project_id, **values)
-        .on_conflict_do_nothing(index_elements=["project_id", "code"], index_where=_LIVING)
-        .returning(add_ons)
-    )
-    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
-    if row is None:
-        raise conflict("add_on_exists", f"This project has an add-on with the code {values['code']!r} already.")
-    await audit_change(tx, RESOURCE, row=row, action="created")
-    return row
-
-
-async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[AddOn], int]:
     """Return one part of the project's add-ons, newest first, and their number."""
     wanted = [add_ons.c.project_id == project_id, _LIVING]
-    return await page_of(connection, add_ons, page, *wanted, orderable=ORDERABLE)
-
-
-async def delete(tx: Transaction, row: Row[Any]) -> None:
-    """Hide an add-on that `locked` gave, and free its code; fees that were applied are still invoiced."""
-    hidden = update(add_ons).where(add_ons.c.id == row.id).values(deleted_at=func.clock_timestamp())
-    await tx.connection.execute(hidden)
-    await audit_change(tx, RESOURCE, row=row, action="deleted")
+    rows, total = await page_of(connection, add_ons, page, *wanted, orderable=ORDERABLE)
+    return records(AddOn, rows), total
 
 
 @dataclass(frozen=True)
@@ -69,10 +81,10 @@ class Application:
     amount_currency: str
 
 
-async def apply(tx: Transaction, row: Row[Any], wanted: Application) -> Row[Any]:
+async def apply(tx: Transaction, row: AddOn, wanted: Application) -> AppliedAddOn:
     """Note a fee that the next invoice of the customer's subscriptions in this currency will have (B122).
 
-    `row` is what `locked` gave.
+    The caller has locked the add-on.
     """
     identity = new_id()
     statement = insert(applied_add_ons).values(
@@ -84,7 +96,8 @@ async def apply(tx: Transaction, row: Row[Any], wanted: Application) -> Row[Any]
         amount_currency=wanted.amount_currency,
     )
     await tx.connection.execute(statement)
-    made: Row[Any] = (await tx.connection.execute(_applied().where(applied_add_ons.c.id == identity))).one()
+    found = await tx.connection.execute(_applied().where(applied_add_ons.c.id == identity))
+    made = record(AppliedAddOn, found.one())
     await tx.audit(
         resource_type="applied_add_on",
         resource_id=identity,
@@ -109,21 +122,24 @@ def _applied() -> Select[Any]:
     ).select_from(joined)
 
 
-async def applied_to(connection: AsyncConnection, customer_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def applied_to(connection: AsyncConnection, customer_id: UUID, page: Page) -> tuple[Sequence[AppliedAddOn], int]:
     """Return one part of what was applied to a customer, newest first, and its number."""
     return await _applications(connection, applied_add_ons.c.customer_id == customer_id, page)
 
 
-async def applications_of(connection: AsyncConnection, add_on_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def applications_of(
+    connection: AsyncConnection, add_on_id: UUID, page: Page
+) -> tuple[Sequence[AppliedAddOn], int]:
     """Return one part of an add-on's applications, newest first, and their number."""
     return await _applications(connection, applied_add_ons.c.add_on_id == add_on_id, page)
 
 
 async def _applications(
     connection: AsyncConnection, wanted: ColumnElement[bool], page: Page
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[Sequence[AppliedAddOn], int]:
     orderable = {"amount_cents": applied_add_ons.c.amount_cents}
-    return await page_of(connection, applied_add_ons, page, wanted, rows=_applied(), orderable=orderable)
+    rows, total = await page_of(connection, applied_add_ons, page, wanted, rows=_applied(), orderable=orderable)
+    return records(AppliedAddOn, rows), total
 
 
 async def application_counts(connection: AsyncConnection, project_id: UUID) -> dict[str, int]:

@@ -1,12 +1,17 @@
 """Why an invoice adjusts a closed period: corrections that its close saw, and events that came after the bill."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.events.correction_store import CorrectionEntry
+from adapters.postgres.rows import record, records
 
 MOST_EVENTS: Final = 100
 """Most events and corrections that are shown for one line."""
@@ -38,13 +43,39 @@ _LATE: Final = text("""
 """)
 
 
+@dataclass(frozen=True, slots=True)
+class AdjustmentLine:
+    """A line that adjusts a closed period; `quantity` is the difference, `total_quantity` that of the whole period."""
+
+    id: UUID
+    description: str
+    amount_minor: int
+    currency: str
+    quantity: Decimal
+    total_quantity: Decimal
+    metric_key: str | None
+    period_start: datetime
+    period_end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LateEvent:
+    """An event that was received after its period had been billed."""
+
+    id: UUID
+    idempotency_key: str
+    value: Decimal | None
+    occurred_at: datetime
+    received_at: datetime
+
+
 @dataclass(frozen=True)
 class Adjustment:
     """An adjustment line with what is behind it, at most `MOST_EVENTS` of each."""
 
-    line: Mapping[Any, Any]
-    corrections: Sequence[Any]
-    late_events: Sequence[Mapping[Any, Any]]
+    line: AdjustmentLine
+    corrections: Sequence[CorrectionEntry]
+    late_events: Sequence[LateEvent]
 
 
 async def adjustments(connection: AsyncConnection, invoice_id: UUID) -> list[Adjustment]:
@@ -53,18 +84,18 @@ async def adjustments(connection: AsyncConnection, invoice_id: UUID) -> list[Adj
     Late events are those that were received after the period's last bill and before this invoice.
     """
     found = []
-    for line in (await connection.execute(_LINES, {"invoice": invoice_id})).mappings().all():
+    for line in (await connection.execute(_LINES, {"invoice": invoice_id})).all():
         names = {
             "invoice": invoice_id,
-            "subscription": line["subscription_id"],
-            "metric": line["metric_id"],
-            "start": line["period_start"],
-            "end": line["period_end"],
-            "before": line["billed_before"] or line["billed_at"],
-            "billed": line["billed_at"],
+            "subscription": line.subscription_id,
+            "metric": line.metric_id,
+            "start": line.period_start,
+            "end": line.period_end,
+            "before": line.billed_before or line.billed_at,
+            "billed": line.billed_at,
             "most": MOST_EVENTS,
         }
-        corrections = (await connection.execute(_CORRECTIONS, names)).all()
-        late = (await connection.execute(_LATE, names)).mappings().all()
-        found.append(Adjustment(line, corrections, late))
+        corrections = records(CorrectionEntry, await connection.execute(_CORRECTIONS, names))
+        late = records(LateEvent, await connection.execute(_LATE, names))
+        found.append(Adjustment(record(AdjustmentLine, line), corrections, late))
     return found

@@ -1,29 +1,79 @@
 """Coupons, and their applications to customers (B121)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, String, case, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, String, case, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.journal.changing import Resource, audit_change
+from adapters.postgres.journal.changing import Resource, create
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, page_of
 from adapters.postgres.resolver import Kind
 from adapters.postgres.resources import Customer
-from billing.discounts import uses_of
+from adapters.postgres.rows import Columns, record, records
+from billing.discounts import CouponType, Frequency, uses_of
 from models.identifiers import new_id, parse_id
 from models.problems import conflict, not_found
 from models.tables import applied_coupons, coupons, customers, invoice_lines, invoices
 
-RESOURCE: Final[Resource[Row[Any]]] = Resource(coupons, "coupon", "Coupon", shares_keys=True)
 
-COUPON: Final[Kind[Row[Any]]] = Kind("coupon", coupons, codes=("code",))
+@dataclass(frozen=True, slots=True)
+class CouponTerms:
+    """What a coupon takes off, and how often: percent, or minor units of a currency."""
+
+    coupon_type: CouponType
+    amount_cents: Decimal | None
+    amount_currency: str | None
+    percentage_rate: Decimal | None
+    frequency: Frequency
+    frequency_duration: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Coupon(CouponTerms):
+    """A coupon; customers hold applications of it."""
+
+    id: UUID
+    code: str
+    name: str
+    description: str | None
+    reusable: bool
+    max_redemptions: int | None
+    expiration: str
+    expiration_at: datetime | None
+    status: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedCoupon(CouponTerms):
+    """A coupon that a customer holds or held, on the terms of its application; without `uses_left` for ever."""
+
+    id: UUID
+    coupon_id: UUID
+    coupon_code: str
+    coupon_name: str
+    customer_id: UUID
+    customer_code: str
+    customer_code_chosen: bool
+    uses_left: int | None
+    used_up_at: datetime | None
+    removed_at: datetime | None
+    status: str
+    created_at: datetime
+    updated_at: datetime
+
+
+RESOURCE: Final = Resource(coupons, "coupon", "Coupon", Coupon, shares_keys=True)
+
+COUPON: Final = Kind("coupon", coupons, ("code",), Coupon)
 DISCOUNT_LINE: Final = "discount"
 """The kind of the invoice lines that coupons make."""
 
@@ -33,19 +83,8 @@ ORDERABLE: Final = {
     "status": coupons.c.status,
     "updated_at": coupons.c.updated_at,
 }
-_COPIED: Final = (
-    "description",
-    "coupon_type",
-    "amount_cents",
-    "amount_currency",
-    "percentage_rate",
-    "frequency",
-    "frequency_duration",
-    "reusable",
-    "max_redemptions",
-    "expiration",
-    "expiration_at",
-)
+_TERMS: Final = tuple(field.name for field in fields(CouponTerms))
+_COPIED: Final = (*_TERMS, "description", "reusable", "max_redemptions", "expiration", "expiration_at")
 
 #: Whether an application still discounts invoices.
 IS_HELD: Final[ColumnElement[bool]] = applied_coupons.c.removed_at.is_(None) & or_(
@@ -58,38 +97,24 @@ def line_reference(application_id: UUID) -> str:
     return f"coupon:{application_id}"
 
 
-async def create(tx: Transaction, values: Mapping[str, Any]) -> Row[Any]:
-    """Add a coupon; `values` are columns of `coupons`. Raises `Problem` 409 `coupon_exists` for a code in use."""
-    statement = (
-        insert(coupons)
-        .values(id=new_id(), project_id=tx.scope.project_id, **values)
-        .on_conflict_do_nothing(index_elements=["project_id", "code"])
-        .returning(coupons)
-    )
-    row: Row[Any] | None = (await tx.connection.execute(statement)).one_or_none()
-    if row is None:
-        raise conflict("coupon_exists", f"This project has a coupon with the code {values['code']!r} already.")
-    await audit_change(tx, RESOURCE, row=row, action="created")
-    return row
-
-
-async def duplicate(tx: Transaction, row: Row[Any]) -> Row[Any]:
+async def duplicate(tx: Transaction, coupon: Coupon) -> Coupon:
     """Add an active coupon with the same terms under `CODE_copy`, with no applications.
 
     Raises `Problem` 409 `coupon_exists` for a second copy.
     """
-    values = {name: row._mapping[name] for name in _COPIED}
-    return await create(tx, {**values, "code": f"{row.code}_copy", "name": f"{row.name} (Copy)"})
+    values = {name: getattr(coupon, name) for name in _COPIED}
+    return await create(tx, RESOURCE, {**values, "code": f"{coupon.code}_copy", "name": f"{coupon.name} (Copy)"})
 
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, page: Page, status: str | None
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[Sequence[Coupon], int]:
     """Return one part of the project's coupons, newest first, and their number; of one status, or of all."""
     wanted = [coupons.c.project_id == project_id]
     if status is not None:
         wanted.append(coupons.c.status == status)
-    return await page_of(connection, coupons, page, *wanted, orderable=ORDERABLE)
+    rows, total = await page_of(connection, coupons, page, *wanted, orderable=ORDERABLE)
+    return records(Coupon, rows), total
 
 
 @dataclass(frozen=True)
@@ -98,18 +123,17 @@ class Application:
 
     customer: Customer
     at: datetime
-    terms: Mapping[str, Any]
+    terms: Columns
 
 
-async def apply(tx: Transaction, row: Row[Any], wanted: Application) -> Row[Any]:
-    """Return a customer a coupon that `locked` gave.
+async def apply(tx: Transaction, row: Coupon, wanted: Application) -> AppliedCoupon:
+    """Apply a coupon, which the caller has locked, to a customer.
 
     Raises `Problem` 409: `coupon_terminated`, `coupon_expired` on the customer's clock, `coupon_not_reusable` for a
     customer who had it before, `coupon_exhausted` when it was applied as often as it may be.
     """
     await _usable(tx.connection, row, wanted)
-    values = {name: row._mapping[name] for name in ("coupon_type", "amount_cents", "amount_currency")}
-    values |= {name: row._mapping[name] for name in ("percentage_rate", "frequency", "frequency_duration")}
+    values = {name: getattr(row, name) for name in _TERMS}
     identity = new_id()
     statement = insert(applied_coupons).values(
         id=identity,
@@ -121,11 +145,11 @@ async def apply(tx: Transaction, row: Row[Any], wanted: Application) -> Row[Any]
     )
     await tx.connection.execute(statement)
     made = await view_applied(tx.connection, tx.scope.project_id, str(identity))
-    await _note_applied(tx, made, "created")
+    await _audit_applied(tx, made, "created")
     return made
 
 
-async def _usable(connection: AsyncConnection, row: Row[Any], wanted: Application) -> None:
+async def _usable(connection: AsyncConnection, row: Coupon, wanted: Application) -> None:
     if row.status != "active":
         raise conflict("coupon_terminated", f"The coupon {row.code!r} was terminated.")
     if row.expiration_at is not None and row.expiration_at <= wanted.at:
@@ -154,35 +178,30 @@ def _applied() -> Select[Any]:
     ).select_from(joined)
 
 
-async def view_applied(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def view_applied(connection: AsyncConnection, project_id: UUID, ref: str) -> AppliedCoupon:
     """Read an application by its id or uuid. Raises `Problem` 404 `applied_coupon_not_found`."""
     wanted = [applied_coupons.c.project_id == project_id, applied_coupons.c.id == parse_id(ref)]
-    row: Row[Any] | None = (await connection.execute(_applied().where(*wanted))).one_or_none()
+    row = (await connection.execute(_applied().where(*wanted))).one_or_none()
     if row is None:
         raise not_found("applied_coupon", ref)
-    return row
+    return record(AppliedCoupon, row)
 
 
-async def applied_to(connection: AsyncConnection, customer_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def applied_to(connection: AsyncConnection, customer_id: UUID, page: Page) -> tuple[Sequence[AppliedCoupon], int]:
     """Return one part of a customer's applications, newest first, and their number; terminated ones included."""
     wanted = applied_coupons.c.customer_id == customer_id
-    return await page_of(
-        connection,
-        applied_coupons,
-        page,
-        wanted,
-        rows=_applied(),
-        orderable={"updated_at": applied_coupons.c.updated_at},
-    )
+    orderable = {"updated_at": applied_coupons.c.updated_at}
+    rows, total = await page_of(connection, applied_coupons, page, wanted, rows=_applied(), orderable=orderable)
+    return records(AppliedCoupon, rows), total
 
 
-async def remove(tx: Transaction, row: Row[Any]) -> None:
+async def remove(tx: Transaction, row: AppliedCoupon) -> None:
     """Take a coupon from a customer: no later invoice is discounted. Once removed, this changes nothing."""
     now = func.clock_timestamp()
     wanted = [applied_coupons.c.id == row.id, applied_coupons.c.removed_at.is_(None)]
     done = await tx.connection.execute(update(applied_coupons).where(*wanted).values(removed_at=now, updated_at=now))
     if done.rowcount:
-        await _note_applied(tx, row, "terminated")
+        await _audit_applied(tx, row, "terminated")
 
 
 @dataclass(frozen=True)
@@ -195,7 +214,7 @@ class Analytics:
     remaining_uses: int | None
 
 
-async def analytics(connection: AsyncConnection, row: Row[Any]) -> Analytics:
+async def analytics(connection: AsyncConnection, row: Coupon) -> Analytics:
     """Count a coupon's applications, and add up what they took off invoices that are not voided."""
     mine = applied_coupons.c.coupon_id == row.id
     counted = select(func.count().label("times"), func.count().filter(IS_HELD).label("active"))
@@ -215,7 +234,7 @@ async def analytics(connection: AsyncConnection, row: Row[Any]) -> Analytics:
     )
 
 
-async def _note_applied(tx: Transaction, row: Row[Any], action: str) -> None:
+async def _audit_applied(tx: Transaction, row: AppliedCoupon, action: str) -> None:
     done = "applied to" if action == "created" else "taken from"
     await tx.audit(
         resource_type="applied_coupon",

@@ -49,7 +49,8 @@ async def insert_new(tx: Transaction, resource: Resource[_Record], values: Colum
         insert(table)
         .values(id=new_id(), project_id=tx.scope.project_id, **values)
         .on_conflict_do_nothing(
-            index_elements=["project_id", resource.key], index_where=table.c["deleted_at"].is_(None)
+            index_elements=["project_id", resource.key],
+            index_where=table.c["deleted_at"].is_(None) if "deleted_at" in table.c else None,
         )
         .returning(table)
     )
@@ -61,7 +62,8 @@ async def create(tx: Transaction, resource: Resource[_Record], values: Columns) 
     """Insert a row with its audit entry. Raises `Problem` 409 `<kind>_exists` for a code in use."""
     row = await insert_new(tx, resource, values)
     if row is None:
-        named = f"a {resource.title.lower()} with the {resource.key} {values[resource.key]!r}"
+        article = "an" if resource.title.startswith(("A", "E", "I", "O", "U")) else "a"
+        named = f"{article} {resource.title.lower()} with the {resource.key} {values[resource.key]!r}"
         raise conflict(f"{resource.kind}_exists", f"This project has {named} already.")
     await audit_change(tx, resource, row=row, action="created")
     return row
