@@ -7,7 +7,7 @@ tolerated form and names each mistake with the position of its event.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
@@ -24,6 +24,8 @@ Ref = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _PLAIN_NUMBER: Final = re.compile(rb"-?[0-9]{1,20}(?:\.[0-9]{1,18})?")
 _LONG_DIGITS: Final = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
 _MOST_LISTED: Final = 100
+#: Seconds since 1970, before the year 2286, with six decimals at most.
+_EPOCH: Final = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,6})?")
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -364,7 +366,8 @@ class _Reader:
 
     def _instant(self, name: str, value: Any) -> datetime | None:
         try:
-            at = read_moment(value).instant("UTC")
+            at = self._epoch(value)
+            at = read_moment(value).instant("UTC") if at is None else at
         except ValueError as error:
             self._wrong(name, str(error), "invalid_timestamp")
             return None
@@ -372,6 +375,12 @@ class _Reader:
             self._wrong(name, "must not be before 1970", "invalid_timestamp")
             return None
         return at
+
+    def _epoch(self, value: Any) -> datetime | None:
+        """Read seconds since 1970, which events with a `transaction_id` (BoxBilling's) may say; None for others."""
+        if "transaction_id" not in self.item or isinstance(value, bool) or not _EPOCH.fullmatch(str(value)):
+            return None
+        return EARLIEST + timedelta(microseconds=int(Decimal(str(value)) * 1_000_000))
 
     def _object(self, name: str, value: Any) -> dict[str, Any] | None:
         if isinstance(value, dict):

@@ -94,7 +94,11 @@ subscriptions = tenant_table(
     Column("pauses", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     CheckConstraint("status IN (" + ", ".join(repr(s) for s in SUBSCRIPTION_STATUSES) + ")", name="status"),
     CheckConstraint("alignment IN ('anniversary', 'calendar')", name="alignment"),
-    unique_index("uq_subscriptions_external_id", "project_id", "external_id"),
+    # An id is free again when its subscription has ended.
+    unique_index("uq_subscriptions_external_id", "project_id", "external_id", where="ended_at IS NULL"),
+    Index(
+        "ix_subscriptions_external_id", "project_id", "external_id", postgresql_where=text("external_id IS NOT NULL")
+    ),
     Index("ix_subscriptions_customer_id", "customer_id", "created_at"),
     Index("ix_subscriptions_project_id", "project_id", "id"),
     Index("ix_subscriptions_plan_version_id", "plan_version_id"),

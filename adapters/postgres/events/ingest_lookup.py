@@ -261,7 +261,9 @@ async def _assembled(raw: "psycopg.AsyncConnection[Any]", refs: _References, row
                 held[row[1]] = SubscriptionTerms(
                     row[1], row[9], row[3], row[6], row[7], row[8], row[10], row[4], row[5], row[12], pauses_of(row[13])
                 )
-                if row[2] is not None:
+                known = found.subscriptions.get(row[2])
+                # Ended subscriptions may have had the same external id before.
+                if row[2] is not None and (known is None or held[row[1]].preference < known.preference):
                     found.subscriptions[row[2]] = held[row[1]]
             case "key":
                 found.keys[row[2]] = row
