@@ -106,9 +106,12 @@ async def update_usage_alert(
 ) -> Response:
     """Change an alert at once: lowered below the present usage, it fires without a new event (B145).
 
-    It fires still only once, or once a period: a level that has fired does not fire again for a new value.
+    It fires still only once, or once a period: a level that has fired does not fire again for a new value. 409 once
+    its subscription has ended.
     """
     async with caller.begin(database) as tx:
+        found = await alert_store.get(tx.connection, caller.project_id, alert_id)
+        await alert_store.watched(tx.connection, caller.project_id, str(found.subscription_id))
         found = await alert_store.get(tx.connection, caller.project_id, alert_id, lock=True)
         row = await alert_store.change(tx, found, body.columns())
     await commands.deliver(subscription_workflow_id(caller.project_id, row.subscription_id))

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 from adapters.postgres.catalogue.metric_store import MetricFilter
 from adapters.postgres.resources import Metric
 from api.http.answers import Answer
-from api.http.fields import AnyCase, ClientId, ExactNumber, JsonObject, Name, Prose, Ref, same
+from api.http.fields import AnyCase, ClientId, ExactNumber, JsonObject, Name, Prose, Ref, RefusingBody, Unbuilt, same
 from billing.aggregating import text_of
 from billing.aggregations import (
     AGGREGATIONS,
@@ -37,8 +37,13 @@ Precision = Annotated[int, Field(ge=0, le=15)]
 Unit = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class MetricChange(BaseModel):
+_UNBUILT: Final = {"prorated": Unbuilt("a quantity is what its events add up to in the period; leave it out")}
+
+
+class MetricChange(RefusingBody):
     """What may be changed of a metric; fields that are not sent stay. The key is stable (B49)."""
+
+    unbuilt = _UNBUILT
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"description": "API calls"}]})
 

@@ -21,6 +21,7 @@ from api.http.fields import Ref
 from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
+from models.problems import invalid
 
 router = resource_router("Customers")
 
@@ -116,13 +117,16 @@ async def get_customer(customer_id: Ref, caller: CallerDep, database: DatabaseDe
 async def update_customer(
     customer_id: Ref, body: CustomerChange, caller: CallerDep, database: DatabaseDep, providers: ProvidersDep
 ) -> Response:
-    """Change what is sent; the rest stays (conflicts C18)."""
+    """Change what is sent; the rest stays (conflicts C18). 422 for a grace period that subscriptions already took."""
     async with caller.begin(database) as tx:
         found = await required(tx.connection, caller.project_id, CUSTOMER, customer_id)
         row = await changing.locked(tx.connection, customer_store.RESOURCE, found)
         columns = changed_columns(body, row)
         if row.test_clock_id is not None and "payment_provider" in columns:
             await providers.allow_in_clock(tx.connection, caller.scope, body.payment_provider)
+        days = columns.get("invoice_grace_period", row.invoice_grace_period)
+        if days != row.invoice_grace_period and await customer_store.has_living_subscriptions(tx.connection, row.id):
+            raise invalid("invoice_grace_period", "its subscriptions have the one they began with; end them first")
         if entity_refs(body):
             columns["billing_entity_id"] = await billing_entity_store.resolve_locked(
                 tx.connection, caller.project_id, entity_refs(body)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from adapters.postgres.resources import Customer
 from adapters.postgres.wallets.wallet_store import CustomerWallet, Day, WalletTransaction
 from api.http.answers import Answer
-from api.http.fields import Currency, Ref
+from api.http.fields import Currency, Ref, RefusingBody, Unbuilt
 from api.http.moments import InstantField
 from billing.numbers import NonNegative, Positive, plain
 from billing.wallets import LARGEST_CREDITS, Forecast, value_of
@@ -38,8 +38,17 @@ def _expiry(body: "WalletBody | WalletChange") -> datetime | None:
     return body.expires_at or body.expiration_at
 
 
-class WalletBody(BaseModel):
+_UNBUILT: Final = {
+    "recurring_transaction_rules": Unbuilt("credits are granted by top_up; no rule does it by itself"),
+    "applies_to": Unbuilt("a wallet pays every invoice of its customer in its currency"),
+    "paid_credits": Unbuilt("credits are granted, not sold; send initial_granted_credits"),
+}
+
+
+class WalletBody(RefusingBody):
     """A new wallet: one credit is worth `rate_amount` minor units of the currency."""
+
+    unbuilt = _UNBUILT
 
     model_config = ConfigDict(
         extra="ignore",
@@ -71,8 +80,10 @@ class WalletBody(BaseModel):
         }
 
 
-class WalletChange(BaseModel):
+class WalletChange(RefusingBody):
     """What of a wallet may change; its customer, currency and rate are fixed."""
+
+    unbuilt = _UNBUILT
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"name": "Prepaid", "priority": 2}]})
 
@@ -97,8 +108,10 @@ class WalletChange(BaseModel):
         return values
 
 
-class TopUp(BaseModel):
+class TopUp(RefusingBody):
     """Credits that are granted."""
+
+    unbuilt = _UNBUILT
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"credits": "100"}]})
 

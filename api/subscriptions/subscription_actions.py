@@ -206,15 +206,8 @@ async def carry_out(
         case "reinstate":
             await commands.reinstate(ref, Reinstate(request_id=request_id))
         case "cancel" | "terminate":
-            cancel = Cancel(
-                request_id=request_id, immediately=command == "terminate", on_termination=_billed_as(on_termination)
-            )
+            cancel = Cancel(request_id=request_id, immediately=command == "terminate", on_termination=on_termination)
             await commands.cancel(ref, cancel)
-
-
-def _billed_as(on_termination: str) -> str:
-    """Usage is billed at the end unless it is to be skipped; a credit note for unused time adds to that invoice."""
-    return "skip" if on_termination == "skip" else "generate_invoice"
 
 
 async def act(

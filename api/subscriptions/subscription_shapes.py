@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from adapters.postgres.subscriptions.subscription_store import Subscription
 from api.http.answers import Answer
+from api.http.fields import RefusingBody, Unbuilt
 from api.http.moments import AnyMoment, Moment, read_moment
 from billing.period import Alignment, TimeZone, inclusive_end
 from models.identifiers import shown_id, subscription_workflow_id
@@ -20,7 +21,15 @@ from models.problems import invalid
 
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Document = Annotated[dict[str, Any], Field(max_length=100)]
-TerminationAction = Literal["generate_invoice", "generate_credit_note", "skip"]
+
+
+def _no_credit_note(value: Any) -> Any:
+    if value == "generate_credit_note":
+        raise ValueError("no credit note is made at an end yet; send generate_invoice or skip")
+    return value
+
+
+TerminationAction = Annotated[Literal["generate_invoice", "skip"], BeforeValidator(_no_credit_note)]
 TrialDays = Annotated[int, Field(ge=0, le=3650)]
 
 #: Words that are routes beside `/subscriptions/{id}` (conflicts C37).
@@ -40,8 +49,17 @@ class Trial(BaseModel):
     )
 
 
-class NewSubscription(BaseModel):
+_UNBUILT: Final = {
+    "pay_in_advance": Unbuilt("fees are billed at the end of their period; leave it out"),
+    "quantity": Unbuilt("a subscription is one; subscribe again, or charge a metric by its quantity", neutral=1),
+    "plan_overrides": Unbuilt("a subscription has its plan's prices; make another plan, or another version"),
+}
+
+
+class NewSubscription(RefusingBody):
     """Any of the bodies that create a subscription; fields of other systems are ignored."""
+
+    unbuilt = _UNBUILT
 
     model_config = ConfigDict(
         extra="ignore",
@@ -85,7 +103,6 @@ class NewSubscription(BaseModel):
     trial_ends_at: AnyMoment | None = None
     trial: Trial | None = None
     contract: Document | None = Field(default=None, description="Your own contract terms, kept.")
-    pay_in_advance: bool = False
     on_termination_action: TerminationAction = "generate_invoice"
     backdate_billing: Literal["on_demand", "automatic"] = Field(
         default="on_demand", description="Whether periods that ended before now are billed at once, or when asked for."
@@ -119,8 +136,10 @@ class NewSubscription(BaseModel):
         return self.trial_ends_at or (self.trial.ends_at if self.trial else None)
 
 
-class SubscriptionChange(BaseModel):
+class SubscriptionChange(RefusingBody):
     """PATCH and PUT: what is given changes, the rest stays (conflicts C18)."""
+
+    unbuilt = _UNBUILT
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"status": "paused"}]})
 
@@ -133,15 +152,18 @@ class SubscriptionChange(BaseModel):
     plan_id: Reference | None = Field(default=None, description="The subscription's plan: moves to its newest version.")
     external_reference: Reference | None = None
     on_termination_action: TerminationAction | None = None
-    pay_in_advance: bool | None = None
     contract: Document | None = None
     metadata: Document | None = None
-    # Decided when the subscription is created; only the values that stand are accepted.
+    # Decided when the subscription is created, or by commands; only the present values are accepted.
     billing_time: Alignment | None = None
     trial_period_days: TrialDays | None = None
     trial_ends_at: AnyMoment | None = None
+    trial_ended_at: AnyMoment | None = None
     subscription_at: AnyMoment | None = None
     ending_at: AnyMoment | None = None
+    canceled_at: AnyMoment | None = None
+    downgraded_at: AnyMoment | None = None
+    previous_plan_id: UUID | None = None
 
 
 class CollectionChange(SubscriptionChange):
@@ -232,24 +254,28 @@ class SubscriptionDocument(Answer):
 
 
 def refuse_fixed_terms(change: SubscriptionChange, row: Subscription) -> None:
-    """Refuse to change what a running subscription's periods were computed from. Raises `Problem` 422.
+    """Refuse to change what periods were computed from, and what only commands set. Raises `Problem` 422.
 
-    The values that stand are accepted, so that a client may send back what it read.
+    The present values are accepted, so that a client may send back what it read.
     """
-    standing = {
-        "billing_time": row.alignment,
-        "trial_period_days": row.trial_period_days,
-        "trial_ends_at": row.trial_ends_at,
-        "subscription_at": row.starts_at,
-        "ending_at": row.ended_at or row.cancel_at,
-    }
-    for name, stands in standing.items():
+    present = (
+        ("billing_time", row.alignment),
+        ("trial_period_days", row.trial_period_days),
+        ("trial_ends_at", row.trial_ends_at),
+        ("trial_ended_at", row.trial_ends_at),
+        ("subscription_at", row.starts_at),
+        ("ending_at", row.ended_at or row.cancel_at),
+        ("canceled_at", row.canceled_at),
+        ("downgraded_at", None),
+        ("previous_plan_id", row.previous_plan_id),
+    )
+    for name, value in present:
         wanted = getattr(change, name)
         if isinstance(wanted, Moment):
             wanted = wanted.instant(row.timezone)
         # Answers show whole seconds.
-        if wanted is not None and _in_seconds(wanted) != _in_seconds(stands):
-            raise invalid(name, "is decided when the subscription is created", "not_changeable")
+        if wanted is not None and _in_seconds(wanted) != _in_seconds(value):
+            raise invalid(name, "is decided when the subscription is created, or by commands", "not_changeable")
 
 
 def _in_seconds(value: Any) -> Any:

@@ -119,7 +119,6 @@ def recorded_terms(wanted: NewSubscription, named: ResolvedReferences) -> Record
         customer_supplied=wanted.customer_id,
         plan_supplied=wanted.plan_id,
         trial_period_days=wanted.trial_days if wanted.trial_days is not None else named.trial_period_days,
-        pay_in_advance=wanted.pay_in_advance,
         on_termination_action=wanted.on_termination_action,
         contract=wanted.contract,
         metadata=wanted.metadata,

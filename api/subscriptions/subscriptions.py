@@ -10,7 +10,7 @@ from adapters.postgres.alerts import alert_store
 from adapters.postgres.journal import audit_store
 from adapters.postgres.subscriptions import lifecycle_store, subscription_store
 from adapters.postgres.subscriptions.subscription_store import Subscription, SubscriptionFilter, TermsChange
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, reply
 from api.http.routing import resource_router
 from api.subscriptions.subscription_actions import (
@@ -38,7 +38,8 @@ from models.tables.customers import SUBSCRIPTION_STATUSES
 router = resource_router("subscriptions")
 
 _EDITABLE: Final = TermsChange.__optional_keys__
-_TERMS_OF_THE_RUNNING: Final = frozenset({"on_termination_action", "pay_in_advance", "contract"})
+#: What may be changed after the end, too: the caller's own notes.
+_NOTES: Final = {"external_reference", "metadata"}
 _MAY_BE_EMPTY: Final = ("external_reference", "contract")
 
 
@@ -128,7 +129,7 @@ async def list_subscriptions(
             external_id=wanted.external_id,
         )
         rows, total = await subscription_store.listed(connection, caller.project_id, chosen, page)
-    return listed(page, [desk.show(row) for row in rows], total, request, last=rows[-1].id if rows else None)
+    return listed_as(desk.show, page, rows, total, request)
 
 
 def _status(text: str | None) -> str | None:
@@ -193,24 +194,12 @@ async def _change(ref: str, body: SubscriptionChange, desk: SubscriptionCommandC
     row = await desk.find(ref)
     command = command_of(body, row)
     refuse_fixed_terms(body, row)
-    _must_run_for(body, row)
     if body.plan_id is not None:
         await migrate_to(row, desk, plan=body.plan_id, plan_version=None)
     if command is not None:
         await carry_out(command, row, desk, on_termination=body.on_termination_action or row.on_termination_action)
     await _edit(row, body, desk)
     return desk.show(await desk.find(row.id))
-
-
-def _must_run_for(body: SubscriptionChange, row: Subscription) -> None:
-    """Refuse to change the terms of a subscription that is over; notes about it stay open. Raises `Problem` 409."""
-    changed = sorted(body.model_fields_set & _TERMS_OF_THE_RUNNING)
-    if row.ended_at is not None and changed:
-        raise conflict(
-            "subscription_ended",
-            f"The subscription is {row.status}: its {', '.join(changed)} cannot be changed any more, only its metadata "
-            "and external_reference.",
-        )
 
 
 async def _edit(row: Subscription, body: SubscriptionChange, desk: SubscriptionCommandContext) -> None:
@@ -223,6 +212,13 @@ async def _edit(row: Subscription, body: SubscriptionChange, desk: SubscriptionC
     }
     if not values:
         return
+    terms = sorted(values.keys() - _NOTES)
+    if row.ended_at is not None and terms:
+        raise conflict(
+            "subscription_ended",
+            f"The subscription is {row.status}: its {', '.join(terms)} cannot be changed any more, only its metadata "
+            "and external_reference.",
+        )
     async with desk.caller.begin(desk.database) as tx:
         await subscription_store.edit(tx.connection, row.id, cast(TermsChange, values))
         await tx.audit(

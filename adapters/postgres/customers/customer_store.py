@@ -146,12 +146,17 @@ async def delete(tx: Transaction, row: Customer) -> None:
     billed = select(invoices.c.id).where(invoices.c.customer_id == row.id).limit(1)
     if (await tx.connection.execute(billed)).first() is not None:
         raise conflict("customer_has_invoices", "This customer has invoices, which are permanent records.")
-    living = select(subscriptions.c.id).where(
-        subscriptions.c.customer_id == row.id, subscriptions.c.status.not_in(_ENDED)
-    )
-    if (await tx.connection.execute(living.limit(1))).first() is not None:
+    if await has_living_subscriptions(tx.connection, row.id):
         raise conflict("customer_has_subscriptions", "This customer has subscriptions; end them first.")
     await hide(tx, RESOURCE, row)
+
+
+async def has_living_subscriptions(connection: AsyncConnection, customer_id: UUID) -> bool:
+    """Return whether a customer has subscriptions that have not ended."""
+    living = select(subscriptions.c.id).where(
+        subscriptions.c.customer_id == customer_id, subscriptions.c.status.not_in(_ENDED)
+    )
+    return (await connection.execute(living.limit(1))).first() is not None
 
 
 async def usable_clock(connection: AsyncConnection, project_id: UUID, ref: str) -> UUID:

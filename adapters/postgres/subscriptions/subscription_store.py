@@ -84,7 +84,6 @@ class RecordedTerms:
     customer_supplied: str
     plan_supplied: str
     trial_period_days: int
-    pay_in_advance: bool
     on_termination_action: str
     contract: dict[str, object] | None
     metadata: dict[str, object]
@@ -97,7 +96,6 @@ class TermsChange(TypedDict, total=False):
 
     external_reference: str | None
     on_termination_action: str
-    pay_in_advance: bool
     contract: dict[str, object] | None
     metadata: dict[str, object]
 
@@ -155,7 +153,7 @@ async def create(connection: AsyncConnection, state: SubscriptionState, terms: R
         if violated_constraint(error) != "uq_subscriptions_external_id":
             raise
         raise conflict(
-            "subscription_exists", f"A subscription with the external id {terms.external_id!r} exists already."
+            "subscription_exists", f"A subscription that has not ended has the external id {terms.external_id!r}."
         ) from error
 
 

@@ -257,4 +257,7 @@ async def transfer(
 def must_be_active(rows: Collection[WalletRecord]) -> None:
     """Raise `Problem` 409 `wallet_terminated` if one of the wallets is."""
     if any(row.status != "active" for row in rows):
-        raise conflict("wallet_terminated", "A terminated wallet keeps its credits; nothing goes in or out.")
+        raise conflict(
+            "wallet_terminated",
+            "A terminated wallet keeps its credits; nothing of it changes any more.",
+        )
