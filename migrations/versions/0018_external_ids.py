@@ -1,13 +1,13 @@
 """External ids of subscriptions: unique among those that have not ended.
 
 Revision ID: external_ids
-Revises: pauses
+Revises: carried_amounts
 """
 
 from alembic import op
 
 revision = "external_ids"
-down_revision = "pauses"
+down_revision = "carried_amounts"
 branch_labels = None
 depends_on = None
 
