@@ -17,6 +17,7 @@ from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.journal import idempotency_store
 from adapters.postgres.limits import reservation_commit_store, reservation_expiry_store
+from adapters.postgres.tenancy import session_store
 from adapters.secret_box import SecretBox
 from adapters.telemetry import logs
 from adapters.webhooks.slots import Slots
@@ -24,7 +25,8 @@ from api.compat import COMPAT_ROUTERS
 from api.events.ingest_route import IngestFastPath
 from api.http import errors, openapi
 from api.http.commands import Commands
-from api.http.middleware import BodyLimit, CleanPath
+from api.http.failed_keys import FailedKeys
+from api.http.middleware import BodyLimit, CleanPath, DocumentationPolicy
 from api.http.request_log import RequestLog, add_request
 from api.limits.reservations import ReservationLane
 from api.routers import ROUTERS, UNVERSIONED, UNVERSIONED_TOO
@@ -80,6 +82,7 @@ async def _forget_old_answers(database: Database) -> None:
     async with database.transaction(SYSTEM) as connection:
         await idempotency_store.forget_old(connection)
         await reservation_commit_store.forget_old(connection)
+        await session_store.forget_expired(connection)
 
 
 #: What every process does in the background, and how many seconds it rests in between.
@@ -98,6 +101,7 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
         **openapi.METADATA,
     )
     app.state.settings = configuration
+    app.state.failed_keys = FailedKeys()
     app.state.webhook_slots = Slots.of(configuration)
     errors.install(app)
     for router in (*UNVERSIONED, *UNVERSIONED_TOO):
@@ -115,9 +119,10 @@ def create_app(configuration: Settings | None = None) -> FastAPI:
     app.include_router(portal.router)
     openapi.install(app)
     # The last one added is the outermost.
+    app.add_middleware(DocumentationPolicy)
     app.add_middleware(IngestFastPath, mounts=[("/v1", ROUTERS), ("/api/v1", ROUTERS), ("/api", COMPAT_ROUTERS)])
     app.add_middleware(ReservationLane)
     app.add_middleware(CleanPath)
     app.add_middleware(BodyLimit, most_bytes=configuration.max_body_bytes)
-    app.add_middleware(RequestLog, ingestion_one_in=configuration.log_ingestion_one_in)
+    app.add_middleware(RequestLog, ingestion_one_in=configuration.log_ingestion_one_in, is_https=configuration.is_https)
     return app

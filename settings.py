@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     home: Path = Path(".durabill")
     temporal_bin: str | None = None
     stripe_mock_bin: str | None = Field(default=None, description="Used by the tests only.")
-    public_url: str | None = None
+    public_url: str | None = Field(
+        default=None, description="Where people reach the API; links are built from it, never from a request's Host."
+    )
 
     # Postgres: the application's login (row-level security applies) and the owner that migrates
     database_url: SecretStr = Field(
@@ -96,11 +98,18 @@ class Settings(BaseSettings):
     webhook_kept_days: int = Field(
         default=90, ge=14, le=3650, description="How long messages, deliveries and attempts are kept."
     )
+    notifications_kept_days: int = Field(default=90, ge=1, description="How long read notifications are kept.")
+    audit_log_kept_days: int | None = Field(
+        default=None, ge=35, description="How long audit entries are kept; None: for ever."
+    )
+    event_keys_kept_days: int | None = Field(
+        default=None, ge=35, description="For how long an idempotency key counts an event once; None: for ever."
+    )
     webhook_concurrency: int = Field(default=4, ge=1, le=64, description="Messages on their way to one endpoint.")
 
     # Secrets
     bootstrap_key: SecretStr | None = Field(default=None, description="May only create and list organizations.")
-    session_secret: SecretStr | None = Field(default=None, description="Signs the dashboard's session cookie.")
+    session_secret: SecretStr | None = Field(default=None, description="Signs the portal's links.")
     stripe_api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("STRIPE_API_KEY", "DURABILL_STRIPE_API_KEY")
     )
@@ -135,6 +144,17 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(
         default=None, description="When set, /metrics answers 401 unless this is the bearer token."
     )
+
+    @property
+    def address(self) -> str:
+        """Return the address of the API for links, without a slash at its end."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def is_https(self) -> bool:
+        """Return whether people reach the API over TLS."""
+        return self.address.startswith("https://")
 
 
 @lru_cache(maxsize=1)

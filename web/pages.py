@@ -1,7 +1,7 @@
 """The dashboard's pages (conflicts C34, B20): log in with an API key, overview, API keys."""
 
 from typing import Annotated, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
@@ -12,7 +12,7 @@ from adapters.postgres.journal.audit_store import AuditFilter
 from adapters.postgres.paging import Page
 from adapters.postgres.reports.overview_store import MOST_COUNTED, overview
 from adapters.postgres.tenancy import key_store, organization_store
-from api.http.auth import caller_with_key
+from api.http.auth import caller_with_guess
 from api.tenancy.keys import make_key, revoke_key
 from api.tenancy.tenancy_shapes import ApiKeyCreate
 from models.problems import Problem
@@ -54,22 +54,24 @@ async def log_in(request: Request, key: Text = "") -> Response:
     if _from_elsewhere(request):
         return page("login.html", 403, error="This form was sent by another site.")
     try:
-        caller = await caller_with_key(request.app.state.database, key.strip()[:512])
+        caller = await caller_with_guess(request, request.app.state.database, key.strip()[:512])
     except Problem as problem:
-        return page("login.html", problem.status, error=problem.detail)
+        refusal = page("login.html", problem.status, error=problem.detail)
+        refusal.headers.update(problem.headers)
+        return refusal
     response = _to("/ui")
-    sessions.begin(request, response, caller)
+    await sessions.begin(request, response, caller)
     return response
 
 
 @router.post("/logout")
 async def log_out(request: Request, csrf: Text = "") -> Response:
-    """End the session."""
+    """End the session: from now on its cookie opens nothing, whoever has it."""
     session = await sessions.current(request)
     if session is not None and not session.accepts(csrf):
         return await _refused(request, session)
     response = _to("/ui/login")
-    sessions.end(response)
+    await sessions.end(request, response)
     return response
 
 
@@ -103,7 +105,7 @@ async def _frame(request: Request, session: Session) -> dict[str, Any]:
 
 def _temporal_url(request: Request, session: Session) -> str:
     settings = request.app.state.settings
-    base = settings.temporal_ui_url or f"http://{request.url.hostname}:{settings.temporal_ui_port}"
+    base = settings.temporal_ui_url or f"http://{urlsplit(settings.address).hostname}:{settings.temporal_ui_port}"
     query = quote(f'DurabillProject="{session.caller.project_id}"')
     return f"{base.rstrip('/')}/namespaces/{settings.temporal_namespace}/workflows?query={query}"
 

@@ -1,21 +1,22 @@
-"""Who is logged in to the dashboard: a signed cookie that names an API key, never the key itself."""
+"""Who is logged in to the dashboard: a cookie with a random token, whose session the database knows until log-out."""
 
 import hmac
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
-from uuid import UUID
 
 from fastapi import Request, Response
-from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from adapters.postgres.database import SYSTEM
+from adapters.postgres.tenancy import session_store
+from adapters.postgres.tenancy.session_store import OpenSession
 from api.http.auth import Caller, caller_with_id
 from api.http.request_log import note_caller
 
 COOKIE: Final = "durabill_session"
-_SECONDS: Final = 12 * 3600
-# Without a configured secret, sessions end with the process.
-_FALLBACK_SECRET: Final = secrets.token_hex(32)
+_LASTS: Final = timedelta(hours=12)
+_LONGEST_TOKEN: Final = 128
 
 
 @dataclass(frozen=True)
@@ -30,40 +31,47 @@ class Session:
         return hmac.compare_digest(token.encode(), self.csrf.encode())
 
 
-def _signer(request: Request) -> URLSafeTimedSerializer:
-    configured = request.app.state.settings.session_secret
-    secret = _FALLBACK_SECRET if configured is None else configured.get_secret_value()
-    return URLSafeTimedSerializer(secret, salt="durabill-session")
-
-
 async def current(request: Request) -> Session | None:
-    """Return the session of the request; None without one, when it has expired or when its key has ended (B18)."""
-    try:
-        said = _signer(request).loads(request.cookies.get(COOKIE, ""), max_age=_SECONDS)
-        key_id, csrf = UUID(said["key_id"]), str(said["csrf"])
-    except (BadSignature, KeyError, TypeError, ValueError):
+    """Return the session of the request; None without one, when it is over or when its key has ended (B18)."""
+    token = _token(request)
+    if token is None:
         return None
-    caller = await caller_with_id(request.app.state.database, key_id)
-    if caller is None:
+    async with request.app.state.database.transaction(SYSTEM) as connection:
+        found = await session_store.find(connection, token)
+    caller = None if found is None else await caller_with_id(request.app.state.database, found.key_id)
+    if found is None or caller is None:
         return None
     note_caller(request.scope, caller)
-    return Session(caller, csrf)
+    return Session(caller, found.csrf)
 
 
-def begin(request: Request, response: Response, caller: Caller) -> None:
-    """Set the cookie: not readable by scripts, sent by this site's own pages only."""
-    said = {"key_id": str(caller.key_id), "csrf": secrets.token_urlsafe(24)}
+def _token(request: Request) -> str | None:
+    token = request.cookies.get(COOKIE, "")
+    return token if 0 < len(token) <= _LONGEST_TOKEN else None
+
+
+async def begin(request: Request, response: Response, caller: Caller) -> None:
+    """Store a session and set its cookie: not readable by scripts, sent by this site's own pages only."""
+    assert caller.key_id is not None, "one logs in with a key"
+    token = secrets.token_urlsafe(32)
+    session = OpenSession(caller.key_id, secrets.token_urlsafe(24))
+    async with request.app.state.database.transaction(SYSTEM) as connection:
+        await session_store.begin(connection, token, session, lasts=_LASTS)
     response.set_cookie(
         COOKIE,
-        _signer(request).dumps(said),
-        max_age=_SECONDS,
+        token,
+        max_age=int(_LASTS.total_seconds()),
         path="/ui",
-        secure=request.url.scheme == "https",
+        secure=request.app.state.settings.is_https or request.url.scheme == "https",
         httponly=True,
         samesite="strict",
     )
 
 
-def end(response: Response) -> None:
-    """Remove the cookie."""
+async def end(request: Request, response: Response) -> None:
+    """Delete the session and remove its cookie."""
+    token = _token(request)
+    if token is not None:
+        async with request.app.state.database.transaction(SYSTEM) as connection:
+            await session_store.end(connection, token)
     response.delete_cookie(COOKIE, path="/ui", httponly=True, samesite="strict")

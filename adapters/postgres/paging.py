@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Table, func, select
+from sqlalchemy import ClauseElement, ColumnElement, Executable, FromClause, Row, Select, Table, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
 
 from models.problems import Problem, invalid
+
+MOST_COUNTED: Final = 10_000
+"""Lists of up to so many rows are counted exactly."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,35 @@ class Page:
     limit: int = 100
     after: UUID | None = None
     order_by: str | None = None
+
+
+class Estimate(int):
+    """A number of rows that was estimated, because counting them all would take long (C15)."""
+
+
+class _Explain(Executable, ClauseElement):
+    """``EXPLAIN`` of a statement: how many rows the planner expects."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: Select[Any]) -> None:
+        self.statement = statement
+
+
+@compiles(_Explain)
+def _explained(element: _Explain, compiler: Any, **options: Any) -> str:
+    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **options)}"
+
+
+async def total_of(connection: AsyncConnection, source: FromClause, *wanted: ColumnElement[bool]) -> int:
+    """Count the rows of ``source`` that meet all conditions: exactly up to 10,000, beyond as an ``Estimate`` (C15)."""
+    found = select(literal(1)).select_from(source).where(*wanted)
+    counted = select(func.count()).select_from(found.limit(MOST_COUNTED + 1).subquery())
+    total = int(await connection.scalar(counted) or 0)
+    if total <= MOST_COUNTED:
+        return total
+    plan = await connection.scalar(_Explain(found))
+    return Estimate(max(total, int(plan[0]["Plan"]["Plan Rows"])))
 
 
 async def page_of(
@@ -33,10 +66,10 @@ async def page_of(
 
     ``rows`` selects what is shown of each row, and neither adds rows nor leaves some out; None shows all columns.
     """
-    total = await connection.scalar(select(func.count()).select_from(table).where(*wanted))
+    total = await total_of(connection, table, *wanted)
     shown = select(table) if rows is None else rows
     statement = paged(shown.where(*wanted), page, table.c.id, orderable)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return (await connection.execute(statement)).all(), total
 
 
 def paged(

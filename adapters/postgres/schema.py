@@ -25,7 +25,7 @@ _ORGANIZATION_TABLES = {
     "members": "organization_id",
 }
 #: Tables that only the system role touches.
-_SYSTEM_TABLES = ("sandbox_charges",)
+_SYSTEM_TABLES = ("sandbox_charges", "dashboard_sessions")
 
 
 def _visible(table: str) -> str:

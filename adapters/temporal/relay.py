@@ -18,7 +18,7 @@ from adapters.postgres.alerts import threshold_hit_store
 from adapters.postgres.alerts.threshold_hit_store import ThresholdHit
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.events import event_months
-from adapters.postgres.journal import relay_store
+from adapters.postgres.journal import idempotency_store, prune_store, relay_store
 from adapters.postgres.journal.relay_store import DueWatermark
 from adapters.postgres.rows import AsyncConnection, SQLAlchemyError
 from adapters.postgres.subscriptions import ended_subscription_store
@@ -267,9 +267,26 @@ class Relay:
             kept = timedelta(days=self._settings.webhook_kept_days)
             webhooks = await webhook_prune_store.prune(connection, kept=kept)
         await event_months.create_partitions_ahead(self._database, datetime.now(UTC))
-        if pruned or webhooks:
-            _LOG.info("pruned", outbox_rows=pruned, webhook_rows=webhooks)
-        return pruned == _PRUNED_AT_ONCE or webhooks >= webhook_prune_store.MOST
+        journal = await self._prune_journal()
+        if pruned or webhooks or any(journal.values()):
+            _LOG.info("pruned", outbox_rows=pruned, webhook_rows=webhooks, **journal)
+        more = pruned == _PRUNED_AT_ONCE or webhooks >= webhook_prune_store.MOST
+        return more or any(deleted == prune_store.MOST for deleted in journal.values())
+
+    async def _prune_journal(self) -> dict[str, int]:
+        """Delete stored answers, notifications, audit entries and keys of events that are kept no longer."""
+        steps = {
+            "answers": (prune_store.prune_answers, idempotency_store.KEPT.days),
+            "notifications": (prune_store.prune_notifications, self._settings.notifications_kept_days),
+            "audit_entries": (prune_store.prune_audit, self._settings.audit_log_kept_days),
+            "event_keys": (prune_store.prune_event_keys, self._settings.event_keys_kept_days),
+        }
+        deleted = {}
+        for what, (prune, days) in steps.items():
+            if days is not None:
+                async with self._database.transaction(SYSTEM) as connection:
+                    deleted[what] = await prune(connection, kept=timedelta(days=days))
+        return deleted
 
 
 def _is_outage(error: Exception) -> bool:

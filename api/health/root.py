@@ -12,7 +12,7 @@ router = resource_router("Operations", public=True)
 @router.get("/", operation_id="get_root", summary="Say what this is", openapi_extra={"security": []})
 async def get_root(request: Request) -> Response:
     """Name the service, its version and where to go on."""
-    links = {name: f"{request.base_url}{path}" for name, path in _LINKS.items()}
+    links = {name: f"{request.app.state.settings.address}/{path}" for name, path in _LINKS.items()}
     return reply({"name": "Durabill", "version": VERSION, "status": "ok", **links})
 
 

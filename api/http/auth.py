@@ -13,6 +13,7 @@ from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.tenancy import key_store
 from adapters.postgres.tenancy.key_store import KnownKey, hashed
+from api.http.failed_keys import FailedKeys, address_of
 from models.problems import Problem, not_found
 from settings import Settings
 
@@ -22,6 +23,7 @@ ROLES: Final = ("VIEWER", "DEVELOPER", "ADMIN", "OWNER")
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LONGEST_KEY: Final = 512
+_UNAUTHORIZED: Final = 401
 
 
 @dataclass(frozen=True)
@@ -93,16 +95,38 @@ def is_bootstrap(key: str, settings: Settings) -> bool:
 async def authenticate(request: Request, database: Database) -> Caller | Operator:
     """Find out who calls.
 
-    Raises ``Problem`` 401 for a missing, unknown, expired or revoked key, 404 ``project_not_found`` and 403
-    ``project_forbidden`` for the project of ``X-Project-Id``, 403 ``role_forbidden`` when a VIEWER's key would write.
+    Raises ``Problem`` 401 for a missing, unknown, expired or revoked key, 429 after too many of those, 404
+    ``project_not_found`` and 403 ``project_forbidden`` for the project of ``X-Project-Id``, 403 ``role_forbidden`` when
+    a VIEWER's key would write.
     """
     key = presented_key(request)
+    failed: FailedKeys = request.app.state.failed_keys
+    failed.check(address_of(request), key)
     if is_bootstrap(key, request.app.state.settings):
+        failed.note_success(key)
         return Operator()
     wanted = request.headers.get("x-project-id", "").strip()[:_LONGEST_KEY] or None
-    caller = await caller_with_key(database, key, wanted)
+    caller = await caller_with_guess(request, database, key, wanted)
     if request.method not in _READING:
         caller.require("DEVELOPER")
+    return caller
+
+
+async def caller_with_guess(request: Request, database: Database, key: str, project: str | None = None) -> Caller:
+    """Find the caller as ``caller_with_key`` does, where failures count against the address and the account.
+
+    Raises ``Problem`` 429 ``too_many_failed_keys`` when there were too many.
+    """
+    failed: FailedKeys = request.app.state.failed_keys
+    address = address_of(request)
+    failed.check(address, key)
+    try:
+        caller = await caller_with_key(database, key, project)
+    except Problem as problem:
+        if problem.status == _UNAUTHORIZED:
+            failed.note_failure(address, key)
+        raise
+    failed.note_success(key)
     return caller
 
 

@@ -58,6 +58,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     409: _documented("It contradicts what exists, or the same Idempotency-Key is being handled."),
     413: _documented("The body is too large."),
     422: _documented("The body, the query or the path is invalid; `errors` names the fields."),
+    429: _documented("Too many API keys failed; `Retry-After` says when to try again."),
     503: _documented("Postgres or Temporal cannot be reached; `Retry-After` says when to try again."),
 }
 """The refusals that any route may give, for OpenAPI."""

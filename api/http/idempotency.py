@@ -18,7 +18,7 @@ from models.problems import Problem, invalid
 
 _LONGEST_KEY: Final = 255
 _LOCK_SECONDS: Final = 120
-_KEPT_HEADERS: Final = ("content-type", "location", "link", "x-total-count")
+_KEPT_HEADERS: Final = ("content-type", "location", "link", "x-total-count", "x-total-count-estimated")
 
 _log = structlog.get_logger("durabill.api")
 

@@ -1,4 +1,9 @@
-"""What surrounds every request: the size of its body, its path (plain ASGI, no buffering)."""
+"""What surrounds every request: the size of its body, its path, the policy of documentation pages (plain ASGI)."""
+
+import base64
+import hashlib
+import re
+from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -59,3 +64,46 @@ class CleanPath:
             # In place: whoever counts the request finds the route that was matched in the same scope.
             scope["path"] = scope["path"].rstrip("/") or "/"
         await self.app(scope, receive, send)
+
+
+_PAGES: Final = frozenset({"/docs", "/redoc", "/docs/oauth2-redirect"})
+_SCRIPT: Final = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+
+
+class DocumentationPolicy:
+    """Lets the pages of the documentation run their own scripts and load nothing from elsewhere, in no frame."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the policy, which names the page's inline scripts by their hashes."""
+        if scope["type"] != "http" or scope["path"] not in _PAGES:
+            await self.app(scope, receive, send)
+            return
+        start: Message = {}
+        body = b""
+
+        async def whole(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                headers = [*start["headers"], (b"content-security-policy", _policy(body).encode())]
+                await send({**start, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
+
+        await self.app(scope, receive, whole)
+
+
+def _policy(page: bytes) -> str:
+    scripts = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'" for script in _SCRIPT.findall(page)
+    )
+    return (
+        f"default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "font-src 'self' data:; connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    )

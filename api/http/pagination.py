@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
 
-from adapters.postgres.paging import Page
+from adapters.postgres.paging import Estimate, Page
 from api.http.answers import Answer
 from api.http.responses import reply
 from models.identifiers import parse_id
@@ -21,6 +21,10 @@ LISTED: dict[int | str, dict[str, Any]] = {
     200: {
         "headers": {
             "X-Total-Count": {"schema": {"type": "integer"}, "description": "Entries in the whole (filtered) list."},
+            "X-Total-Count-Estimated": {
+                "schema": {"type": "string", "enum": ["true"]},
+                "description": "Above 10,000 entries: the number is an estimate.",
+            },
             "Link": {"schema": {"type": "string"}, "description": 'The next part: <...>; rel="next".'},
         }
     }
@@ -71,11 +75,14 @@ def listed(
 ) -> Response:
     """Answer with one part of a list.
 
-    ``total`` counts the whole filtered list. ``last`` is the uuid of the last row given; without it, the row's ``id``
-    is read, and where that is a client's own id the link to the next part goes by offset.
+    ``total`` counts the whole filtered list, exactly or as an ``Estimate``. ``last`` is the uuid of the last row given;
+    without it, the row's ``id`` is read, and where that is a client's own id the link to the next part goes by offset.
     """
-    headers = {"X-Total-Count": str(total)}
-    if len(rows) == page.limit and (page.after is not None or page.skip + len(rows) < total):
+    headers = {"X-Total-Count": str(int(total))}
+    estimated = isinstance(total, Estimate)
+    if estimated:
+        headers["X-Total-Count-Estimated"] = "true"
+    if len(rows) == page.limit and (page.after is not None or estimated or page.skip + len(rows) < total):
         headers["Link"] = f'<{_next_part(page, rows, request, last)}>; rel="next"'
     return reply(rows, headers=headers)
 

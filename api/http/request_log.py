@@ -19,6 +19,8 @@ from api.http.auth import Caller
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
+#: Behind TLS: for two years browsers come back over TLS alone.
+_ONLY_TLS: Final = (b"strict-transport-security", b"max-age=63072000")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: Asked every few seconds by machines; their successes are lines for debugging only.
 _PROBES: Final = frozenset({"/healthz", "/livez", "/metrics"})
@@ -99,11 +101,13 @@ def _name_of(scope: Scope) -> str:
 class RequestLog:
     """Names every request, in its answer (``X-Request-Id``) and in every log line; counts it, and writes its line.
 
-    Of the successful requests of ingestion one in ``ingestion_one_in`` is written, none for 0.
+    Of the successful requests of ingestion one in ``ingestion_one_in`` is written, none for 0. Where people reach the
+    API over TLS, each answer tells browsers to use nothing else.
     """
 
-    def __init__(self, app: ASGIApp, *, ingestion_one_in: int) -> None:
+    def __init__(self, app: ASGIApp, *, ingestion_one_in: int, is_https: bool = False) -> None:
         self.app = app
+        self._added = (_NO_SNIFFING, _ONLY_TLS) if is_https else (_NO_SNIFFING,)
         self._ingestion_one_in = ingestion_one_in
         self._ingestion_requests = 0
 
@@ -120,7 +124,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), _NO_SNIFFING]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *self._added]
             await send(message)
 
         outer = _current.set(facts)

@@ -93,9 +93,8 @@ def issue(settings: Settings, scope: ProjectScope, customer_id: UUID, *, seconds
 
 
 def portal_url(request: Request, token: str) -> str:
-    """Return the address of the portal's page for a token: below ``public_url``, else where this request came in."""
-    base = request.app.state.settings.public_url or str(request.base_url)
-    return f"{base.rstrip('/')}/portal?{urlencode({'token': token})}"
+    """Return the address of the portal's page for a token, below the configured address of the API."""
+    return f"{request.app.state.settings.address}/portal?{urlencode({'token': token})}"
 
 
 def read_token(settings: Settings, token: str) -> PortalCaller:

@@ -49,6 +49,9 @@ Color = Annotated[str, Field(max_length=7, examples=["#336699"])]
 Instant = Annotated[datetime, AfterValidator(_zoned)]
 
 
+SecureUrl = Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s/?#@\\]+([/?#]\S*)?$")]
+
+
 class OrganizationChange(BaseModel):
     """What may be changed of an organization; a field that is left out stays as it is."""
 
@@ -61,7 +64,7 @@ class OrganizationChange(BaseModel):
     timezone: Zone | None = None
     email: Annotated[str, Field(max_length=320)] | None = None
     hmac_key: Annotated[str, Field(max_length=255)] | None = None
-    logo_url: Annotated[str, Field(max_length=2048)] | None = None
+    logo_url: SecureUrl | None = Field(None, description="An https address; the portal's page shows the picture.")
     portal_accent_color: Color | None = None
     brand_color: Color | None = Field(None, description="The same as portal_accent_color.")
     portal_welcome_message: Annotated[str, Field(max_length=500)] | None = None

@@ -30,4 +30,5 @@ outbox = Table(
     partial_index("ix_outbox_webhooks", "id", where=f"{WAITING} AND topic = 'webhook'"),
     partial_index("ix_outbox_ordering", "ordering_key", "id", where=f"{WAITING} AND topic <> 'webhook'"),
     partial_index("ix_outbox_parked", "id", where="parked_at IS NOT NULL"),
+    partial_index("ix_outbox_delivered", "delivered_at", where="delivered_at IS NOT NULL"),
 )

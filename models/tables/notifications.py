@@ -17,6 +17,7 @@ notifications = tenant_table(
     Column("read_at", INSTANT),
     UniqueConstraint("project_id", "key"),
     Index("ix_notifications_project_id", "project_id", "id"),
+    Index("ix_notifications_created_at", "created_at"),
     partial_index("ix_notifications_unread", "project_id", "id", where="read_at IS NULL"),
     has_updated=False,
 )

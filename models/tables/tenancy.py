@@ -91,6 +91,19 @@ idempotency_keys = Table(
     Column("response_body", LargeBinary),
     Column("locked_until", INSTANT),
     created(),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+# A session of the dashboard; the cookie holds the token, only its hash is stored.
+dashboard_sessions = Table(
+    "dashboard_sessions",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("key_id", Uuid, nullable=False),
+    Column("csrf", Text, nullable=False),
+    Column("expires_at", INSTANT, nullable=False),
+    created(),
+    Index("ix_dashboard_sessions_expires_at", "expires_at"),
 )
 
 #: Orders the log within an instant.
@@ -119,4 +132,5 @@ audit_log = Table(
     Column("sequence", BigInteger, nullable=False, server_default=text("nextval('audit_sequence')")),
     Index("ix_audit_log_resource", "resource_type", "resource_id", "sequence"),
     Index("ix_audit_log_project", "project_id", "sequence"),
+    Index("ix_audit_log_recorded_at", "recorded_at", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
 )

@@ -31,6 +31,8 @@ event_keys = Table(
     # False when the client sent no time, so that a retry is not taken for another event.
     Column("occurred_at_given", Boolean, nullable=False, server_default=text("true")),
     Column("idempotency_key", Text, primary_key=True),
+    # An event's id begins with the instant of its arrival.
+    Index("ix_event_keys_event_id", "event_id", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
 )
 
 # One partition for each month of event time (UTC), in the schema event_months, where no role may look: every access

@@ -22,7 +22,7 @@ from adapters.postgres.events.ingest_targets import value_of
 from adapters.postgres.events.rollup_store import EventContent, RollupKey
 from adapters.postgres.journal.audit_store import Actor, changes_between
 from adapters.postgres.journal.transaction import Transaction
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, paged, total_of
 from adapters.postgres.rows import records
 from billing.numbers import plain
 from models.identifiers import new_id, shown_id
@@ -282,9 +282,9 @@ async def listed(
             conditions.append(column == value)
     if wanted.pending is not None:
         conditions.append(columns.settled_at.is_(None) if wanted.pending else columns.settled_at.is_not(None))
-    total = await connection.scalar(select(func.count()).select_from(usage_corrections).where(*conditions))
+    total = await total_of(connection, usage_corrections, *conditions)
     read = select(usage_corrections, invoices.c.number.label("invoice_number")).outerjoin(
         invoices, invoices.c.id == columns.settled_by
     )
     statement = paged(read.where(*conditions), page, columns.id, {"occurred_at": columns.occurred_at})
-    return records(CorrectionEntry, await connection.execute(statement)), int(total or 0)
+    return records(CorrectionEntry, await connection.execute(statement)), total

@@ -17,7 +17,7 @@ from adapters.postgres.events.ingest_lookup import look_up, wall_clock_now
 from adapters.postgres.events.ingest_store import FOLD
 from adapters.postgres.events.ingest_targets import customer_of, target_of, value_of
 from adapters.postgres.journal.transaction import Transaction
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, paged, total_of
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
 from billing.numbers import plain
 from models.identifiers import parse_id
@@ -123,10 +123,10 @@ async def listed(
     }
     statement = paged(_read().where(condition), page, events.c.id, orderable)
     if wanted != EventFilter(status=wanted.status):
-        total = await connection.scalar(select(func.count()).select_from(events).where(condition))
+        total = await total_of(connection, events, condition)
     else:
         total = await event_counts(connection, project_id, EventKinds(wanted.status))
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return (await connection.execute(statement)).all(), total
 
 
 async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.customers.payment_method_store import DEFAULT_METHOD, PROVIDER, is_default_of
-from adapters.postgres.paging import Page, page_of, paged
+from adapters.postgres.paging import Page, page_of, paged, total_of
 from adapters.postgres.rows import record, records
 from billing.invoice import InvoiceStatus
 from models.identifiers import parse_id, shown_customer_id
@@ -338,13 +338,11 @@ async def fees(
 ) -> tuple[Sequence[Fee], int]:
     """List fees, newest first, and count all that the filter matches (B118)."""
     conditions = [invoice_lines.c.project_id == project_id, _IS_FEE, *wanted.conditions()]
-    counted = select(func.count()).select_from(
-        invoice_lines.join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
-    )
-    total = await connection.scalar(counted.where(*conditions))
+    joined = invoice_lines.join(invoices, invoices.c.id == invoice_lines.c.invoice_id)
+    total = await total_of(connection, joined, *conditions)
     orderable = {"amount_cents": invoice_lines.c.amount_minor, "events_count": invoice_lines.c.events_count}
     statement = paged(_fees().where(*conditions), page, invoice_lines.c.id, orderable)
-    return records(Fee, await connection.execute(statement)), int(total or 0)
+    return records(Fee, await connection.execute(statement)), total
 
 
 async def fee(connection: AsyncConnection, project_id: UUID, ref: str) -> Fee:

@@ -156,8 +156,9 @@ async def retry_all_now(connection: AsyncConnection) -> None:
 
 async def prune(connection: AsyncConnection, *, most: int) -> int:
     """Delete rows that were delivered more than a week ago, the oldest first; returns how many."""
-    old = select(outbox.c.id).where(outbox.c.delivered_at < func.clock_timestamp() - _KEPT).order_by(outbox.c.id)
-    return (await connection.execute(delete(outbox).where(outbox.c.id.in_(old.limit(most))))).rowcount
+    long_ago = outbox.c.delivered_at < func.clock_timestamp() - _KEPT
+    old = select(outbox.c.id).where(long_ago).order_by(outbox.c.delivered_at).limit(most)
+    return (await connection.execute(delete(outbox).where(outbox.c.id.in_(old)))).rowcount
 
 
 async def due_watermarks(connection: AsyncConnection, *, quiet_ms: int, busy_ms: int, limit: int) -> list[DueWatermark]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope
-from adapters.postgres.paging import Page, paged
+from adapters.postgres.paging import Page, paged, total_of
 from models.identifiers import parse_id
 from models.problems import not_found
 from models.tables import customers, invoices, payment_attempts, projects
@@ -69,9 +69,9 @@ async def listed(
 ) -> tuple[Sequence[Row[Any]], int]:
     """List payments, newest first, and count all that the filter matches."""
     conditions = [payment_attempts.c.project_id == project_id, *wanted.conditions()]
-    total = await connection.scalar(select(func.count()).select_from(_JOINED).where(*conditions))
+    total = await total_of(connection, _JOINED, *conditions)
     statement = paged(_viewed().where(*conditions), page, payment_attempts.c.id, _ORDERABLE)
-    return (await connection.execute(statement)).all(), int(total or 0)
+    return (await connection.execute(statement)).all(), total
 
 
 async def scope_of(connection: AsyncConnection, ref: str) -> ProjectScope:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.journal import changing
 from adapters.postgres.journal.transaction import Transaction
-from adapters.postgres.paging import Page, page_of, paged
+from adapters.postgres.paging import Page, page_of, paged, total_of
 from adapters.postgres.rows import Columns, record, records
 from adapters.postgres.webhooks.webhook_health_store import stop_retries
 from models.identifiers import new_id, parse_id
@@ -254,9 +254,9 @@ async def deliveries(
 ) -> tuple[tuple[Delivery, ...], int]:
     """Return one part of the project's deliveries, newest first, and their number."""
     conditions = wanted.conditions()
-    total = await connection.scalar(select(func.count()).select_from(_hooks).where(*conditions))
+    total = await total_of(connection, _hooks, *conditions)
     statement = paged(_hook.where(*conditions), page, webhook_deliveries.c.id)
-    return records(Delivery, await connection.execute(statement)), int(total or 0)
+    return records(Delivery, await connection.execute(statement)), total
 
 
 async def delivery(connection: AsyncConnection, reference: str) -> Delivery:
