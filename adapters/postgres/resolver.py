@@ -48,6 +48,7 @@ PLAN: Final = Kind("plan", plans, ("code",), Plan)
 FEATURE: Final = Kind("feature", features, ("code",), Feature)
 BILLING_ENTITY: Final = Kind("billing_entity", billing_entities, ("code",), BillingEntity)
 CUSTOMER: Final = Kind("customer", customers, ("code",), Customer, other_names=("corporate_id", "domain"))
+# An external reference need not be unique: the oldest subscription that has not ended is taken, else the oldest.
 SUBSCRIPTION: Final[Kind[Row[Any]]] = Kind(
     "subscription", subscriptions, ("external_id",), other_names=("external_reference",), ingest_prefix="sub."
 )
@@ -55,54 +56,14 @@ SUBSCRIPTION: Final[Kind[Row[Any]]] = Kind(
 _ENDED: Final = ("canceled", "terminated")
 
 
-async def resolve_metric(connection: AsyncConnection, project_id: UUID, ref: str) -> Metric | None:
-    """Find a metric by `met_...`, uuid, key or `meter.<key>`; None if there is none (C4, C5)."""
-    return await _one(connection, project_id, METRIC, ref)
-
-
-async def resolve_product(connection: AsyncConnection, project_id: UUID, ref: str) -> Product | None:
-    """Find a product by `prod_...`, uuid, code or `item.<code>`; None if there is none (C4)."""
-    return await _one(connection, project_id, PRODUCT, ref)
-
-
-async def resolve_plan(connection: AsyncConnection, project_id: UUID, ref: str) -> Plan | None:
-    """Find a plan by its code, `plan_...` or uuid; None if there is none (C4, C6)."""
-    return await _one(connection, project_id, PLAN, ref)
-
-
-async def resolve_customer(connection: AsyncConnection, project_id: UUID, ref: str) -> Customer | None:
-    """Find a customer by the client's id, `cus_...`, uuid, corporate id or domain; None if there is none (C4, B79)."""
-    return await _one(connection, project_id, CUSTOMER, ref)
-
-
-async def resolve_subscription(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any] | None:
-    """Find a subscription by `sub_...`, uuid, external id, external reference or `sub.<name>`; None if there is none.
-
-    An external reference need not be unique: the oldest subscription that has not ended is taken, else the oldest.
-    """
-    return await _one(connection, project_id, SUBSCRIPTION, ref)
-
-
 async def resolve_metrics(connection: AsyncConnection, project_id: UUID, refs: Iterable[str]) -> dict[str, Metric]:
     """Find many metrics with at most two queries; references that name nothing are absent from the answer."""
     return await resolve_many(connection, project_id, METRIC, set(refs))
 
 
-async def resolve_customers(connection: AsyncConnection, project_id: UUID, refs: Iterable[str]) -> dict[str, Customer]:
-    """Find many customers with at most two queries; references that name nothing are absent from the answer."""
-    return await resolve_many(connection, project_id, CUSTOMER, set(refs))
-
-
-async def resolve_subscriptions(
-    connection: AsyncConnection, project_id: UUID, refs: Iterable[str]
-) -> dict[str, Row[Any]]:
-    """Find many subscriptions with at most two queries; references that name nothing are absent from the answer."""
-    return await resolve_many(connection, project_id, SUBSCRIPTION, set(refs))
-
-
 async def required(connection: AsyncConnection, project_id: UUID, kind: Kind[_Record], ref: str) -> _Record:
     """Find the record or raise `Problem` 404 `<kind>_not_found`."""
-    row = await _one(connection, project_id, kind, ref)
+    row = (await resolve_many(connection, project_id, kind, (ref,))).get(ref)
     if row is None:
         raise not_found(kind.name, ref)
     return row
@@ -124,10 +85,6 @@ async def resolve_many(
     if slow is not None:
         found |= _matched(kind, missing, await _rows(connection, project_id, kind, slow))
     return {ref: read_as(kind.record, row) for ref, row in found.items()}
-
-
-async def _one(connection: AsyncConnection, project_id: UUID, kind: Kind[_Record], ref: str) -> _Record | None:
-    return (await resolve_many(connection, project_id, kind, (ref,))).get(ref)
 
 
 def _storable(ref: str) -> bool:

@@ -1,24 +1,32 @@
 """One resolver finds a row by every name it has, and never a row of another project (conflicts C4, B7)."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import SYSTEM, Database, ProjectScope
 from adapters.postgres.resolver import (
-    resolve_customer,
-    resolve_metric,
+    CUSTOMER,
+    METRIC,
+    PLAN,
+    PRODUCT,
+    SUBSCRIPTION,
+    Kind,
+    resolve_many,
     resolve_metrics,
-    resolve_plan,
-    resolve_product,
-    resolve_subscription,
 )
 from models.identifiers import new_id, shown_id
 from models.tables import customers, metrics, plan_versions, plans, products, subscriptions
 
 START = datetime(2026, 4, 1, tzinfo=UTC)
+
+_Record = TypeVar("_Record")
+
+
+async def found_by(connection: AsyncConnection, project_id: UUID, kind: Kind[_Record], ref: str) -> _Record | None:
+    return (await resolve_many(connection, project_id, kind, (ref,))).get(ref)
 
 
 async def _insert(connection: AsyncConnection, table: Any, scope: ProjectScope, **values: Any) -> UUID:
@@ -38,7 +46,7 @@ async def test_a_metric_is_found_by_each_of_its_names(database: Database, tenant
             "meter.api_calls",
             f"meter.{metric}",
         ):
-            row = await resolve_metric(connection, tenant.project_id, ref)
+            row = await found_by(connection, tenant.project_id, METRIC, ref)
             assert row is not None, ref
             assert row.id == metric
 
@@ -47,7 +55,7 @@ async def test_unknown_and_unstorable_references_name_nothing(database: Database
     async with database.transaction(tenant) as connection:
         await _insert(connection, metrics, tenant, key="api_calls", name="API Calls")
         for ref in ("", "meter.", "api-calls", "nul\x00", "\ud800", "x" * 5000, str(new_id()), "%", "API_CALLS"):
-            assert await resolve_metric(connection, tenant.project_id, ref) is None, ref
+            assert await found_by(connection, tenant.project_id, METRIC, ref) is None, ref
 
 
 async def test_a_batch_is_resolved_at_once(database: Database, tenant: ProjectScope) -> None:
@@ -66,15 +74,15 @@ async def test_products_plans_and_customers_are_found_by_code(database: Database
         acme = await _insert(connection, customers, tenant, code="cust_acme", corporate_id="C-1001", domain="acme.io")
         other = await _insert(connection, customers, tenant, code=own_uuid)
         for ref in ("pro_api", "item.pro-api", shown_id("product", product)):
-            assert (row := await resolve_product(connection, tenant.project_id, ref)) is not None, ref
+            assert (row := await found_by(connection, tenant.project_id, PRODUCT, ref)) is not None, ref
             assert row.id == product
         for ref in ("plan_growth", shown_id("plan", plan), str(plan)):
-            assert (sold := await resolve_plan(connection, tenant.project_id, ref)) is not None, ref
+            assert (sold := await found_by(connection, tenant.project_id, PLAN, ref)) is not None, ref
             assert sold.id == plan
         for ref in ("cust_acme", "C-1001", "acme.io", shown_id("customer", acme)):
-            assert (payer := await resolve_customer(connection, tenant.project_id, ref)) is not None, ref
+            assert (payer := await found_by(connection, tenant.project_id, CUSTOMER, ref)) is not None, ref
             assert payer.id == acme
-        assert (payer := await resolve_customer(connection, tenant.project_id, own_uuid)) is not None
+        assert (payer := await found_by(connection, tenant.project_id, CUSTOMER, own_uuid)) is not None
         assert payer.id == other
 
 
@@ -106,9 +114,9 @@ async def test_a_subscription_is_found_by_each_of_its_names(database: Database, 
         living = await _subscribe(connection, tenant, status="active", external_reference="crm_789", external_id="s-1")
         shown = shown_id("subscription", living)
         for ref in (shown, str(living), "s-1", "crm_789", "sub.crm-789", "sub.s_1", f"sub.{shown}", "sub." + shown[4:]):
-            assert (row := await resolve_subscription(connection, tenant.project_id, ref)) is not None, ref
+            assert (row := await found_by(connection, tenant.project_id, SUBSCRIPTION, ref)) is not None, ref
             assert row.id == living, ref
-        assert (row := await resolve_subscription(connection, tenant.project_id, str(ended))) is not None
+        assert (row := await found_by(connection, tenant.project_id, SUBSCRIPTION, str(ended))) is not None
         assert row.id == ended
 
 
@@ -119,13 +127,13 @@ async def test_b7_another_project_is_never_found(database: Database, tenant: Pro
     for scope in (stranger, SYSTEM):
         async with database.transaction(scope) as connection:
             for ref in (str(metric), "api_calls", "meter.api-calls"):
-                assert await resolve_metric(connection, stranger.project_id, ref) is None
+                assert await found_by(connection, stranger.project_id, METRIC, ref) is None
 
 
 async def test_a_deleted_row_is_not_found_and_its_code_is_free(database: Database, tenant: ProjectScope) -> None:
     async with database.transaction(tenant) as connection:
         gone = await _insert(connection, metrics, tenant, key="api_calls", name="API Calls", deleted_at=START)
-        assert await resolve_metric(connection, tenant.project_id, str(gone)) is None
+        assert await found_by(connection, tenant.project_id, METRIC, str(gone)) is None
         fresh = await _insert(connection, metrics, tenant, key="api_calls", name="API Calls")
-        assert (row := await resolve_metric(connection, tenant.project_id, "api_calls")) is not None
+        assert (row := await found_by(connection, tenant.project_id, METRIC, "api_calls")) is not None
         assert row.id == fresh

@@ -221,17 +221,6 @@ async def lines_of(connection: AsyncConnection, invoice_ids: Sequence[UUID]) -> 
     return found
 
 
-async def newest_of(connection: AsyncConnection, subscription_id: UUID) -> UUID | None:
-    """Return the newest invoice of a subscription that was not voided."""
-    statement = (
-        select(invoices.c.id)
-        .where(invoices.c.subscription_id == subscription_id, invoices.c.status != "voided")
-        .order_by(invoices.c.id.desc())
-        .limit(1)
-    )
-    return await connection.scalar(statement)
-
-
 @dataclass(frozen=True)
 class BillableFilter:
     """Whose subscriptions are to be invoiced: one, or those of a customer."""

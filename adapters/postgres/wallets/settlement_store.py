@@ -20,9 +20,6 @@ from models.tables import invoices, settlements
 SettlementType = Literal["payment", "wallet_credit"]
 WALLET_CREDIT: Final = "wallet_credit"
 
-#: What of an invoice is left to pay, in minor units.
-DUE: Final = (invoices.c.total_minor - invoices.c.settled_minor).label("due_minor")
-
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
