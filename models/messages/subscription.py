@@ -33,84 +33,74 @@ class CommandAccepted(Message):
     status: str
 
 
-class Pause(Message):
-    """Pause: fees stop, and usage is billed, kept unbilled or refused as ``behavior`` says (R21)."""
+class Command(Message):
+    """What somebody asks of a subscription; ``request_id`` names the request, so that it is carried out once."""
 
     request_id: str
+
+
+class Pause(Command):
+    """Pause: fees stop, and usage is billed, kept unbilled or refused as ``behavior`` says (R21)."""
+
     behavior: PauseBehavior = "skip"
 
 
-class Resume(Message):
+class Resume(Command):
     """Resume a paused subscription."""
 
-    request_id: str
 
-
-class Suspend(Message):
+class Suspend(Command):
     """Withhold the service of an active subscription; ``reason`` is shown to people and receivers of webhooks."""
 
-    request_id: str
     reason: str | None = None
 
 
-class Reinstate(Message):
+class Reinstate(Command):
     """Give a suspended subscription its service back."""
 
-    request_id: str
 
-
-class Activate(Message):
+class Activate(Command):
     """Start a pending subscription now."""
 
-    request_id: str
 
-
-class Cancel(Message):
+class Cancel(Command):
     """End the subscription: at the period's end, or at once (terminate)."""
 
-    request_id: str
     immediately: bool = False
     # generate_invoice, skip
     on_termination: str = "generate_invoice"
 
 
-class MigratePlan(Message):
+class MigratePlan(Command):
     """Move to another version of the plan: now, so that the next invoice uses it (B38), or with the next period."""
 
-    request_id: str
     plan_version_id: UUID
     plan_version: int
     at_period_end: bool = False
 
 
-class RetryParked(Message):
+class RetryParked(Command):
     """Take up again every close and invoice that was set aside with an error."""
 
-    request_id: str
 
-
-class SkipParked(Message):
+class SkipParked(Command):
     """Forget every close and invoice that was set aside with an error: an operator settles them by hand."""
 
-    request_id: str
 
-
-class InvoiceNow(Message):
+class InvoiceNow(Command):
     """Bill everything unbilled in [start of billing, cutoff_end) as one invoice.
 
     ``cutoff_end`` is exclusive; ``start`` narrows the window (None: the subscription's start).
     """
 
-    request_id: str
     cutoff_end: datetime
     start: datetime | None = None
     draft: bool = False
 
 
-class ChargeInvoice(Message):
+class ChargeInvoice(Command):
     """Collect an issued, overdue or failed invoice now."""
 
-    request_id: str
     invoice_id: UUID
 
 
