@@ -9,7 +9,7 @@ from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database
 from adapters.postgres.invoices import invoice_collection_store, invoice_store
 from adapters.postgres.journal.transaction import Transaction
-from adapters.postgres.subscriptions import subscription_store
+from adapters.postgres.subscriptions import ended_subscription_store, subscription_store
 from billing.collection import OpenInvoice
 from models.identifiers import request_billing_key
 from models.messages.after_end import BillAfterEnd
@@ -39,11 +39,15 @@ def _key(message: BillAfterEnd) -> str:
 
 
 async def _bill(tx: Transaction, message: BillAfterEnd) -> InvoiceClosed:
+    if message.cutoff_end is None:
+        await ended_subscription_store.mark_billed(tx.connection, message.subscription.subscription_id)
     known = await invoice_store.by_billing_key(tx.connection, _key(message))
     if known is not None:
         return known
     row = await subscription_store.view_by_id(tx.connection, message.subscription.subscription_id)
     if row.ended_at is None:
+        return InvoiceClosed(invoice_id=None)
+    if row.trial_ends_at is not None and row.ended_at <= row.trial_ends_at:
         return InvoiceClosed(invoice_id=None)
     at = await clock_store.now(tx.connection, row.test_clock_id)
     closed = await close(tx.at(at), _close_of(message, ended_at=row.ended_at, starts_at=row.starts_at, at=at))

@@ -19,5 +19,7 @@ class ClockActivities:
         """Note how far the subscription has lived; the last one to arrive makes the clock ready. Safe to run again."""
         ref = report.subscription
         async with self._database.transaction(scope_of(ref)) as connection:
-            ready = await clock_store.reached(connection, ref.subscription_id, report.reached_at)
+            ready = await clock_store.reached(
+                connection, ref.subscription_id, report.reached_at, finished=report.finished
+            )
             return ClockReported(ready=ready)

@@ -1,7 +1,7 @@
 """Named time limits and retry policies: every activity call of a workflow uses one of these."""
 
 from datetime import timedelta
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 from temporalio.common import RetryPolicy
 
@@ -10,6 +10,7 @@ class LocalPolicy(TypedDict):
     """Options of a local activity."""
 
     start_to_close_timeout: timedelta
+    schedule_to_close_timeout: NotRequired[timedelta]
     local_retry_threshold: timedelta
     retry_policy: RetryPolicy
 
@@ -41,6 +42,7 @@ _NO_RETRY_CURES: Final = (
     "AbsurdInvoice",
     "AssertionError",
     "AttributeError",
+    "BeforeAnchor",
     "DataError",
     "DivisionByZero",
     "IndexError",
@@ -49,6 +51,8 @@ _NO_RETRY_CURES: Final = (
     "KeyError",
     "NotANumber",
     "Overflow",
+    "OverflowError",
+    "PeriodOutsideCycle",
     "ProgrammingError",
     "TooManyGroups",
     "TypeError",
@@ -60,7 +64,9 @@ _NO_RETRY_CURES: Final = (
 CLOSING: Final[LocalPolicy] = {
     **DATABASE,
     "start_to_close_timeout": timedelta(minutes=2),
-    # A bill that cannot be computed is set aside for an operator (C10); a database that is away is waited for.
+    # Whatever the error is called, it holds the subscription's turn no longer: then the step is set aside (C13).
+    "schedule_to_close_timeout": timedelta(hours=1),
+    # A bill that cannot be computed is set aside at once (C10); a database that is away is waited for until then.
     "retry_policy": RetryPolicy(
         initial_interval=timedelta(milliseconds=200),
         backoff_coefficient=2,

@@ -84,6 +84,9 @@ class SubscriptionWorkflow(CommandHandlers):
             else:
                 await self._wait(wake)
         await self._wait_until_idle()
+        if self._state.clock is not None and workflow.patched("leave-the-clock-when-finished"):
+            at = self._state.clock.frozen_time
+            await calls.report_clock(ReportClock(subscription=steps.ref_of(self._state), reached_at=at, finished=True))
         return CommandAccepted(status=self._state.status)
 
     async def _wait_until_idle(self) -> None:
@@ -195,17 +198,22 @@ class SubscriptionWorkflow(CommandHandlers):
         await self._closed(due, closed)
 
     async def _bill_rest(self, end: datetime) -> None:
-        """Bill the current period up to `end` with a final invoice; while paused, what was used before the pause."""
+        """Bill the current period up to `end` with a final invoice, after its grace days if there are any (C5)."""
         await self._evaluate_alerts(closing=True)
         due = lifecycle.rest_due(self._state, end=end)
-        if due is not None and self._is_billed_at_its_end():
+        if due is None or not self._is_billed_at_its_end():
+            return
+        if due.close_at != end and workflow.patched("final-invoice-after-its-grace-days"):
+            self._state = lifecycle.with_due_close(self._state, due)
+        else:
             message = steps.close_of(self._state, due, following=None, at=self._now())
             await self._closed(due, await calls.bill_or_error(message))
 
     async def _closed(self, due: DueClose, closed: InvoiceClosed | str) -> None:
         """Follow the invoice of a close, or set the close aside with its error; everything else goes on (C10)."""
         if isinstance(closed, str):
-            await self._change("parked", lambda now: lifecycle.close_parked(now, due, error=closed))
+            self._state = lifecycle.close_parked(self._state, due, error=closed)
+            await calls.record(steps.record_of(self._state, "parked", at=self._now()))
         else:
             self._state = lifecycle.after_close(self._state, steps.opened(closed, at=self._now()))
 

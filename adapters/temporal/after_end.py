@@ -13,11 +13,18 @@ from temporalio.common import (
 )
 from temporalio.service import RPCError
 
-from models.identifiers import AFTER_END_WORKFLOW, PROJECT, after_end_workflow_id
+from models.identifiers import (
+    AFTER_END_WORKFLOW,
+    INVOICE_WORKFLOW,
+    PROJECT,
+    after_end_workflow_id,
+    invoice_workflow_id,
+)
 from models.messages.after_end import AfterEnd, LateUsage
 from models.messages.base import SubscriptionRef
 from models.messages.closing import InvoiceClosed
-from models.messages.subscription import InvoiceNow
+from models.messages.collecting import CollectInvoiceUntilSettled, InvoiceCollected
+from models.messages.subscription import ChargeInvoice, InvoiceNow
 
 _SUMMARY: Final = "what is billed after the subscription's end"
 
@@ -68,4 +75,36 @@ async def invoice_now(client: Client, queue: str, ref: SubscriptionRef, command:
             await start.workflow_handle()
         raise
     assert isinstance(answer, InvoiceClosed)
+    return answer
+
+
+async def charge_invoice(
+    client: Client, queue: str, start: CollectInvoiceUntilSettled, command: ChargeInvoice
+) -> InvoiceCollected:
+    """Charge an open invoice that no running workflow follows, by a workflow of its own, and give the answer."""
+    begin = WithStartWorkflowOperation[Any, Any](
+        INVOICE_WORKFLOW,
+        start,
+        task_queue=queue,
+        id=invoice_workflow_id(start.invoice.invoice_id),
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        search_attributes=TypedSearchAttributes([SearchAttributePair(PROJECT, str(start.project_id))]),
+        static_summary=f"invoice {start.invoice.number}",
+        priority=Priority(fairness_key=str(start.project_id)),
+    )
+    try:
+        answer = await client.execute_update_with_start_workflow(
+            "charge_invoice",
+            command,
+            start_workflow_operation=begin,
+            id=f"charge_invoice:{command.request_id}",
+            result_type=InvoiceCollected,
+        )
+    except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError):
+        # As above: the error is looked at, and the start's future is not.
+        with contextlib.suppress(Exception):
+            await begin.workflow_handle()
+        raise
+    assert isinstance(answer, InvoiceCollected)
     return answer

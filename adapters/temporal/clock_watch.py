@@ -19,6 +19,7 @@ from adapters.postgres.database import SYSTEM, Database
 from models.identifiers import subscription_workflow_id
 
 EVERY_SECONDS: Final = 10.0
+SETTLED_EVERY_SECONDS: Final = 0.5
 _QUIET: Final = timedelta(seconds=20)
 _MOST: Final = 50
 #: A task that is tried so often does not fail by chance.
@@ -48,6 +49,12 @@ class ClockWatch:
                     await clock_store.resend_clock(connection, each)
                 else:
                     await clock_store.failed(connection, each.subscription_id, reason)
+        return False
+
+    async def settle(self) -> bool:
+        """Let clocks be ready whose participants have nothing due any more; answers False: there is nothing more."""
+        async with self._database.transaction(SYSTEM) as connection:
+            await clock_store.settle_advancing(connection)
         return False
 
     async def _reason(self, late: LaggingSubscription) -> str | None:

@@ -89,6 +89,7 @@ class Relay:
             tasks.create_task(self._webhooks.run())
             tasks.create_task(self._repeat("pruning", _PRUNE_SECONDS, self._prune))
             tasks.create_task(self._repeat("clocks", clock_watch.EVERY_SECONDS, self._clocks.look))
+            tasks.create_task(self._repeat("arrivals", clock_watch.SETTLED_EVERY_SECONDS, self._clocks.settle))
 
     async def _watch(self, connection: AsyncConnection) -> None:
         """End the leadership when the connection that holds the lock is lost."""
@@ -254,6 +255,9 @@ class Relay:
             if own is not None and own.late:
                 # A test clock's time passes while nobody waits.
                 wait = 0 if own.in_test_clock else self._settings.late_usage_wait_seconds
+                if own.in_test_clock:
+                    async with self._database.transaction(SYSTEM) as connection:
+                        await ended_subscription_store.mark_late(connection, mark.subscription_id)
                 start = AfterEnd(subscription=own.ref, wait_seconds=wait)
                 late = LateUsage(version=mark.version)
                 await bill_late_usage(self._client, self._settings.temporal_task_queue, start, late)

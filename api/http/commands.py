@@ -20,7 +20,7 @@ from adapters.temporal.delivery import Delivery
 from models.identifiers import invoice_workflow_id, shown_id, subscription_workflow_id
 from models.messages.base import Message, SubscriptionRef
 from models.messages.closing import InvoiceClosed
-from models.messages.collecting import InvoiceCollected
+from models.messages.collecting import CollectInvoiceUntilSettled, InvoiceCollected
 from models.messages.subscription import (
     Activate,
     Cancel,
@@ -160,9 +160,20 @@ class Commands:
             raise conflict("nothing_to_bill", "Everything up to the cutoff is billed.", existing_invoice_id=existing)
         return closed
 
-    async def charge(self, ref: SubscriptionRef, command: ChargeInvoice) -> InvoiceCollected:
-        """Collect an invoice now; the answer may be a decline. Raises ``Problem`` 404 ``invoice_not_found``, 503."""
-        return await self._update(ref, "charge_invoice", command, InvoiceCollected)
+    async def charge(
+        self, ref: SubscriptionRef, command: ChargeInvoice, *, otherwise: CollectInvoiceUntilSettled | None = None
+    ) -> InvoiceCollected:
+        """Collect an invoice now; the answer may be a decline. Raises ``Problem`` 404 ``invoice_not_found``, 503.
+
+        When the subscription's workflow is over, the invoice is collected by one of its own, begun with ``otherwise``.
+        """
+        try:
+            return await self._update(ref, "charge_invoice", command, InvoiceCollected)
+        except Problem as problem:
+            if problem.code != "subscription_ended" or otherwise is None:
+                raise
+        start = otherwise
+        return await self._await_response(lambda: after_end.charge_invoice(self._client, self._queue, start, command))
 
     async def charge_one_off(self, command: ChargeInvoice) -> InvoiceCollected:
         """Collect an invoice without a subscription now. Raises ``Problem`` 409 if it is settled, 503."""

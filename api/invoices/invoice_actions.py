@@ -22,6 +22,7 @@ from adapters.postgres.invoices.invoice_write_store import NewLine, write_invoic
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.payments import offline_payment_store
 from adapters.postgres.rows import AsyncConnection
+from adapters.postgres.subscriptions import lifecycle_store
 from api.http.commands import Commands
 from api.http.deps import Caller, CallerDep, CommandsDep, DatabaseDep
 from api.http.responses import no_content, reply
@@ -41,8 +42,9 @@ from billing.money import exponent, to_minor
 from billing.numbers import exact, plain
 from models.identifiers import new_id, shown_id
 from models.messages.base import SubscriptionRef
-from models.messages.collecting import InvoiceCollected
+from models.messages.collecting import CollectInvoiceUntilSettled, InvoiceCollected
 from models.messages.subscription import ChargeInvoice
+from models.messages.subscription_steps import invoice_to_collect
 from models.problems import Problem, conflict, invalid
 
 router = resource_router("invoices")
@@ -306,12 +308,20 @@ async def collected(invoice_ref: str, desk: InvoiceCommandContext) -> InvoiceCol
     if row.status not in invoice_store.OPEN_STATUSES:
         raise _not_chargeable(row.status)
     command = ChargeInvoice(request_id=uuid.uuid4().hex, invoice_id=row.id)
-    if not invoice_change_store.is_followed_by_its_subscription(row):
+    if row.subscription_id is None or not invoice_change_store.is_followed_by_its_subscription(row):
         return await desk.commands.charge_one_off(command)
+    async with desk.database.transaction(caller.scope) as connection:
+        standing = await lifecycle_store.find_invoice_status(connection, row.subscription_id, row.id)
     ref = SubscriptionRef(
         organization_id=caller.organization_id, project_id=caller.project_id, subscription_id=row.subscription_id
     )
-    return await desk.commands.charge(ref, command)
+    start = CollectInvoiceUntilSettled(
+        organization_id=caller.organization_id,
+        project_id=caller.project_id,
+        invoice=invoice_to_collect(row.id, standing),
+        frozen_at=row.customer_now if row.test_clock_id is not None else None,
+    )
+    return await desk.commands.charge(ref, command, otherwise=start)
 
 
 def charged(collected: InvoiceCollected) -> Response:

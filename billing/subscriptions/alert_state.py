@@ -64,7 +64,7 @@ def evaluation_requested(state: SubscriptionState) -> SubscriptionState:
     """Return the state after alerts, thresholds or a wallet changed: it evaluates them next."""
     alert_state = state.alert_state
     after = (
-        AlertState()
+        AlertState(evaluations=state.evaluations)
         if alert_state is None
         else alert_state.model_copy(update={"requested": alert_state.requested + 1, "error": None})
     )
@@ -77,13 +77,16 @@ def evaluation_requested_with_usage(state: SubscriptionState) -> SubscriptionSta
     if alert_state is None and state.period is not None:
         alert_state = AlertState(
             requested=0,
+            evaluations=state.evaluations,
             watermark=state.usage_watermark,
             period_start=state.period.start,
             plan_version_id=state.plan_version_id,
             billable=invoices_thresholds(state),
         )
     after = (
-        AlertState() if alert_state is None else alert_state.model_copy(update={"on_every_signal": True, "error": None})
+        AlertState(evaluations=state.evaluations)
+        if alert_state is None
+        else alert_state.model_copy(update={"on_every_signal": True, "error": None})
     )
     return state.model_copy(update={"alert_state": after})
 
@@ -162,7 +165,7 @@ def after_evaluation(
     assert before is not None, "a look begins with something to watch"
     assert evaluated_state.period is not None, "a look is at a period"
     if nothing and alert_state.requested == before.requested:
-        return state.model_copy(update={"alert_state": None})
+        return state.model_copy(update={"alert_state": None, "evaluations": before.evaluations + 1})
     after = alert_state.model_copy(
         update={
             "evaluated": before.requested,

@@ -147,8 +147,8 @@ def after_period(state: SubscriptionState) -> SubscriptionState:
 
 
 def with_due_close(state: SubscriptionState, due: DueClose) -> SubscriptionState:
-    """Return the state with a stretch of time that waits to be billed."""
-    return _changed(state, due_closes=(*state.due_closes, due))
+    """Return the state with a stretch of time that waits to be billed; again changes nothing."""
+    return _changed(state, due_closes=(*without_due_close(state, due).due_closes, due))
 
 
 def without_due_close(state: SubscriptionState, due: DueClose) -> SubscriptionState:
@@ -164,11 +164,15 @@ def current_period_due(state: SubscriptionState) -> DueClose:
 
 
 def rest_due(state: SubscriptionState, *, end: datetime) -> DueClose | None:
-    """Give what a final invoice bills: the current period up to `end`; None if nothing of it can be due."""
+    """Return what a final invoice bills once its grace days are over: the current period up to `end`.
+
+    None if nothing of it can be due.
+    """
     if state.period is None or end <= state.period.start or not is_billed_at_its_end(state):
         return None
     period = Period(start=state.period.start, end=end)
-    return DueClose(kind="final", period=period, close_at=end, plan_version_id=state.plan_version_id)
+    close_at = end + timedelta(days=state.grace_days)
+    return DueClose(kind="final", period=period, close_at=close_at, plan_version_id=state.plan_version_id)
 
 
 def due_close(state: SubscriptionState, period_start: datetime | None) -> DueClose:

@@ -163,6 +163,8 @@ class SubscriptionState(BaseModel):
     periods_closed: int = 0
     # None while there is no alert and no threshold to look at.
     alert_state: AlertState | None = None
+    # How many evaluations there were before the watching ended: their numbers name invoices and never come again.
+    evaluations: int = 0
     deleted: bool = False
     suspension: Suspension | None = None
     # The pause that lasts; None while not paused.

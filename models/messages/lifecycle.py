@@ -62,10 +62,14 @@ class LifecycleRecorded(Message):
 
 
 class ReportClock(Message):
-    """Everything of one subscription that was due up to ``reached_at`` has happened in its test clock."""
+    """Everything of one subscription that was due up to ``reached_at`` has happened in its test clock.
+
+    ``finished`` says that nothing of it will be due any more: the clock need not wait for it.
+    """
 
     subscription: SubscriptionRef
     reached_at: datetime
+    finished: bool = False
 
 
 class ClockReported(Message):

@@ -92,6 +92,10 @@ subscriptions = tenant_table(
     Column("needs_attention", Text),
     # billing.subscriptions.pauses.Pause, in order; what a pause says of fees and usage holds for its time for ever.
     Column("pauses", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    # When nothing of it was due any more in its test clock, which waits for it until then.
+    Column("left_clock_at", INSTANT),
+    # When usage of an ended subscription was found that is not billed yet.
+    Column("late_usage_at", INSTANT),
     CheckConstraint("status IN (" + ", ".join(repr(s) for s in SUBSCRIPTION_STATUSES) + ")", name="status"),
     CheckConstraint("alignment IN ('anniversary', 'calendar')", name="alignment"),
     # An id is free again when its subscription has ended.

@@ -159,7 +159,9 @@ async def test_one_that_ended_does_not_hold_the_clock_back(database: Database, t
     await advance(database, tenant, clock_id, FEBRUARY)
     async with database.transaction(tenant) as connection:
         await connection.execute(
-            subscriptions.update().where(subscriptions.c.id == only).values(status="terminated", ended_at=JANUARY)
+            subscriptions.update()
+            .where(subscriptions.c.id == only)
+            .values(status="terminated", ended_at=JANUARY, left_clock_at=JANUARY)
         )
         assert await clock_store.mark_ready_if_idle(connection, clock_id)
 

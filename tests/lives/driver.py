@@ -121,7 +121,9 @@ class Driver:
 
     def _end(self, at: datetime, change: Callable[[SubscriptionState], SubscriptionState]) -> None:
         due = lifecycle.rest_due(self.state, end=at)
-        if due is not None:
+        if due is not None and due.close_at != at:
+            self.state = lifecycle.with_due_close(self.state, due)
+        elif due is not None:
             self._close(due, at)
         self.state = change(self.state)
         self.record.ended_at = at

@@ -21,10 +21,14 @@ from adapters.postgres.rows import record, records
 from models.identifiers import new_id, parse_id, shown_id
 from models.messages.subscription import ClockAdvanced, ClockDeleted
 from models.problems import conflict, invalid, not_found
-from models.tables import customers, invoices, subscriptions, test_clocks
+from models.tables import customers, invoices, payment_attempts, subscriptions, test_clocks, usage_watermarks
 
 FURTHEST_ADVANCE: Final = timedelta(days=3660)
 """How far one advance may go: ten years."""
+
+#: How long a clock waits for what is due of a subscription whose workflow is over: longer, and it is stuck.
+_LATE_WORK_WAITS: Final = timedelta(minutes=2)
+_MOST: Final = 100
 
 CLOCK_ADVANCED: Final = "clock_advanced"
 CLOCK_DELETED: Final = "clock_deleted"
@@ -143,17 +147,22 @@ async def advance(
     return await find(connection, project_id, ref), called
 
 
-async def reached(connection: AsyncConnection, subscription_id: UUID, frozen_time: datetime) -> bool:
+async def reached(
+    connection: AsyncConnection, subscription_id: UUID, frozen_time: datetime, *, finished: bool = False
+) -> bool:
     """Note that a subscription has processed everything due by `frozen_time`; returns whether its clock is now ready.
 
-    The workflow's activity calls it after each `clock_advanced` signal; again, late or twice is harmless. Safe for a
-    subscription without a clock.
+    One that is `finished` takes part no more. The workflow's activity calls it after each `clock_advanced` signal;
+    again, late or twice is harmless. Safe for a subscription without a clock.
     """
     columns = subscriptions.c
     noted = await connection.execute(
         update(subscriptions)
         .where(columns.id == subscription_id)
-        .values(clock_reached_at=func.greatest(columns.clock_reached_at, frozen_time))
+        .values(
+            clock_reached_at=func.greatest(columns.clock_reached_at, frozen_time),
+            **({"left_clock_at": func.clock_timestamp()} if finished else {}),
+        )
         .returning(columns.test_clock_id)
     )
     clock_id = noted.scalar_one_or_none()
@@ -183,8 +192,33 @@ async def mark_ready_if_idle(connection: AsyncConnection, clock_id: UUID) -> boo
 
 
 async def _anyone_behind(connection: AsyncConnection, clock_id: UUID, target: datetime) -> bool:
-    behind = select(subscriptions.c.id).where(_is_live(clock_id), _is_behind(target)).limit(1)
-    return (await connection.execute(behind)).first() is not None
+    """Return whether something of a participant is due: its workflow is on its way, or late usage is not billed yet."""
+    columns = subscriptions.c
+    is_dirty = exists().where(
+        usage_watermarks.c.subscription_id == columns.id,
+        usage_watermarks.c.version > usage_watermarks.c.signalled_version,
+    )
+    recently = func.clock_timestamp() - _LATE_WORK_WAITS
+    is_collecting = exists().where(
+        invoices.c.subscription_id == columns.id,
+        invoices.c.status == "issued",
+        invoices.c.auto_collect,
+        invoices.c.created_at > recently,
+        ~exists().where(payment_attempts.c.invoice_id == invoices.c.id),
+    )
+    late = and_(columns.ended_at.is_not(None), or_(is_dirty, columns.late_usage_at > recently))
+    left = and_(columns.left_clock_at.is_not(None), is_collecting)
+    behind = and_(columns.left_clock_at.is_(None), _is_behind(target))
+    statement = select(columns.id).where(columns.test_clock_id == clock_id, or_(behind, late, left)).limit(1)
+    return (await connection.execute(statement)).first() is not None
+
+
+async def settle_advancing(connection: AsyncConnection) -> None:
+    """Look once more at the clocks that go somewhere: what they waited for may have happened (system scope)."""
+    going = and_(test_clocks.c.target_time.is_not(None), test_clocks.c.deleted_at.is_(None))
+    found = await connection.execute(select(test_clocks.c.id).where(going).order_by(test_clocks.c.id).limit(_MOST))
+    for clock_id in found.scalars().all():
+        await mark_ready_if_idle(connection, clock_id)
 
 
 async def _parked(connection: AsyncConnection, clock_id: UUID) -> str | None:
@@ -236,7 +270,7 @@ class LaggingSubscription:
 async def lagging(connection: AsyncConnection, *, quiet: timedelta, most: int) -> list[LaggingSubscription]:
     """List subscriptions that hold back a clock which did nothing for so long (system scope), the oldest first."""
     columns = (test_clocks.c.id, test_clocks.c.project_id, subscriptions.c.id, test_clocks.c.target_time)
-    behind = and_(subscriptions.c.ended_at.is_(None), _is_behind(test_clocks.c.target_time))
+    behind = and_(subscriptions.c.left_clock_at.is_(None), _is_behind(test_clocks.c.target_time))
     statement = (
         select(*columns)
         .select_from(test_clocks.join(subscriptions, subscriptions.c.test_clock_id == test_clocks.c.id))
@@ -344,13 +378,13 @@ async def _live_locked(connection: AsyncConnection, clock_id: UUID) -> list[UUID
 
 
 async def _with_work(connection: AsyncConnection, clock_id: UUID) -> list[UUID]:
-    """List the subscriptions whose workflows must hear of the clock: live ones, and ended ones with open invoices.
+    """List the subscriptions whose workflows must hear of the clock: participants, and ended ones with open invoices.
 
-    The latter are not waited for: they hear of the time only so that their payment retries go on.
+    A subscription takes part until it has ended and everything of it is billed and settled.
     """
     unsettled = exists().where(
         invoices.c.subscription_id == subscriptions.c.id, invoices.c.status.in_(("issued", "overdue", "failed"))
     )
-    condition = and_(subscriptions.c.test_clock_id == clock_id, or_(subscriptions.c.ended_at.is_(None), unsettled))
+    condition = and_(subscriptions.c.test_clock_id == clock_id, or_(subscriptions.c.left_clock_at.is_(None), unsettled))
     statement = select(subscriptions.c.id).where(condition).order_by(subscriptions.c.id)
     return list((await connection.execute(statement)).scalars())

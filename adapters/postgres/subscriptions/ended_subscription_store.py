@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Update, func, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events.late_usage_store import LATE_PERIODS
 from models.messages.base import SubscriptionRef
+from models.tables import subscriptions
 
 _ENDED: Final = text("""
     SELECT s.id, s.project_id, p.organization_id, s.ended_at, s.test_clock_id
@@ -37,3 +38,17 @@ async def ended_among(connection: AsyncConnection, subscription_ids: Sequence[UU
         ref = SubscriptionRef(organization_id=row.organization_id, project_id=row.project_id, subscription_id=row.id)
         found[row.id] = EndedSubscription(ref, row.test_clock_id is not None, bool(late))
     return found
+
+
+async def mark_late(connection: AsyncConnection, subscription_id: UUID) -> None:
+    """Note that usage of an ended subscription is to be billed; its test clock waits for that."""
+    await connection.execute(_set_late(subscription_id, func.clock_timestamp()))
+
+
+async def mark_billed(connection: AsyncConnection, subscription_id: UUID) -> None:
+    """Note that the late usage of an ended subscription was looked at and billed."""
+    await connection.execute(_set_late(subscription_id, None))
+
+
+def _set_late(subscription_id: UUID, at: Any) -> Update:
+    return update(subscriptions).where(subscriptions.c.id == subscription_id).values(late_usage_at=at)
