@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from adapters.payments.registry import NOT_SPOKEN_TO, PROVIDER_NAMES
 from adapters.postgres.customers.payment_method_store import PaymentMethod
-from adapters.postgres.rows import Row
+from adapters.postgres.payments.payment_view_store import Payment
 from api.http.answers import Answer
 from api.http.fields import Currency, JsonObject, Prose, Ref
 from api.http.moments import InstantField
@@ -160,7 +160,7 @@ class PaymentQuery(BaseModel):
     provider: Provider | None = None
 
 
-class PaymentDocument(BaseModel):
+class PaymentDocument(Answer):
     """A payment, or an attempt at one."""
 
     id: str = Field(examples=["pay_01jbq4m8d0e7s9t5v2x3y4z5a6"])
@@ -186,44 +186,39 @@ class PaymentDocument(BaseModel):
     updated_at: datetime
     completed_at: datetime | None
 
+    @classmethod
+    def of(cls, payment: Payment) -> "PaymentDocument":
+        """Return the document of a payment."""
+        partly = 0 < payment.refunded_minor < payment.amount_minor
+        return cls.model_construct(
+            id=shown_id("payment", payment.id),
+            invoice_id=shown_id("invoice", payment.invoice_id),
+            customer_id=payment.shown_customer,
+            amount_cents=str(payment.amount_minor - payment.refunded_minor if partly else payment.amount_minor),
+            currency=payment.currency,
+            status=_SHOWN[payment.status],
+            provider=payment.provider,
+            provider_payment_id=payment.provider_payment_id,
+            payment_intent_id=payment.provider_payment_id,
+            provider_checkout_id=None,
+            provider_checkout_url=None,
+            reference=payment.reference,
+            refunded_amount_cents=str(payment.refunded_minor),
+            unapplied_amount_cents=str(payment.unapplied_minor),
+            failure_reason=payment.failure_message,
+            payment_metadata=_metadata(payment, partly=partly),
+            expires_at=payment.expires_at,
+            created_at=payment.created_at,
+            updated_at=payment.updated_at,
+            completed_at=payment.finished_at if payment.status in ("succeeded", "refunded") else None,
+        )
 
-def payment_document(row: Row[Any]) -> dict[str, Any]:
-    """Show a payment."""
-    partly = 0 < row.refunded_minor < row.amount_minor
-    return {
-        "id": shown_id("payment", row.id),
-        "invoice_id": shown_id("invoice", row.invoice_id),
-        "customer_id": named_customer(row),
-        "amount_cents": str(row.amount_minor - row.refunded_minor if partly else row.amount_minor),
-        "currency": row.currency,
-        "status": _SHOWN[row.status],
-        "provider": row.provider,
-        "provider_payment_id": row.provider_payment_id,
-        "payment_intent_id": row.provider_payment_id,
-        "provider_checkout_id": None,
-        "provider_checkout_url": None,
-        "reference": row.reference,
-        "refunded_amount_cents": str(row.refunded_minor),
-        "unapplied_amount_cents": str(row.unapplied_minor),
-        "failure_reason": row.failure_message,
-        "payment_metadata": _metadata(row, partly=partly),
-        "expires_at": row.expires_at,
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
-        "completed_at": row.finished_at if row.status in ("succeeded", "refunded") else None,
-    }
 
-
-def _metadata(row: Row[Any], *, partly: bool) -> dict[str, Any]:
-    about = {**row.metadata, **({"reference": row.reference} if row.reference else {})}
-    if row.refunded_minor:
-        about |= {"refunded_amount": str(row.refunded_minor), "partial_refund": partly}
+def _metadata(payment: Payment, *, partly: bool) -> dict[str, Any]:
+    about = {**payment.metadata, **({"reference": payment.reference} if payment.reference else {})}
+    if payment.refunded_minor:
+        about |= {"refunded_amount": str(payment.refunded_minor), "partial_refund": partly}
     return about
-
-
-def named_customer(row: Row[Any]) -> str:
-    """Name a row's customer by the client's own id, else by ours (C4)."""
-    return str(row.customer_code) if row.customer_code_chosen else shown_id("customer", row.customer_id)
 
 
 class PaymentMethodBody(BaseModel):

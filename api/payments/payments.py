@@ -1,7 +1,7 @@
 """Payments: recorded by hand, waited for, refunded, tried again; attempts at providers are listed too (B128, B129)."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
@@ -15,11 +15,10 @@ from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page
 from adapters.postgres.payments import offline_payment_store, payment_view_store
 from adapters.postgres.payments.offline_payment_store import ReceivedPayment
-from adapters.postgres.payments.payment_view_store import PaymentFilter
-from adapters.postgres.rows import Row
+from adapters.postgres.payments.payment_view_store import Payment, PaymentFilter
 from adapters.postgres.subscriptions.subscription_store import wanted_id
 from api.http.deps import CallerDep, DatabaseDep
-from api.http.pagination import LISTED, PageDep, listed
+from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.invoices.invoice_actions import DeskDep, InvoiceCommandContext, charged, collected
@@ -30,7 +29,6 @@ from api.payments.payment_shapes import (
     PaymentQuery,
     PaymentRecord,
     RefundRequest,
-    payment_document,
     stored_statuses,
 )
 from models.identifiers import parse_id, shown_id
@@ -39,7 +37,7 @@ from models.problems import Problem, invalid
 router = resource_router("Payments")
 
 PaymentId = Annotated[str, Path(max_length=100)]
-_Change = Callable[[Transaction, Invoice, Row[Any]], Awaitable[str | None]]
+_Change = Callable[[Transaction, Invoice, Payment], Awaitable[str | None]]
 
 
 def not_configured(provider: str, what: str) -> Problem:
@@ -72,8 +70,8 @@ async def record_payment(body: PaymentRecord, desk: DeskDep) -> Response:
     return reply(document) if body.amount_cents is None else created(document)
 
 
-async def _document(connection: Connection, project_id: UUID, ref: str) -> dict[str, Any]:
-    return payment_document(await payment_view_store.view(connection, project_id, ref))
+async def _document(connection: Connection, project_id: UUID, ref: str) -> PaymentDocument:
+    return PaymentDocument.of(await payment_view_store.view(connection, project_id, ref))
 
 
 @router.post(
@@ -119,7 +117,7 @@ async def list_payments(
             provider=query.provider,
         )
         rows, count = await payment_view_store.listed(connection, project, wanted, page)
-    return listed(page, [payment_document(row) for row in rows], count, request, last=rows[-1].id if rows else None)
+    return listed_as(PaymentDocument.of, page, rows, count, request)
 
 
 async def _invoice_id(connection: Connection, project_id: UUID, ref: str | None) -> UUID | None:
@@ -139,7 +137,7 @@ async def get_payment(payment_id: PaymentId, caller: CallerDep, database: Databa
         return reply(await _document(connection, caller.project_id, payment_id))
 
 
-async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> dict[str, Any]:
+async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> PaymentDocument:
     """Change a payment under its invoice's lock, answer with its document, and tell the workflow after the commit."""
     caller = desk.caller
     async with caller.begin(desk.database) as tx:
@@ -151,7 +149,7 @@ async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> di
     return document
 
 
-async def locked(connection: Connection, project_id: UUID, ref: str) -> tuple[Invoice, Row[Any]]:
+async def locked(connection: Connection, project_id: UUID, ref: str) -> tuple[Invoice, Payment]:
     """Lock a payment's invoice, and read both after that. Raises `Problem` 404 `payment_not_found`."""
     found = await payment_view_store.view(connection, project_id, ref)
     row = await invoice_store.view(connection, project_id, str(found.invoice_id), lock=True)
@@ -188,7 +186,7 @@ async def refund_payment(payment_id: PaymentId, desk: DeskDep, body: RefundReque
     """
     wanted = body or RefundRequest()
 
-    async def change(tx: Transaction, row: Invoice, payment: Row[Any]) -> None:
+    async def change(tx: Transaction, row: Invoice, payment: Payment) -> None:
         await offline_payment_store.refund(tx, row, payment=payment, amount_minor=wanted.minor(), reason=wanted.reason)
 
     return reply(await _changed(payment_id, change, desk))
@@ -212,7 +210,7 @@ async def retry_payment(payment_id: PaymentId, desk: DeskDep) -> Response:
     wanted = PaymentFilter(invoice_id=payment.invoice_id, provider=payment.provider)
     async with desk.database.transaction(caller.scope) as connection:
         (newest,), _ = await payment_view_store.listed(connection, caller.project_id, wanted, Page(limit=1))
-    return reply(payment_document(newest))
+    return reply(PaymentDocument.of(newest))
 
 
 @router.delete("/payments/{payment_id}", status_code=204, operation_id="delete_payment", summary="Delete payment")

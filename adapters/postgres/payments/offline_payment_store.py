@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, update
+from sqlalchemy import delete, func, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payment_port import MANUAL
@@ -29,6 +29,7 @@ from adapters.postgres.invoices.payment_attempt_store import OPEN
 from adapters.postgres.journal import failure_notifications
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.payments import payment_store, unapplied_payments
+from adapters.postgres.payments.payment_view_store import Payment
 from adapters.postgres.payments.unapplied_payments import UnappliedPayment
 from adapters.postgres.wallets import settlement_store
 from models.identifiers import new_id, shown_id
@@ -150,7 +151,7 @@ async def checkout(tx: Transaction, row: Invoice) -> UUID:
     return payment_id
 
 
-async def succeed(tx: Transaction, row: Invoice, payment: Row[Any]) -> str | None:
+async def succeed(tx: Transaction, row: Invoice, payment: Payment) -> str | None:
     """Record that a payment came, whatever became of its invoice since; returns the workflow to be told, if any.
 
     What the invoice still needs is applied to it; the remainder is kept as unapplied money, to be given back. A payment
@@ -173,7 +174,7 @@ async def succeed(tx: Transaction, row: Invoice, payment: Row[Any]) -> str | Non
     return await _settle(tx, row, payment_id=payment.id, amount=applied)
 
 
-async def fail(tx: Transaction, row: Invoice, payment: Row[Any]) -> None:
+async def fail(tx: Transaction, row: Invoice, payment: Payment) -> None:
     """Note that a pending payment will not come. Raises `Problem` 409 `payment_not_pending`."""
     must_be_pending(payment)
     message = "The payment was reported as failed."
@@ -191,7 +192,7 @@ async def fail(tx: Transaction, row: Invoice, payment: Row[Any]) -> None:
     )
 
 
-async def retry(tx: Transaction, row: Invoice, payment: Row[Any]) -> None:
+async def retry(tx: Transaction, row: Invoice, payment: Payment) -> None:
     """Wait for a failed payment again. Raises `Problem` 409 `payment_not_failed` and as `record`."""
     must_be_failed(payment)
     await _must_be_open(tx.connection, row)
@@ -207,7 +208,7 @@ async def retry(tx: Transaction, row: Invoice, payment: Row[Any]) -> None:
     await _note(tx, row, payment_id=payment.id, action="retried", amount=payment.amount_minor)
 
 
-async def remove(tx: Transaction, row: Invoice, payment: Row[Any]) -> None:
+async def remove(tx: Transaction, row: Invoice, payment: Payment) -> None:
     """Delete a payment that is still waited for. Raises `Problem` 409 `payment_not_pending`."""
     must_be_pending(payment)
     await tx.connection.execute(delete(payment_attempts).where(payment_attempts.c.id == payment.id))
@@ -218,7 +219,7 @@ async def refund(
     tx: Transaction,
     row: Invoice,
     *,
-    payment: Row[Any],
+    payment: Payment,
     amount_minor: int | None,
     reason: str | None,
 ) -> None:
@@ -260,7 +261,7 @@ async def refund(
     await _note(tx, row, payment_id=payment.id, action="refunded", amount=amount)
 
 
-def must_be_pending(payment: Row[Any]) -> None:
+def must_be_pending(payment: Payment) -> None:
     """Raise `Problem` 409 `payment_not_pending` unless somebody outside Durabill is waited for."""
     if payment.provider != MANUAL or payment.status != "pending":
         raise _not_pending()
@@ -270,7 +271,7 @@ def _not_pending() -> Problem:
     return conflict("payment_not_pending", "Only a pending payment of the manual provider can be changed so.")
 
 
-def must_be_failed(payment: Row[Any]) -> None:
+def must_be_failed(payment: Payment) -> None:
     """Raise `Problem` 409 `payment_not_failed` unless the payment failed."""
     if payment.status != "declined":
         raise conflict("payment_not_failed", "Only a failed payment can be tried again.")

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import ProjectScope
 from adapters.postgres.paging import Page, paged, total_of
-from models.identifiers import parse_id
+from adapters.postgres.rows import record, records
+from models.identifiers import parse_id, shown_id
 from models.problems import not_found
 from models.tables import customers, invoices, payment_attempts, projects
 
@@ -21,6 +23,36 @@ _ORDERABLE: Final[Mapping[str, ColumnElement[Any]]] = {
     "provider": payment_attempts.c.provider,
 }
 _JOINED: Final = payment_attempts.join(invoices, invoices.c.id == payment_attempts.c.invoice_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment with its customer; amounts are minor units of `currency`."""
+
+    id: UUID
+    invoice_id: UUID
+    customer_id: UUID
+    customer_code: str
+    customer_code_chosen: bool
+    provider: str
+    status: str
+    amount_minor: int
+    refunded_minor: int
+    unapplied_minor: int
+    currency: str
+    provider_payment_id: str | None
+    reference: str | None
+    failure_message: str | None
+    metadata: Mapping[str, Any]
+    expires_at: datetime | None
+    finished_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def shown_customer(self) -> str:
+        """Return the client's own id of the customer, else ours (C4)."""
+        return self.customer_code if self.customer_code_chosen else shown_id("customer", self.customer_id)
 
 
 @dataclass(frozen=True)
@@ -55,23 +87,23 @@ def _viewed() -> Select[Any]:
     ).select_from(_JOINED.join(customers, customers.c.id == invoices.c.customer_id))
 
 
-async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def view(connection: AsyncConnection, project_id: UUID, ref: str) -> Payment:
     """Read a payment by `pay_...` or uuid. Raises `Problem` 404 `payment_not_found`."""
     statement = _viewed().where(payment_attempts.c.project_id == project_id, payment_attempts.c.id == parse_id(ref))
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("payment", ref)
-    return row
+    return record(Payment, row)
 
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, wanted: PaymentFilter, page: Page
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[Sequence[Payment], int]:
     """List payments, newest first, and count all that the filter matches."""
     conditions = [payment_attempts.c.project_id == project_id, *wanted.conditions()]
     total = await total_of(connection, _JOINED, *conditions)
     statement = paged(_viewed().where(*conditions), page, payment_attempts.c.id, _ORDERABLE)
-    return (await connection.execute(statement)).all(), total
+    return records(Payment, await connection.execute(statement)), total
 
 
 async def scope_of(connection: AsyncConnection, ref: str) -> ProjectScope:
