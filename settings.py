@@ -68,7 +68,9 @@ class Settings(BaseSettings):
     build_id: str | None = None
 
     # Worker
-    worker_metrics_port: int | None = None
+    worker_metrics_port: int | None = Field(
+        default=None, description="Where the worker serves /metrics; None: nowhere."
+    )
     max_concurrent_activities: int = Field(default=50, ge=1)
     max_concurrent_local_activities: int = Field(default=50, ge=1)
     max_cached_workflows: int = Field(default=2000, ge=0)
@@ -142,7 +144,7 @@ class Settings(BaseSettings):
         default=100, ge=0, description="One in so many successful ingestion requests has a log line; 0: none."
     )
     metrics_token: SecretStr | None = Field(
-        default=None, description="When set, /metrics answers 401 unless this is the bearer token."
+        default=None, description="When set, /metrics answers 401 without this bearer token, here and in the worker."
     )
 
     @property

@@ -7,11 +7,13 @@ one of them leads. SIGTERM and SIGINT let running steps finish first.
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
+import httpx
 import structlog
 import uvloop
 from temporalio.client import Client
@@ -31,6 +33,7 @@ from adapters.payments.registry import payment_providers
 from adapters.postgres.database import SYSTEM, Database
 from adapters.secret_box import SecretBox
 from adapters.telemetry import logs
+from adapters.telemetry.metrics_server import serve_metrics
 from adapters.temporal import client as temporal
 from adapters.temporal.interceptor import ActivityEdge
 from adapters.temporal.relay import Relay
@@ -122,14 +125,41 @@ async def main(configuration: Settings) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stopping.set)
     database = Database(configuration.database_url.get_secret_value(), pool_size=configuration.database_pool_size)
-    runtime = temporal.metrics_runtime(configuration.worker_metrics_port)
+    sdk_port = None if configuration.worker_metrics_port is None else _free_port()
+    runtime = None if sdk_port is None else temporal.metrics_runtime(sdk_port)
+    metrics = None if sdk_port is None else await _serve_metrics(configuration, sdk_port)
     try:
         ready = await _until_stopped(stopping, _connected(database, configuration, runtime))
         if ready is not None:
             await _work(ready, database, configuration, stopping)
     finally:
+        if metrics is not None:
+            metrics.close()
         await database.close()
     _LOG.info("worker_stopped")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _serve_metrics(configuration: Settings, sdk_port: int) -> asyncio.Server:
+    """Serve our counters together with the SDK's metrics, to the bearer of the token where one is set."""
+
+    async def of_the_sdk() -> bytes:
+        try:
+            async with httpx.AsyncClient(timeout=2, verify=False) as client:  # noqa: S501 - plain HTTP to ourselves
+                return (await client.get(f"http://127.0.0.1:{sdk_port}/metrics")).content
+        except httpx.HTTPError:
+            return b""
+
+    token, port = configuration.metrics_token, configuration.worker_metrics_port
+    assert port is not None, "the worker's metrics have a port"
+    secret = None if token is None else token.get_secret_value()
+    return await serve_metrics("0.0.0.0", port, token=secret, more=of_the_sdk)  # noqa: S104 - scraped from elsewhere
 
 
 async def _work(client: Client, database: Database, configuration: Settings, stopping: asyncio.Event) -> None:

@@ -32,9 +32,7 @@ async def connect(settings: Settings, *, lazy: bool = False, runtime: Runtime | 
     )
 
 
-def metrics_runtime(port: int | None) -> Runtime | None:
-    """Make the SDK publish its metrics for Prometheus on a port; None leaves the default runtime in place."""
-    if port is None:
-        return None
-    metrics: PrometheusConfig | OpenTelemetryConfig = PrometheusConfig(bind_address=f"0.0.0.0:{port}")
+def metrics_runtime(port: int) -> Runtime:
+    """Make the SDK publish its metrics for Prometheus on a port of this machine's own address."""
+    metrics: PrometheusConfig | OpenTelemetryConfig = PrometheusConfig(bind_address=f"127.0.0.1:{port}")
     return Runtime(telemetry=TelemetryConfig(metrics=metrics))

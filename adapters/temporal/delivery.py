@@ -31,6 +31,7 @@ from adapters.postgres.journal.outbox_store import WORKFLOW_SIGNAL, WORKFLOW_STA
 from adapters.postgres.journal.relay_store import DueRow
 from adapters.postgres.rows import SQLAlchemyError
 from adapters.postgres.subscriptions import parking_store
+from adapters.telemetry.counters import SET_ASIDE
 from adapters.temporal.upkeep import start_reprocessing
 from models.identifiers import INVOICE_WORKFLOW, PROJECT, REPROCESS_WORKFLOW, WEBHOOK_WORKFLOW
 from models.messages.collecting import CollectInvoiceUntilSettled
@@ -118,6 +119,7 @@ class Delivery:
                 except Exception as error:  # whatever one row raises, the other keys' rows go on
                     reason = f"{type(error).__name__}: {error}"
                     if not _is_transient(error):
+                        SET_ASIDE.labels("outbox").inc()
                         _LOG.exception("outbox_row_parked", row=row.id, ordering_key=row.ordering_key)
                         return done, (row, reason, True)
                     _LOG.warning("outbox_row_waits", row=row.id, ordering_key=row.ordering_key, error=str(error))

@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from adapters.postgres.failures import is_unstorable
+from adapters.temporal.activity_metrics import count_answer, count_failure
 from models.problems import Problem
 
 _SERVER_ERROR = 500
@@ -37,7 +38,9 @@ class _Edge(ActivityInboundInterceptor):
         """Run the activity, its log lines saying for whom, and translate its refusal."""
         try:
             with structlog.contextvars.bound_contextvars(**_surroundings(input.args)):
-                return await self._run(input)
+                answer = await self._run(input)
+            count_answer(activity.info().activity_type, answer)
+            return answer
         except Problem as problem:
             raise ApplicationError(
                 problem.detail, type=problem.code, non_retryable=problem.status < _SERVER_ERROR
@@ -48,8 +51,12 @@ class _Edge(ActivityInboundInterceptor):
             raise
 
     async def _run(self, input: ExecuteActivityInput) -> Any:
-        async with _pulse(activity.info().heartbeat_timeout):
-            return await super().execute_activity(input)
+        try:
+            async with _pulse(activity.info().heartbeat_timeout):
+                return await super().execute_activity(input)
+        except Exception:
+            count_failure(activity.info().activity_type)
+            raise
 
 
 def _surroundings(messages: Sequence[Any]) -> dict[str, Any]:

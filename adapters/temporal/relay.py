@@ -25,6 +25,7 @@ from adapters.postgres.subscriptions import ended_subscription_store
 from adapters.postgres.subscriptions.ended_subscription_store import EndedSubscription
 from adapters.postgres.usage import current_totals_store
 from adapters.postgres.webhooks import webhook_prune_store
+from adapters.telemetry.counters import SET_ASIDE
 from adapters.temporal import clock_watch
 from adapters.temporal.after_end import bill_late_usage
 from adapters.temporal.delivery import Delivery, NotDelivered
@@ -175,6 +176,7 @@ class Relay:
 
     async def _set_aside(self, mark: DueWatermark, hits: Sequence[ThresholdHit], error: Exception) -> None:
         """Let a subscription wait whose usage cannot be signalled; it is tried again after a pause."""
+        SET_ASIDE.labels("usage").inc()
         _LOG.error(
             "usage_set_aside", project=str(mark.project_id), subscription=str(mark.subscription_id), exc_info=error
         )

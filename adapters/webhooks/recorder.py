@@ -7,6 +7,7 @@ from typing import Final
 from adapters.postgres.database import SYSTEM, Database
 from adapters.postgres.webhooks import webhook_delivery_store as store
 from adapters.postgres.webhooks.webhook_delivery_store import FinishedAttempt
+from adapters.telemetry.counters import WEBHOOKS
 
 _TOGETHER: Final = 200
 
@@ -40,7 +41,9 @@ class Recorder:
                 await store.record_first(connection, [ended for ended, _ in batch], disable_after=self._disable_after)
         except Exception as failure:  # whoever waits for the outcome decides
             error = failure
-        for _, written in batch:
+        for ended, written in batch:
+            if error is None:
+                WEBHOOKS.labels("succeeded" if ended.attempt.success else "failed").inc()
             if written.cancelled():
                 continue
             if error is None:

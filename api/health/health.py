@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field, SecretStr
 
 from adapters.postgres.readiness import schema_state
+from api.health import backlog_metrics
 from api.http.deps import CommandsDep, DatabaseDep
 from api.http.responses import reply
 from api.http.routing import resource_router
@@ -72,10 +73,11 @@ async def get_liveness() -> Response:
 
 
 @router.get("/metrics", include_in_schema=False)
-async def get_metrics(request: Request) -> Response:
+async def get_metrics(request: Request, database: DatabaseDep) -> Response:
     """Return the process's metrics to Prometheus, with `DURABILL_METRICS_TOKEN` to the bearer of that token alone."""
     token: SecretStr | None = request.app.state.settings.metrics_token
     presented = request.headers.get("authorization", "").encode()
     if token is not None and not compare_digest(presented, b"Bearer " + token.get_secret_value().encode()):
         raise Problem(401, "metrics_token_required", "Send the token of DURABILL_METRICS_TOKEN as a bearer.")
+    await backlog_metrics.refresh(database)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

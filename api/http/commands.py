@@ -251,7 +251,11 @@ async def _retry_until_accepted(ask: Callable[[], Awaitable[_Answer]]) -> _Answe
 
 
 def _no_response(why: str) -> Problem:
-    return unavailable("commands_unavailable", f"{why} Nothing is lost: send the same request again.")
+    return unavailable(
+        "commands_unavailable",
+        f"{why} The command may still happen. Repeat the request with the same Idempotency-Key to get its answer; "
+        "without a key, read the subscription before you send it again.",
+    )
 
 
 def _refusal(error: WorkflowUpdateFailedError) -> Problem:

@@ -105,6 +105,7 @@ subscriptions = tenant_table(
     ),
     Index("ix_subscriptions_customer_id", "customer_id", "created_at"),
     Index("ix_subscriptions_project_id", "project_id", "id"),
+    partial_index("ix_subscriptions_parked", "project_id", where="needs_attention IS NOT NULL"),
     Index("ix_subscriptions_plan_version_id", "plan_version_id"),
     partial_index("ix_subscriptions_test_clock_id", "test_clock_id", where="test_clock_id IS NOT NULL"),
 )

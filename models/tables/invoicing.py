@@ -64,6 +64,7 @@ invoices = tenant_table(
     Index("ix_invoices_subscription_id", "subscription_id", "period_start"),
     partial_index("ix_invoices_billing_entity_id", "billing_entity_id", where="billing_entity_id IS NOT NULL"),
     Index("ix_invoices_project_id", "project_id", "id"),
+    partial_index("ix_invoices_parked", "project_id", where="needs_attention IS NOT NULL"),
 )
 
 invoice_lines = tenant_table(

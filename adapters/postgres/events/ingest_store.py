@@ -25,6 +25,7 @@ from adapters.postgres.events.ingest_lookup import Lookup, SubscriptionTerms, lo
 from adapters.postgres.events.ingest_rows import Rows, Shared
 from adapters.postgres.events.ingest_targets import Target, customer_of, target_of, value_of
 from adapters.postgres.events.rollup_store import ADDED
+from adapters.telemetry.counters import count_events
 from models.identifiers import new_id
 from models.problems import FieldError, Problem, unavailable
 from models.tables import event_keys
@@ -108,9 +109,15 @@ async def ingest(database: Database, scope: ProjectScope, submissions: Sequence[
     for _ in range(_MOST_TRIES):
         try:
             async with looked_up(database, scope, submissions) as (connection, found, _):
-                return await _tried(connection, scope, submissions, found)
+                outcomes = await _tried(connection, scope, submissions, found)
         except _TryAgain:
             continue
+        count_events(
+            new=sum(outcome.accepted for outcome in outcomes),
+            skipped=sum(len(outcome.skipped) for outcome in outcomes),
+            known=sum(len(outcome.already) for outcome in outcomes),
+        )
+        return outcomes
     raise unavailable("ingestion_contended", "Several requests stored the same keys at once; try again.")
 
 
