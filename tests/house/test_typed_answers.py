@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Areas that are finished; none goes back.
-STORES = ("customers", "tenancy", "webhooks", "journal", "catalogue")
-ROUTES = ("customers", "tenancy", "webhooks", "catalogue")
+STORES = ("customers", "tenancy", "webhooks", "journal", "catalogue", "wallets")
+ROUTES = ("customers", "tenancy", "webhooks", "catalogue", "subscriptions")
 #: What is left in them: the versions of plans are rows still, and these edge shapes build free JSON.
 OPEN = {
     "adapters/postgres/catalogue/plan_store.py",
