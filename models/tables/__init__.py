@@ -24,11 +24,18 @@ from models.tables.integrations import (
 )
 from models.tables.invoicing import invoice_counters, invoice_lines, invoices, payment_attempts, sandbox_charges
 from models.tables.limits import usage_limits, usage_reservations, usage_reserved
-from models.tables.members import members
 from models.tables.notifications import notifications
 from models.tables.payment_credentials import payment_credentials
 from models.tables.settlement import payment_methods, refunds, settlements
-from models.tables.tenancy import api_keys, audit_log, dashboard_sessions, idempotency_keys, organizations, projects
+from models.tables.tenancy import (
+    api_keys,
+    audit_log,
+    dashboard_sessions,
+    idempotency_keys,
+    members,
+    organizations,
+    projects,
+)
 from models.tables.usage import event_keys, events, usage_rollups, usage_unique_days, usage_uniques, usage_watermarks
 from models.tables.wallets import wallet_transactions, wallets
 from models.tables.webhooks import (

@@ -1,4 +1,4 @@
-"""Organizations, projects, API keys, the audit log and stored answers of idempotent requests."""
+"""Organizations, their members, projects, API keys, the audit log and stored answers of idempotent requests."""
 
 from sqlalchemy import (
     BigInteger,
@@ -77,6 +77,27 @@ api_keys = Table(
     CheckConstraint("kind IN ('secret', 'ingest')", name="kind"),
     unique_index("uq_api_keys_key_hash", "key_hash"),
     Index("ix_api_keys_organization_id", "organization_id"),
+)
+
+# The people of an organization, and who has been invited to become one (seed 003, B21, B22).
+members = Table(
+    "members",
+    metadata,
+    identity(),
+    Column("organization_id", Uuid, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="invited"),
+    # Of the secret that accepts the invitation; only the hash is kept.
+    Column("invitation_hash", LargeBinary),
+    Column("invitation_expires_at", INSTANT),
+    Column("deleted_at", INSTANT),
+    created(),
+    updated(),
+    CheckConstraint("role IN ('OWNER', 'ADMIN', 'DEVELOPER', 'VIEWER')", name="role"),
+    CheckConstraint("status IN ('invited', 'active')", name="status"),
+    unique_index("uq_members_email", "organization_id", text("lower(email)"), where="deleted_at IS NULL"),
+    unique_index("uq_members_invitation_hash", "invitation_hash", where="invitation_hash IS NOT NULL"),
 )
 
 idempotency_keys = Table(
