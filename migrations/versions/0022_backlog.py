@@ -1,13 +1,13 @@
 """Indexes of what was parked, for the metrics and for operators.
 
 Revision ID: backlog
-Revises: pruning
+Revises: clock_participants
 """
 
 from alembic import op
 
 revision = "backlog"
-down_revision = "pruning"
+down_revision = "clock_participants"
 branch_labels = None
 depends_on = None
 
