@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Final
 
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from adapters.postgres.events.ingest_events import TRACK
 from adapters.postgres.reports import usage_report_store
@@ -13,7 +13,8 @@ from api.events.events import already_other
 from api.events.ingest_route import ingest_router, take
 from api.events.usage_events import Shape
 from api.events.usage_openapi import TRACK_BODY
-from api.events.usage_responses import accepted_document
+from api.events.usage_responses import AcceptedResponse
+from api.http.answers import Answer
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.moments import InstantField
 from api.http.pagination import LISTED
@@ -34,7 +35,7 @@ _WIDEST: Final = timedelta(days=3660)
 _SINGLE: Final = Shape(most=1, single=True, needs_value=True)
 
 
-class TrackResponse(BaseModel):
+class TrackResponse(Answer):
     """The event is stored; the same `Idempotency-Key` gives the same answer."""
 
     id: str = Field(examples=["evt_01hx8km4n5p6q7r8s9t0u1v2w3"])
@@ -60,20 +61,12 @@ async def track(request: Request) -> Response:
     _, outcome = await take(request, _SINGLE, TRACK)
     if outcome.conflicts:
         raise already_other(outcome.key_at(0), shown_id("event", outcome.id_at(0)))
-    answer = accepted_document(outcome)
-    return reply(
-        {
-            "id": answer["id"],
-            "status": answer["status"],
-            "idempotencyKey": answer["idempotency_key"],
-            "duplicate": answer["duplicate"],
-            "skipReason": answer["skip_reason"],
-        },
-        202,
-    )
+    accepted = AcceptedResponse.of(outcome)
+    key, reason = accepted.idempotency_key, accepted.skip_reason
+    return reply(TrackResponse.showing(accepted, idempotencyKey=key, skipReason=reason), 202)
 
 
-class AggregatedUsage(BaseModel):
+class AggregatedUsage(Answer):
     """The total of a metric in one billing period; raw events are listed by /v1/events."""
 
     metric: str = Field(examples=["API_CALL"])
@@ -122,15 +115,14 @@ async def list_usage(
     more = {"Link": f'<{following.path}?{following.query}>; rel="next"'}
     return reply(
         [
-            {
-                "metric": each.metric_key,
-                "total": each.total,
-                "events": each.events,
-                "periodStart": each.period.start,
-                "periodEnd": inclusive_end(each.period.end),
-                "customerId": each.customer,
-                "subscriptionId": shown_id("subscription", each.subscription_id),
-            }
+            AggregatedUsage.showing(
+                each,
+                metric=each.metric_key,
+                periodStart=each.period.start,
+                periodEnd=inclusive_end(each.period.end),
+                customerId=each.customer,
+                subscriptionId=shown_id("subscription", each.subscription_id),
+            )
             for each in found[skip : skip + limit]
         ],
         headers=more if len(found) > skip + limit else {"X-Total-Count": str(len(found))},

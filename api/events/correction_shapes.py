@@ -91,14 +91,14 @@ class BackfillEvents(BaseModel):
     events: list[dict[str, Any]] = Field(max_length=MOST_BACKFILLED)
 
 
-class SkippedBackfilled(BaseModel):
+class SkippedBackfilled(Answer):
     """An event that is kept without counting."""
 
     index: int
     reason: str
 
 
-class BackfillResponse(BaseModel):
+class BackfillResponse(Answer):
     """What was done, in numbers of events."""
 
     id: str = Field(examples=["bkf_01hx8km4n5p6q7r8s9t0u1v2w3"])

@@ -16,10 +16,10 @@ from api.events.correction_shapes import (
     BackfillResponse,
     CorrectedEventResponse,
     CorrectionResponse,
+    SkippedBackfilled,
     VoidEvent,
     read_backfilled,
 )
-from api.events.usage_responses import event_document
 from api.http.deps import Caller, CallerDep, DatabaseDep
 from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.responses import reply
@@ -49,7 +49,7 @@ async def amend_event(event_id: _EventId, body: AmendEvent, caller: CallerDep, d
     replacement = Replacement(value=None if body.value is None else plain(body.value), properties=body.properties)
     async with caller.begin(database) as tx:
         row = await correction_store.amend(tx, event_id, replacement=replacement, reason=body.reason)
-    return reply(event_document(row))
+    return reply(CorrectedEventResponse.of(row))
 
 
 @router.post(
@@ -65,7 +65,7 @@ async def void_event(
     reason = None if body is None else body.reason
     async with caller.begin(database) as tx:
         row = await correction_store.void(tx, event_id, reason=reason)
-    return reply(event_document(row))
+    return reply(CorrectedEventResponse.of(row))
 
 
 @router.post(
@@ -90,15 +90,12 @@ async def backfill_events(body: BackfillEvents, caller: CallerDep, database: Dat
         window = await _window(tx.connection, caller, body)
         done = await backfill_store.backfill(tx, window, sent=sent, reason=body.reason)
     return reply(
-        {
-            "id": shown_id("backfill", done.id),
-            "voided": done.voided,
-            "amended": done.amended,
-            "unchanged": done.unchanged,
-            "added": done.added,
-            "skipped": [{"index": place, "reason": reason} for place, reason in sorted(done.skipped.items())],
-            "subscription_ids": [shown_id("subscription", own) for own in sorted(done.subscription_ids)],
-        }
+        BackfillResponse.showing(
+            done,
+            id=shown_id("backfill", done.id),
+            skipped=[SkippedBackfilled(index=place, reason=reason) for place, reason in sorted(done.skipped.items())],
+            subscription_ids=[shown_id("subscription", own) for own in sorted(done.subscription_ids)],
+        )
     )
 
 
@@ -156,8 +153,7 @@ async def _event(connection: AsyncConnection, caller: Caller, ref: str | None) -
     own = None if ref is None else parse_id(ref)
     if ref is None or own is not None:
         return own
-    found: UUID = (await event_store.find(connection, caller.project_id, ref)).id
-    return found
+    return (await event_store.find(connection, caller.project_id, ref)).id
 
 
 def _own(field: str, ref: str | None) -> UUID | None:

@@ -1,10 +1,10 @@
 """Events: taking them in, one or many at a time, and looking at them (ABAXUS, BoxBilling)."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import Path, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from adapters.postgres.events import event_store
 from adapters.postgres.events.event_store import EventFilter
@@ -17,12 +17,8 @@ from api.events.usage_responses import (
     BatchResponse,
     BoxBillingBatchResponse,
     EventResponse,
-    accepted_document,
-    batch_document,
-    boxbilling_batch_document,
-    event_document,
-    fresh_document,
 )
+from api.http.answers import Answer
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.moments import InstantField
 from api.http.pagination import LISTED, PageDep, listed
@@ -68,12 +64,12 @@ async def ingest_event(request: Request) -> Response:
     shape = batch_shape(request) if is_batch(request) else _SINGLE
     received, outcome = await take(request, shape, "events")
     if received.batch:
-        return reply(batch_document(outcome, received), 202)
+        return reply(BatchResponse.of(outcome, received), 202)
     if received.boxbilling:
-        return reply(fresh_document(received.events[0], outcome, 0), 201)
+        return reply(EventResponse.fresh(received.events[0], outcome, 0), 201)
     if outcome.already and outcome.conflicts:
         raise already_other(outcome.key_at(0), shown_id("event", outcome.id_at(0)))
-    return reply(accepted_document(outcome), 202)
+    return reply(AcceptedResponse.of(outcome), 202)
 
 
 def already_other(key: str, event_id: str) -> Problem:
@@ -98,8 +94,8 @@ async def ingest_event_batch(request: Request) -> Response:
     """
     received, outcome = await take(request, batch_shape(request), "events")
     if not received.boxbilling:
-        return reply(batch_document(outcome, received), 202)
-    return reply(boxbilling_batch_document(outcome, received), 201)
+        return reply(BatchResponse.of(outcome, received), 202)
+    return reply(BoxBillingBatchResponse.of(outcome, received), 201)
 
 
 _Text = Annotated[str | None, Query(max_length=255)]
@@ -146,17 +142,17 @@ async def list_events(
     async with database.transaction(caller.scope) as connection:
         rows, total = await event_store.listed(connection, caller.project_id, wanted, page)
     last = rows[-1].id if rows else None
-    return listed(page, [event_document(row) for row in rows], total, request, last=last)
+    return listed(page, [EventResponse.of(row) for row in rows], total, request, last=last)
 
 
-class EventVolumePoint(BaseModel):
+class EventVolumePoint(Answer):
     """The events of one UTC hour."""
 
     timestamp: datetime
     count: int = Field(examples=[5])
 
 
-class EventVolumeResponse(BaseModel):
+class EventVolumeResponse(Answer):
     """Events per hour, oldest first; hours without events are absent."""
 
     data_points: list[EventVolumePoint]
@@ -178,7 +174,7 @@ async def get_event_volume(
         raise invalid("from_timestamp", "must lie before to_timestamp, by at most 92 days")
     async with database.transaction(caller.scope) as connection:
         points = await event_store.volume(connection, caller.project_id, start, end)
-    return reply({"data_points": [{"timestamp": hour, "count": count} for hour, count in points]})
+    return reply(EventVolumeResponse.showing(None, data_points=[EventVolumePoint.showing(each) for each in points]))
 
 
 _EventId = Annotated[str, Path(max_length=255, description="The event's id, uuid or idempotency key.")]
@@ -189,7 +185,7 @@ async def get_event(event_id: _EventId, caller: CallerDep, database: DatabaseDep
     """Return one event, with what it resolved to and why it does not count, if so."""
     async with database.transaction(caller.scope) as connection:
         row = await event_store.find(connection, caller.project_id, event_id)
-    return reply(event_document(row))
+    return reply(EventResponse.of(row))
 
 
 class EventReprocessResponse(EventResponse):
@@ -209,5 +205,6 @@ async def reprocess_event(event_id: _EventId, caller: CallerDep, database: Datab
     """Count a skipped event whose references exist by now. A counted one stays counted, once."""
     async with caller.begin(database) as tx:
         done = await event_store.reprocess(tx, event_id)
-    document: dict[str, Any] = event_document(done.row)
-    return reply({**document, "event_id": document["id"], "subscriptions_checked": done.subscriptions_checked})
+    event_id = shown_id("event", done.event.id)
+    checked = done.subscriptions_checked
+    return reply(EventReprocessResponse.of(done.event, event_id=event_id, subscriptions_checked=checked))

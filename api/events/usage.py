@@ -5,7 +5,7 @@ from fastapi import Request, Response
 from api.events.events import batch_shape
 from api.events.ingest_route import ingest_router, take
 from api.events.usage_openapi import USAGE_BODY
-from api.events.usage_responses import UsageResponse, batch_document
+from api.events.usage_responses import UsageResponse
 from api.http.responses import reply
 
 router = ingest_router("Usage")
@@ -24,4 +24,4 @@ async def submit_usage(request: Request) -> Response:
     Ingest keys that do not exist yet are accepted; their events are listed as skipped and count after reprocessing.
     """
     received, outcome = await take(request, batch_shape(request, needs_value=True), "usage")
-    return reply({"message": "Usage batch accepted", **batch_document(outcome, received)})
+    return reply(UsageResponse.of(outcome, received, message="Usage batch accepted"))

@@ -1,15 +1,17 @@
 """Looking after usage: counting the skipped events of a window, and the checks of rollups against events."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Self
 
 from fastapi import Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.postgres.events import reprocessing_store
+from adapters.postgres.events.records import Reprocessing
 from adapters.postgres.events.reprocessing_store import Window
-from adapters.postgres.rows import Row
 from adapters.postgres.usage import usage_check_store
+from adapters.postgres.usage.records import UsageCheck
+from api.http.answers import Answer
 from api.http.deps import CallerDep, CommandsDep, DatabaseDep
 from api.http.fields import Ref
 from api.http.moments import InstantField
@@ -46,7 +48,7 @@ class ReprocessEvents(BaseModel):
     customer_id: Ref | None = None
 
 
-class ReprocessingResponse(BaseModel):
+class ReprocessingResponse(Answer):
     """A run over the skipped events of a window, and how far it has come."""
 
     id: str = Field(examples=["rep_01hx8km4n5p6q7r8s9t0u1v2w3"])
@@ -60,6 +62,18 @@ class ReprocessingResponse(BaseModel):
     counted: int
     created_at: datetime
     finished_at: datetime | None
+
+    @classmethod
+    def of(cls, run: Reprocessing) -> Self:
+        """Return the answer for a run."""
+        return cls.showing(
+            run,
+            id=shown_id("reprocessing", run.id),
+            from_timestamp=run.window_start,
+            to_timestamp=run.window_end,
+            metric_key=run.metric_ref,
+            customer_id=run.customer_ref,
+        )
 
 
 @router.post(
@@ -80,7 +94,7 @@ async def reprocess_events(
     async with caller.begin(database) as tx:
         row, workflow_id = await reprocessing_store.begin(tx, window)
     await commands.deliver(workflow_id)
-    return reply(_reprocessing(row), 202)
+    return reply(ReprocessingResponse.of(row), 202)
 
 
 @router.get(
@@ -92,26 +106,12 @@ async def reprocess_events(
 async def get_event_reprocessing(reprocessing_id: _Id, caller: CallerDep, database: DatabaseDep) -> Response:
     """Return a run with its progress."""
     async with database.transaction(caller.scope) as connection:
-        return reply(_reprocessing(await reprocessing_store.find(connection, caller.project_id, reprocessing_id)))
+        return reply(
+            ReprocessingResponse.of(await reprocessing_store.find(connection, caller.project_id, reprocessing_id))
+        )
 
 
-def _reprocessing(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "id": shown_id("reprocessing", row.id),
-        "status": row.status,
-        "from_timestamp": row.window_start,
-        "to_timestamp": row.window_end,
-        "metric_key": row.metric_ref,
-        "customer_id": row.customer_ref,
-        "total": row.total,
-        "seen": row.seen,
-        "counted": row.counted,
-        "created_at": row.created_at,
-        "finished_at": row.finished_at,
-    }
-
-
-class UsageDifference(BaseModel):
+class UsageDifference(Answer):
     """A day of a metric whose rollup, or whose different values as they are kept, differ from its events."""
 
     kind: str = Field(
@@ -129,7 +129,7 @@ class UsageDifference(BaseModel):
     rollup_count: int
 
 
-class UsageCheckResponse(BaseModel):
+class UsageCheckResponse(Answer):
     """A check of all rollups of the project against its events; nothing is mended by it."""
 
     id: str = Field(examples=["chk_01hx8km4n5p6q7r8s9t0u1v2w3"])
@@ -140,6 +140,11 @@ class UsageCheckResponse(BaseModel):
     started_by: str = Field(examples=["schedule", "command"])
     created_at: datetime
     finished_at: datetime | None
+
+    @classmethod
+    def of(cls, check: UsageCheck) -> Self:
+        """Return the answer for a check."""
+        return cls.showing(check, id=shown_id("usage_check", check.id))
 
 
 @router.get(
@@ -153,7 +158,7 @@ async def list_usage_checks(request: Request, caller: CallerDep, database: Datab
     """Return the nightly checks and those of `durabill verify usage`, the newest first."""
     async with database.transaction(caller.scope) as connection:
         rows, total = await usage_check_store.listed(connection, caller.project_id, page)
-    return listed(page, [_check(row) for row in rows], total, request, last=rows[-1].id if rows else None)
+    return listed(page, [UsageCheckResponse.of(row) for row in rows], total, request)
 
 
 @router.get(
@@ -165,17 +170,4 @@ async def list_usage_checks(request: Request, caller: CallerDep, database: Datab
 async def get_usage_check(check_id: _Id, caller: CallerDep, database: DatabaseDep) -> Response:
     """Return a check with the differences it found."""
     async with database.transaction(caller.scope) as connection:
-        return reply(_check(await usage_check_store.find(connection, caller.project_id, check_id)))
-
-
-def _check(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "id": shown_id("usage_check", row.id),
-        "status": row.status,
-        "checked": row.checked,
-        "differences": row.differences,
-        "details": row.details,
-        "started_by": row.started_by,
-        "created_at": row.created_at,
-        "finished_at": row.finished_at,
-    }
+        return reply(UsageCheckResponse.of(await usage_check_store.find(connection, caller.project_id, check_id)))

@@ -1,23 +1,23 @@
 """How events are shown: the union of ABAXUS's and BoxBilling's shapes (conflicts C7)."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from adapters.postgres.events.ingest_events import IngestEvent, Outcome
-from adapters.postgres.rows import Row
+from adapters.postgres.events.records import StoredEvent
 from api.events.usage_events import Received
+from api.http.answers import Answer
 from models.identifiers import shown_id
 
 _EXAMPLE_ID = "evt_01hx8km4n5p6q7r8s9t0u1v2w3"
 
 
-class EventResponse(BaseModel):
+class EventResponse(Answer):
     """A stored event. `status` is `counted`, or `skipped` with the reason why it does not count (yet)."""
 
     id: str = Field(examples=[_EXAMPLE_ID])
@@ -39,8 +39,35 @@ class EventResponse(BaseModel):
     skip_reason: str | None = Field(examples=[None, "unknown_metric"])
     created_at: datetime
 
+    @classmethod
+    def of(cls, event: StoredEvent, **more: object) -> Self:
+        """Return the answer for a stored event; `more` are fields that a subclass has beside these."""
+        own, key, properties = event.subscription_id, event.metric_key or event.metric_ref, event.properties or {}
+        return cls.showing(
+            event,
+            id=shown_id("event", event.id),
+            event_uuid=event.id,
+            transaction_id=event.idempotency_key,
+            external_customer_id=event.customer_code or event.customer_ref or "",
+            customer_id=event.customer_ref or event.customer_code,
+            subscription_id=event.subscription_ref or (None if own is None else shown_id("subscription", own)),
+            code=key,
+            metric_key=key,
+            timestamp=event.occurred_at,
+            properties=properties,
+            metadata=properties,
+            product_item=event.product_item_ref,
+            created_at=event.received_at,
+            **more,
+        )
 
-class AcceptedResponse(BaseModel):
+    @classmethod
+    def fresh(cls, event: IngestEvent, outcome: Outcome, place: int) -> Self:
+        """Return the answer for one event of a request from what was just stored."""
+        return cls.of(_fresh(event, outcome, place))
+
+
+class AcceptedResponse(Answer):
     """The event is stored; `skip_reason` tells if it does not count yet, `duplicate` if it was there before."""
 
     status: str = Field(examples=["accepted"])
@@ -49,8 +76,20 @@ class AcceptedResponse(BaseModel):
     duplicate: bool
     skip_reason: str | None
 
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        """Answer a single event in ABAXUS's way."""
+        return cls.showing(
+            None,
+            status="accepted",
+            id=shown_id("event", outcome.id_at(0)),
+            idempotency_key=outcome.key_at(0),
+            duplicate=bool(outcome.already),
+            skip_reason=outcome.skipped.get(0),
+        )
 
-class SkippedEvent(BaseModel):
+
+class SkippedEvent(Answer):
     """An event of a batch that is kept without counting."""
 
     index: int
@@ -58,7 +97,7 @@ class SkippedEvent(BaseModel):
     reason: str = Field(examples=["unknown_metric"])
 
 
-class ConflictingEvent(BaseModel):
+class ConflictingEvent(Answer):
     """An event of a batch whose key belongs to an earlier event with other content, which stays (C3)."""
 
     index: int
@@ -66,7 +105,7 @@ class ConflictingEvent(BaseModel):
     idempotency_key: str
 
 
-class RejectedField(BaseModel):
+class RejectedField(Answer):
     """What is wrong with one field of an event."""
 
     field: str = Field(examples=["events.3.value"])
@@ -74,14 +113,14 @@ class RejectedField(BaseModel):
     code: str = Field(examples=["not_a_number"])
 
 
-class RejectedEvent(BaseModel):
+class RejectedEvent(Answer):
     """An event of a batch with `partial=true` that was not stored."""
 
     index: int
     errors: list[RejectedField]
 
 
-class BatchResponse(BaseModel):
+class BatchResponse(Answer):
     """What became of the events of a batch."""
 
     status: str = Field(examples=["accepted"])
@@ -91,8 +130,36 @@ class BatchResponse(BaseModel):
     conflicts: list[ConflictingEvent]
     rejected: list[RejectedEvent] = Field(description="Not stored; always empty without `partial=true`.")
 
+    @classmethod
+    def of(cls, outcome: Outcome, received: Received, **more: object) -> Self:
+        """Answer a batch in ABAXUS's way: counts, and by position in the request what does not count."""
+        conflicts = outcome.conflicts
+        return cls.showing(
+            None,
+            status="accepted",
+            accepted=outcome.accepted,
+            duplicates=len(outcome.already) - len(conflicts),
+            skipped=[
+                SkippedEvent.showing(
+                    None, index=received.index_of(place), id=shown_id("event", outcome.id_at(place)), reason=reason
+                )
+                for place, reason in outcome.skipped.items()
+            ],
+            conflicts=[
+                ConflictingEvent.showing(
+                    None,
+                    index=received.index_of(place),
+                    id=shown_id("event", outcome.already[place].id),
+                    idempotency_key=outcome.key_at(place),
+                )
+                for place in conflicts
+            ],
+            rejected=_rejected(received),
+            **more,
+        )
 
-class BoxBillingBatchResponse(BaseModel):
+
+class BoxBillingBatchResponse(Answer):
     """BoxBilling's answer to a batch."""
 
     ingested: int
@@ -100,117 +167,58 @@ class BoxBillingBatchResponse(BaseModel):
     events: list[EventResponse]
     rejected: list[RejectedEvent]
 
+    @classmethod
+    def of(cls, outcome: Outcome, received: Received) -> Self:
+        """Answer a batch in BoxBilling's way: every event as it is stored."""
+        return cls.showing(
+            None,
+            ingested=outcome.accepted,
+            duplicates=len(outcome.already),
+            events=[EventResponse.fresh(event, outcome, place) for place, event in enumerate(received.events)],
+            rejected=_rejected(received),
+        )
 
-class UsageResponse(BatchResponse):
-    """UsageBox's answer to a batch."""
+
+class _Message(Answer):
+    """What an answer begins with."""
 
     message: str = Field(examples=["Usage batch accepted"])
 
 
-def event_document(row: Row[Any] | Mapping[str, Any]) -> dict[str, Any]:
-    """Show a stored event, as `event_store` reads it."""
-    found: Mapping[Any, Any] = row if isinstance(row, Mapping) else row._mapping
-    properties = found["properties"] or {}
-    external = found["customer_code"] or found["customer_ref"] or ""
-    return {
-        "id": shown_id("event", found["id"]),
-        "event_uuid": found["id"],
-        "transaction_id": found["idempotency_key"],
-        "idempotency_key": found["idempotency_key"],
-        "external_customer_id": external,
-        "customer_id": found["customer_ref"] or found["customer_code"],
-        "subscription_id": found["subscription_ref"] or _shown_subscription(found["subscription_id"]),
-        "code": found["metric_key"] or found["metric_ref"],
-        "metric_key": found["metric_key"] or found["metric_ref"],
-        "value": found["value"],
-        "timestamp": found["occurred_at"],
-        "properties": properties,
-        "metadata": properties,
-        "product_item": found["product_item_ref"],
-        "source": found["source"],
-        "status": found["status"],
-        "skip_reason": found["skip_reason"],
-        "created_at": found["received_at"],
-    }
+class UsageResponse(BatchResponse, _Message):
+    """UsageBox's answer to a batch."""
 
 
-def _shown_subscription(own: UUID | None) -> str | None:
-    return None if own is None else shown_id("subscription", own)
+def _rejected(received: Received) -> list[RejectedEvent]:
+    return [
+        RejectedEvent.showing(each, errors=[RejectedField.showing(error) for error in each.errors])
+        for each in received.rejected
+    ]
 
 
-def accepted_document(outcome: Outcome) -> dict[str, Any]:
-    """Answer a single event in ABAXUS's way."""
-    return {
-        "status": "accepted",
-        "id": shown_id("event", outcome.id_at(0)),
-        "idempotency_key": outcome.key_at(0),
-        "duplicate": bool(outcome.already),
-        "skip_reason": outcome.skipped.get(0),
-    }
-
-
-def batch_document(outcome: Outcome, received: Received) -> dict[str, Any]:
-    """Answer a batch in ABAXUS's way: counts, and by position in the request what does not count."""
-    conflicts = outcome.conflicts
-    return {
-        "status": "accepted",
-        "accepted": outcome.accepted,
-        "duplicates": len(outcome.already) - len(conflicts),
-        "skipped": [
-            {"index": received.index_of(place), "id": shown_id("event", outcome.id_at(place)), "reason": reason}
-            for place, reason in outcome.skipped.items()
-        ],
-        "conflicts": [
-            {
-                "index": received.index_of(place),
-                "id": shown_id("event", outcome.already[place].id),
-                "idempotency_key": outcome.key_at(place),
-            }
-            for place in conflicts
-        ],
-        "rejected": _rejected(received),
-    }
-
-
-def boxbilling_batch_document(outcome: Outcome, received: Received) -> dict[str, Any]:
-    """Answer a batch in BoxBilling's way: every event as it is stored."""
-    shown = [fresh_document(event, outcome, place) for place, event in enumerate(received.events)]
-    return {
-        "ingested": outcome.accepted,
-        "duplicates": len(outcome.already),
-        "events": shown,
-        "rejected": _rejected(received),
-    }
-
-
-def _rejected(received: Received) -> list[dict[str, Any]]:
-    return [{"index": each.index, "errors": [asdict(error) for error in each.errors]} for each in received.rejected]
-
-
-def fresh_document(event: IngestEvent, outcome: Outcome, place: int) -> dict[str, Any]:
-    """Show one event of a request from what was just stored, without asking Postgres for it."""
+def _fresh(event: IngestEvent, outcome: Outcome, place: int) -> StoredEvent:
+    """Return one event of a request from what was just stored, without asking Postgres for it."""
     stored = outcome.already.get(place)
     if stored is not None and stored.row is not None:
-        return event_document({**stored.row, "customer_code": None, "metric_key": None})
-    value = outcome.value_at(place)
-    reason = outcome.skipped.get(place)
-    return event_document(
-        {
-            "id": outcome.id_at(place),
-            "idempotency_key": outcome.key_at(place),
-            "customer_ref": event.customer_ref,
-            "customer_code": None,
-            "subscription_ref": event.subscription_ref,
-            "subscription_id": outcome.subscription_at(place),
-            "metric_ref": event.metric_ref,
-            "metric_key": None,
-            "value": None if value is None else Decimal(value),
-            "occurred_at": outcome.time_at(place),
-            "properties": event.properties,
-            "product_item_ref": event.item_ref,
-            "source": outcome.source,
-            "status": "counted" if reason is None else "skipped",
-            "skip_reason": reason,
-            "received_at": outcome.received_at,
-        }
+        known: dict[str, Any] = {each.name: stored.row.get(each.name) for each in fields(StoredEvent)}
+        return StoredEvent(**known)
+    value, reason, received_at = outcome.value_at(place), outcome.skipped.get(place), outcome.received_at
+    assert received_at is not None, "it was stored"
+    return StoredEvent(
+        id=outcome.id_at(place),
+        idempotency_key=outcome.key_at(place),
+        customer_ref=event.customer_ref,
+        customer_code=None,
+        subscription_ref=event.subscription_ref,
+        subscription_id=outcome.subscription_at(place),
+        metric_ref=event.metric_ref,
+        metric_key=None,
+        value=None if value is None else Decimal(value),
+        occurred_at=outcome.time_at(place),
+        properties=event.properties,
+        product_item_ref=event.item_ref,
+        source=outcome.source,
+        status="counted" if reason is None else "skipped",
+        skip_reason=reason,
+        received_at=received_at,
     )

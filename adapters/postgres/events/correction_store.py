@@ -12,13 +12,14 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events import event_store, rollup_store, unique_value_store
 from adapters.postgres.events.ingest_events import IngestEvent, Submission
 from adapters.postgres.events.ingest_lookup import Metric, look_up, wall_clock_now
 from adapters.postgres.events.ingest_targets import value_of
+from adapters.postgres.events.records import StoredEvent
 from adapters.postgres.events.rollup_store import EventContent, RollupKey
 from adapters.postgres.journal.audit_store import Actor, changes_between
 from adapters.postgres.journal.transaction import Transaction
@@ -83,7 +84,7 @@ async def amend(
     *,
     replacement: Replacement,
     reason: str | None,
-) -> Row[Any]:
+) -> StoredEvent:
     """Replace an event's value or properties; the same content again changes nothing.
 
     Raises `Problem` 404 `event_not_found`, 409 `event_voided`, 422 when the metric cannot count the new content.
@@ -105,7 +106,7 @@ async def amend(
     return await event_store.find(tx.connection, tx.scope.project_id, str(stored.id))
 
 
-async def void(tx: Transaction, ref: str, *, reason: str | None) -> Row[Any]:
+async def void(tx: Transaction, ref: str, *, reason: str | None) -> StoredEvent:
     """Take an event out of the usage; its row and its key stay.
 
     Raises `Problem` 404 `event_not_found`, 409 `event_voided` for one that is voided already.
@@ -123,17 +124,18 @@ async def void(tx: Transaction, ref: str, *, reason: str | None) -> Row[Any]:
 
 async def _locked(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
     found = await event_store.find(connection, project_id, ref)
-    statement = select(events).where(_same(found)).with_for_update()
+    statement = select(events).where(_same(project_id, found.id, found.occurred_at)).with_for_update()
     return (await connection.execute(statement)).one()
 
 
-def _same(row: Row[Any]) -> Any:
+def _same(project_id: UUID, event_id: UUID, occurred_at: datetime) -> ColumnElement[bool]:
     """Name one event so that only the month of its time is looked at."""
-    return and_(events.c.project_id == row.project_id, events.c.id == row.id, events.c.occurred_at == row.occurred_at)
+    return and_(events.c.project_id == project_id, events.c.id == event_id, events.c.occurred_at == occurred_at)
 
 
 async def _set(connection: AsyncConnection, stored: Row[Any], **values: Any) -> None:
-    await connection.execute(update(events).where(_same(stored)).values(**values))
+    same = _same(stored.project_id, stored.id, stored.occurred_at)
+    await connection.execute(update(events).where(same).values(**values))
 
 
 async def metric_of(

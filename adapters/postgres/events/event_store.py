@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.database import driver
@@ -16,9 +16,11 @@ from adapters.postgres.events.ingest_events import IngestEvent, Submission
 from adapters.postgres.events.ingest_lookup import look_up, wall_clock_now
 from adapters.postgres.events.ingest_store import FOLD
 from adapters.postgres.events.ingest_targets import customer_of, target_of, value_of
+from adapters.postgres.events.records import StoredEvent
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged, total_of
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
+from adapters.postgres.rows import record, records
 from billing.numbers import plain
 from models.identifiers import parse_id
 from models.problems import not_found
@@ -56,11 +58,9 @@ def _read() -> Select[Any]:
             events,
             customers.c.code.label("customer_code"),
             metrics.c.key.label("metric_key"),
-            subscriptions.c.external_id.label("subscription_external_id"),
         )
         .outerjoin(customers, customers.c.id == events.c.customer_id)
         .outerjoin(metrics, metrics.c.id == events.c.metric_id)
-        .outerjoin(subscriptions, subscriptions.c.id == events.c.subscription_id)
     )
 
 
@@ -111,7 +111,7 @@ async def _subscriptions_of(connection: AsyncConnection, project_id: UUID, custo
 
 async def listed(
     connection: AsyncConnection, project_id: UUID, wanted: EventFilter, page: Page
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[Sequence[StoredEvent], int]:
     """Return one part of the matching events, the last received first, and their number."""
     condition = and_(*await _conditions(connection, project_id, wanted))
     orderable = {
@@ -126,10 +126,10 @@ async def listed(
         total = await total_of(connection, events, condition)
     else:
         total = await event_counts(connection, project_id, EventKinds(wanted.status))
-    return (await connection.execute(statement)).all(), total
+    return records(StoredEvent, await connection.execute(statement)), total
 
 
-async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> StoredEvent:
     """Find an event by its shown id, uuid or idempotency key. Raises ``Problem`` 404 ``event_not_found``."""
     own = parse_id(ref)
     same_key = events.c.id == _keyed(project_id, ref)
@@ -137,21 +137,20 @@ async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[A
     statement = _read().where(events.c.project_id == project_id, condition)
     if own is not None:
         statement = statement.order_by((events.c.id == own).desc())
-    row: Row[Any] | None = (await connection.execute(statement.limit(1))).first()
+    row = (await connection.execute(statement.limit(1))).first()
     if row is None:
         raise not_found("event", ref)
-    return row
+    return record(StoredEvent, row)
 
 
-async def many(connection: AsyncConnection, project_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
-    """Return events by their uuids."""
-    statement = _read().where(events.c.project_id == project_id, events.c.id.in_(ids))
-    return {row.id: row for row in (await connection.execute(statement)).all()}
+class HourVolume(NamedTuple):
+    """The number of events of one UTC hour."""
+
+    timestamp: datetime
+    count: int  # type: ignore[assignment]
 
 
-async def volume(
-    connection: AsyncConnection, project_id: UUID, start: datetime, end: datetime
-) -> list[tuple[datetime, int]]:
+async def volume(connection: AsyncConnection, project_id: UUID, start: datetime, end: datetime) -> list[HourVolume]:
     """Count the events of each UTC hour of ``[start, end)`` by event time; empty hours are absent (B74)."""
     hour = func.date_trunc("hour", events.c.occurred_at, "UTC").label("hour")
     statement = (
@@ -160,14 +159,14 @@ async def volume(
         .group_by(text("1"))
         .order_by(text("1"))
     )
-    return [(row[0], row[1]) for row in (await connection.execute(statement)).all()]
+    return [HourVolume(*row) for row in (await connection.execute(statement)).all()]
 
 
 @dataclass(frozen=True)
 class Reprocessed:
     """The event after reprocessing, and the number of subscriptions that were considered for it."""
 
-    row: Row[Any]
+    event: StoredEvent
     subscriptions_checked: int
 
 
@@ -220,5 +219,5 @@ async def reprocess(tx: Transaction, ref: str) -> Reprocessed:
             changes={"status": {"old": SKIPPED, "new": COUNTED}},
             data={"idempotency_key": stored.idempotency_key, "skip_reason": stored.skip_reason},
         )
-    row = await find(tx.connection, tx.scope.project_id, str(stored.id))
-    return Reprocessed(row, len(target.candidates))
+    event_now = await find(tx.connection, tx.scope.project_id, str(stored.id))
+    return Reprocessed(event_now, len(target.candidates))

@@ -5,12 +5,14 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events import event_store
+from adapters.postgres.events.records import Reprocessing
 from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.transaction import Transaction
+from adapters.postgres.rows import record
 from models.identifiers import REPROCESS_WORKFLOW, new_id, parse_id, reprocess_workflow_id
 from models.messages.upkeep import Reprocess, Reprocessed
 from models.problems import not_found
@@ -30,8 +32,8 @@ class Window:
     customer: str | None = None
 
 
-async def begin(tx: Transaction, window: Window) -> tuple[Row[Any], str]:
-    """Write the run and the start of its workflow; returns the row and the workflow's id."""
+async def begin(tx: Transaction, window: Window) -> tuple[Reprocessing, str]:
+    """Write the run and the start of its workflow; return the run and the workflow's id."""
     identity = new_id()
     total = await tx.connection.scalar(
         select(func.count()).select_from(events).where(*_wanted(tx.scope.project_id, window), _is_of(window.customer))
@@ -102,7 +104,7 @@ async def part(tx: Transaction, reprocessing_id: UUID) -> Reprocessed:
     counted = 0
     for event_id in ids:
         done = await event_store.reprocess(tx.by(Actor(row.actor_type, row.actor_id)), str(event_id))
-        counted += done.row.status == event_store.COUNTED
+        counted += done.event.status == event_store.COUNTED
     values: dict[str, Any] = {"seen": row.seen + len(ids), "counted": row.counted + counted}
     if ids:
         values["last_event_id"] = ids[-1]
@@ -114,11 +116,11 @@ async def part(tx: Transaction, reprocessing_id: UUID) -> Reprocessed:
     )
 
 
-async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Reprocessing:
     """Find a run. Raises `Problem` 404 `reprocessing_not_found`."""
     table = event_reprocessings
     statement = select(table).where(table.c.project_id == project_id, table.c.id == parse_id(ref))
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("reprocessing", ref)
-    return row
+    return record(Reprocessing, row)

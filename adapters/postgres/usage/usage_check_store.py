@@ -3,7 +3,7 @@
 What differs is reported, never mended silently.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -18,6 +18,8 @@ from adapters.postgres.journal.audit_store import SYSTEM_ACTOR
 from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.metric_aggregation import KEEPS_VALUES
 from adapters.postgres.paging import Page, page_of
+from adapters.postgres.rows import record, records
+from adapters.postgres.usage.records import UsageCheck
 from billing.aggregations.unique_count import identity_sql
 from billing.numbers import plain
 from models.identifiers import new_id, parse_id, shown_id
@@ -133,7 +135,7 @@ class Checked:
     id: UUID
     checked: int
     differences: int
-    details: Sequence[dict[str, Any]]
+    details: Sequence[Mapping[str, str | int | None]]
 
 
 async def all_projects(database: Database) -> list[ProjectScope]:
@@ -158,7 +160,7 @@ async def check(
         values = {"id": identity, "project_id": scope.project_id, "started_by": started_by}
         await connection.execute(insert(usage_checks).values(values))
     progress = Progress(total=int(total or 0))
-    details: list[dict[str, Any]] = []
+    details: list[Mapping[str, str | int | None]] = []
     after: UUID | None = None
     while True:
         async with begin(database, scope, SYSTEM_ACTOR) as tx:
@@ -183,7 +185,7 @@ async def _following(connection: AsyncConnection, scope: ProjectScope, after: UU
 
 async def _compare(
     connection: AsyncConnection, ids: Sequence[UUID], progress: Progress
-) -> tuple[Progress, list[dict[str, Any]]]:
+) -> tuple[Progress, list[Mapping[str, str | int | None]]]:
     names = {"subscriptions": list(ids), "most": MOST_DETAILS}
     rolled = (await connection.execute(_COMPARE, names)).all()
     values = (await connection.execute(_COMPARE_VALUES, names)).all()
@@ -197,7 +199,7 @@ async def _compare(
     return after, [*details, *(_detail(row, "unique_values") for row in values if row.subscription_id is not None)]
 
 
-def _detail(row: Row[Any], kind: str) -> dict[str, Any]:
+def _detail(row: Row[Any], kind: str) -> Mapping[str, str | int | None]:
     def shown(value: Any) -> str | None:
         return None if value is None else plain(value)
 
@@ -237,16 +239,17 @@ async def _finish(tx: Transaction, identity: UUID, progress: Progress, details: 
     )
 
 
-async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[Row[Any]], int]:
+async def listed(connection: AsyncConnection, project_id: UUID, page: Page) -> tuple[Sequence[UsageCheck], int]:
     """Return one part of a project's checks, the newest first, and their number."""
     own = usage_checks.c.project_id == project_id
-    return await page_of(connection, usage_checks, page, own, orderable={"status": usage_checks.c.status})
+    rows, total = await page_of(connection, usage_checks, page, own, orderable={"status": usage_checks.c.status})
+    return records(UsageCheck, rows), total
 
 
-async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> Row[Any]:
+async def find(connection: AsyncConnection, project_id: UUID, ref: str) -> UsageCheck:
     """Find a check. Raises `Problem` 404 `usage_check_not_found`."""
     statement = select(usage_checks).where(usage_checks.c.project_id == project_id, usage_checks.c.id == parse_id(ref))
-    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise not_found("usage_check", ref)
-    return row
+    return record(UsageCheck, row)
