@@ -4,7 +4,7 @@ from datetime import datetime
 
 from temporalio import activity
 
-from activities.closing import billed_once, close
+from activities.closing import billed_once
 from adapters.postgres.customers import clock_store
 from adapters.postgres.database import Database
 from adapters.postgres.invoices import invoice_collection_store, invoice_store
@@ -14,6 +14,7 @@ from billing.collection import OpenInvoice
 from models.identifiers import request_billing_key
 from models.messages.after_end import BillAfterEnd
 from models.messages.closing import ClosePeriods, InvoiceClosed
+from operations.closing import close
 
 
 class AfterEndActivities:

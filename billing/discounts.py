@@ -60,6 +60,7 @@ class AppliedCoupon(BaseModel):
 
     `uses_left` counts the billing periods that it may still discount; None is for ever. `taken_minor` is what it took
     off other invoices of the billing period at hand, in minor units; None if it did not discount that period yet.
+    `since_minor` is what had been billed of the period when the coupon came: it discounts only what is billed beyond.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,13 +70,15 @@ class AppliedCoupon(BaseModel):
     off: Annotated[PercentageOff | FixedAmountOff, Field(discriminator="kind")]
     uses_left: int | None = None
     taken_minor: int | None = None
+    since_minor: int = 0
 
 
 class Discount(BaseModel):
-    """What one coupon takes off an invoice, in minor units: positive, and less than or equal to what was left.
+    """What one coupon takes off an invoice, in minor units; below zero it gives back what it took off before.
 
-    `parts` says how much of it belongs to each charged line, in their order; they add up to `amount_minor` (R17).
-    `counts` says whether it is the coupon's first in the billing period: each period counts as one use.
+    `parts` says how much of it belongs to each charged line, in their order; they add up to `amount_minor` (R17), and
+    are all 0 where no line has that direction. `counts` says whether it is the coupon's first in the billing period:
+    each period counts as one use.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -98,27 +101,30 @@ def uses_of(frequency: Frequency, duration: int | None) -> int | None:
             return None
 
 
-def discounts(coupons: Sequence[AppliedCoupon], amounts: Sequence[int], currency: str) -> tuple[Discount, ...]:
-    """Work out what coupons take off lines of these amounts, in minor units of `currency`.
+def discounts(
+    coupons: Sequence[AppliedCoupon], amounts: Sequence[int], currency: str, *, billed_minor: int = 0
+) -> tuple[Discount, ...]:
+    """Work out what coupons take off one billing period's lines of these amounts, in minor units of `currency`.
 
-    `coupons` are in the order of their application. Each discount is rounded once, half away from zero (R2), never
-    more than what is left of the lines' sum, and split over the lines in proportion to what is left of each (R17), so
-    that no line falls below zero. A coupon that is used up, of another currency, or that takes nothing gives no
-    discount. Lines that add up to 0 or less are not discounted; a negative line carries no part. Of a billing period
-    with several invoices a percentage is taken off each, a fixed amount off all of them together.
+    `coupons` are in the order of their application, `billed_minor` is what earlier invoices charge for the period. Each
+    coupon is taken off the whole period, rounded once, half away from zero (R2), and never more than is left; what it
+    took before is subtracted. The discounts of a period's invoices therefore add up to the discount of the whole, and a
+    correction gives back what was paid (R19). Each is split over the lines in proportion to what is left of each (R17),
+    so that no line falls below zero. A coupon that is used up or of another currency takes nothing.
 
     10 % of 100.00 -> 10.00 (B121); 50 % and 50 % of 100.00 -> 50.00 and 25.00; 150.00 off 100.00 -> 100.00.
     """
-    left = sum(amounts)
-    nets = [max(0, amount) for amount in amounts]
+    whole = max(0, billed_minor + sum(amounts))
+    left, nets = whole, list(amounts)
     found = []
     for coupon in sorted(coupons, key=lambda one: one.off.kind == "fixed_amount"):
-        taken = min(_worth(coupon, left, currency), left)
-        if taken <= 0:
+        worth = min(_worth(coupon, left, whole, currency), left)
+        left -= worth
+        taken = worth - (coupon.taken_minor or 0)
+        if not taken:
             continue
-        parts = allocate(taken, [Decimal(net) for net in nets])
+        parts = _parts(taken, nets)
         nets = [net - part for net, part in zip(nets, parts, strict=True)]
-        left -= taken
         found.append(
             Discount(
                 application_id=coupon.application_id,
@@ -129,6 +135,15 @@ def discounts(coupons: Sequence[AppliedCoupon], amounts: Sequence[int], currency
             )
         )
     return tuple(found)
+
+
+def _parts(taken: int, nets: Sequence[int]) -> tuple[int, ...]:
+    """Split a discount over the lines of its direction; none has a part where there are none."""
+    sign = 1 if taken > 0 else -1
+    weights = [Decimal(max(0, sign * net)) for net in nets]
+    if not any(weights):
+        return tuple(0 for _ in nets)
+    return tuple(sign * part for part in allocate(abs(taken), weights))
 
 
 def after_use(coupons: Sequence[AppliedCoupon], used: Sequence[Discount]) -> tuple[AppliedCoupon, ...]:
@@ -154,19 +169,20 @@ def cents_in_major(amount_cents: Decimal, currency: str) -> ExactDecimal:
         return amount_cents.scaleb(-exponent(currency))
 
 
-def _worth(coupon: AppliedCoupon, left: int, currency: str) -> int:
-    """Return what a coupon would take off `left` minor units, rounded, before it is cut to what is left."""
+def _worth(coupon: AppliedCoupon, left: int, whole: int, currency: str) -> int:
+    """Return what a coupon takes off a whole period of which `left` minor units are left, before it is cut to them."""
     is_over = coupon.uses_left is not None and coupon.uses_left <= 0
     if left <= 0 or (is_over and coupon.taken_minor is None):
         return 0
+    base = Fraction(left * max(0, whole - coupon.since_minor), whole)
     match coupon.off:
         case PercentageOff(rate=rate):
             # Half away from zero of a ratio that is never negative, without leaving whole numbers.
-            share = Fraction(rate) * left / 100
+            share = Fraction(rate) * base / 100
             return (2 * share.numerator + share.denominator) // (2 * share.denominator)
         case FixedAmountOff(amount_cents=amount, currency=own):
-            whole = cents_in_minor(amount, own) if own == normalise_currency(currency) else 0
-            return whole - (coupon.taken_minor or 0)
+            is_mine = own == normalise_currency(currency)
+            return min(cents_in_minor(amount, own), int(base)) if is_mine else 0
 
 
 def _described(coupon: AppliedCoupon) -> str:

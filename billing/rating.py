@@ -1,28 +1,24 @@
 """Rating: the price of one subscription's charges in one period, as lines that may be invoiced (R2, R14, B99).
 
-Whole-period prices come out of here; what was billed before is subtracted in billing/invoice.py, so that an invoice in
-the middle of a period, a late event and a second run are all the same calculation.
+Whole-period prices come out of here; what was billed before is subtracted in billing/closing/difference.py, so that an
+invoice in the middle of a period, a late event and a second run are all the same calculation.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from billing.charges import Charge
+from billing.invoice import InvoiceLine
 from billing.money import to_minor
-from billing.numbers import ExactDecimal, grouped
+from billing.numbers import grouped
 from billing.period import Period
-from billing.pricing import Step, price
+from billing.pricing import price
 from billing.proration import active_fraction, prorated
 from billing.scope import UNGROUPED, Group, group_label
 from billing.usage import NO_USAGE, Usage
-
-LineKind = Literal["usage", "fee"]
 
 # A microsecond divides every duration, so one of them always fits.
 _UNITS: Final = (
@@ -33,29 +29,6 @@ _UNITS: Final = (
 )
 
 
-class ProposedLine(BaseModel):
-    """What one charge costs in one whole period; `amount_minor` is rounded, once (R2).
-
-    `unit_amount` and the amounts of `steps` are major units and unrounded; `steps` are those of the full period.
-    `group` are the property values whose events are priced, of a charge with group_by; `label` names the charge.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    charge_id: UUID
-    metric_id: UUID | None
-    kind: LineKind
-    group: Group = UNGROUPED
-    label: str = ""
-    description: str
-    quantity: ExactDecimal
-    events: int
-    unit_amount: ExactDecimal | None
-    amount_minor: int
-    period: Period
-    steps: tuple[Step, ...]
-
-
 def rate(
     charges: Sequence[Charge],
     usages: Mapping[UUID, Usage],
@@ -64,7 +37,7 @@ def rate(
     full_period: Period,
     currency: str,
     pauses: Sequence[Period] = (),
-) -> tuple[ProposedLine, ...]:
+) -> tuple[InvoiceLine, ...]:
     """Price every charge for one period: one line for each, in the order of the charges (B29), also at zero.
 
     A charge with group_by has one line for each group that was used, each priced by itself: tiers start in every group.
@@ -75,7 +48,7 @@ def rate(
     Plan of seed 001 at 1,200,000 calls: 10000 + 4900 = 14900 cents (B98, C16). Raises `UnknownCurrency` and
     `PeriodOutsideCycle`.
     """
-    lines: list[ProposedLine] = []
+    lines: list[InvoiceLine] = []
     for charge in charges:
         if charge.metered:
             lines += _usage_lines(charge, _usage(charge, usages), period=period, currency=currency)
@@ -123,7 +96,7 @@ def _usage(charge: Charge, usages: Mapping[UUID, Usage]) -> Usage:
     return usages.get(charge.metric_id, NO_USAGE)
 
 
-def _usage_lines(charge: Charge, usage: Usage, *, period: Period, currency: str) -> list[ProposedLine]:
+def _usage_lines(charge: Charge, usage: Usage, *, period: Period, currency: str) -> list[InvoiceLine]:
     """Price a metered charge: each of its groups, or all of it where there are none."""
     if not usage.groups:
         return [_usage_line(charge, usage, UNGROUPED, period=period, currency=currency)]
@@ -132,9 +105,9 @@ def _usage_lines(charge: Charge, usage: Usage, *, period: Period, currency: str)
     return [_usage_line(charge, used, group, period=period, currency=currency) for group, used in parts]
 
 
-def _usage_line(charge: Charge, usage: Usage, group: Group, *, period: Period, currency: str) -> ProposedLine:
+def _usage_line(charge: Charge, usage: Usage, group: Group, *, period: Period, currency: str) -> InvoiceLine:
     steps = charge.model.steps(usage)
-    return ProposedLine(
+    return InvoiceLine(
         charge_id=charge.id,
         metric_id=charge.metric_id,
         kind="usage",
@@ -142,6 +115,7 @@ def _usage_line(charge: Charge, usage: Usage, group: Group, *, period: Period, c
         label=usage_label(charge, usage),
         description=usage_description(charge, usage, group),
         quantity=usage.billable,
+        total_quantity=usage.billable,
         events=usage.events,
         unit_amount=charge.model.unit_amount,
         amount_minor=to_minor(price(steps), currency),
@@ -152,20 +126,17 @@ def _usage_line(charge: Charge, usage: Usage, group: Group, *, period: Period, c
 
 def _fee_line(
     charge: Charge, *, period: Period, full_period: Period, currency: str, pauses: Sequence[Period]
-) -> ProposedLine:
+) -> InvoiceLine:
     steps = charge.model.steps(NO_USAGE)
     description, amount = charge.description or "Fixed fee", price(steps)
     share = active_fraction(period, full_period, pauses)
     if share != 1:
         amount = prorated(amount, share)
         description = f"{description} (prorated {_share(share, full_period)})"
-    return ProposedLine(
+    return InvoiceLine(
         charge_id=charge.id,
-        metric_id=None,
         kind="fee",
         description=description,
-        quantity=Decimal(1),
-        events=0,
         unit_amount=charge.model.unit_amount,
         amount_minor=to_minor(amount, currency),
         period=period,

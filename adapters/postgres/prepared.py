@@ -14,14 +14,14 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.elements import ClauseElement
 
 # SQLAlchemy leaves the constructors of its dialects without types.
-_DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
+DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 
 class Prepared:
     """A statement with named parameters; rows come back as named tuples."""
 
     def __init__(self, statement: ClauseElement) -> None:
-        compiled = statement.compile(dialect=_DIALECT)
+        compiled = statement.compile(dialect=DIALECT)
         if "__[POSTCOMPILE" in str(compiled):
             msg = "IN (...) of a list has no fixed text: compare with any_(literal(values, ARRAY(...))) instead"
             raise ValueError(msg)

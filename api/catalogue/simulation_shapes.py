@@ -15,9 +15,10 @@ from api.catalogue.plan_responses import shown_charge
 from api.http.fields import ExactNumber, Name
 from billing.aggregations import COUNTING
 from billing.charges import Charge
+from billing.invoice import InvoiceLine
 from billing.numbers import NonNegative
 from billing.period import Period
-from billing.rating import ProposedLine, rate
+from billing.rating import rate
 from billing.usage import Usage
 from models.identifiers import shown_id
 from models.problems import invalid
@@ -133,7 +134,7 @@ def _usage(quantity: Decimal, counts: bool) -> Usage:
     return Usage(quantity=quantity, events=int(quantity) if counts else 0)
 
 
-def _charge(row: Found, plan_id: str, line: ProposedLine) -> dict[str, Any]:
+def _charge(row: Found, plan_id: str, line: InvoiceLine) -> dict[str, Any]:
     shown = shown_charge(row, plan_id)
     return {
         "charge_id": shown["id"],
@@ -145,7 +146,7 @@ def _charge(row: Found, plan_id: str, line: ProposedLine) -> dict[str, Any]:
     }
 
 
-def _line(row: Found, line: ProposedLine) -> dict[str, Any]:
+def _line(row: Found, line: InvoiceLine) -> dict[str, Any]:
     return {
         "charge_id": shown_id("charge", row.id),
         "metric_key": row.metric_key,

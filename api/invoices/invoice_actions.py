@@ -18,7 +18,7 @@ from adapters.postgres.database import Database
 from adapters.postgres.invoices import invoice_change_store, invoice_store
 from adapters.postgres.invoices.invoice_store import Invoice
 from adapters.postgres.invoices.invoice_write_store import NewInvoice as InvoiceToWrite
-from adapters.postgres.invoices.invoice_write_store import NewLine, write_invoice
+from adapters.postgres.invoices.invoice_write_store import write_invoice
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.payments import offline_payment_store
 from adapters.postgres.rows import AsyncConnection
@@ -37,7 +37,7 @@ from api.invoices.invoice_shapes import (
     ChargeDocument,
     InvoiceDocument,
 )
-from billing.invoice import LARGEST_MINOR, total
+from billing.invoice import LARGEST_MINOR, InvoiceLine, total
 from billing.money import exponent, to_minor
 from billing.numbers import exact, plain
 from models.identifiers import new_id, shown_id
@@ -119,7 +119,7 @@ async def draft_one_off(body: NewOneOff, caller: Caller, database: Database) -> 
         return await shown_invoice(connection, caller, str(identity))
 
 
-def _line(index: int, item: NewLineItem, currency: str) -> NewLine:
+def _line(index: int, item: NewLineItem, currency: str) -> InvoiceLine:
     """Round a line once to whole minor units, half away from zero (R2)."""
     amount = item.exact_amount
     if amount is None:
@@ -129,9 +129,9 @@ def _line(index: int, item: NewLineItem, currency: str) -> NewLine:
         price = None if item.unit_price is None else item.unit_price.scaleb(-exponent(currency))
     if abs(minor) > LARGEST_MINOR:
         raise invalid(f"line_items.{index}.amount", f"must not be more than {LARGEST_MINOR} minor units")
-    return NewLine(
+    return InvoiceLine(
         reference=f"{ONE_OFF}:{index}",
-        kind=ONE_OFF,
+        kind="one_off",
         description=item.description,
         quantity=item.quantity,
         total_quantity=item.quantity,

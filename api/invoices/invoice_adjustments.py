@@ -5,17 +5,17 @@ from typing import Any
 
 from adapters.postgres.invoices.coupon_store import DISCOUNT_LINE
 from adapters.postgres.invoices.invoice_store import StoredLine
-from adapters.postgres.invoices.invoice_write_store import NewLine
+from billing.invoice import InvoiceLine
 from billing.numbers import json_number, plain
 from billing.period import inclusive_end
 
 
-def discounted(lines: Sequence[NewLine] | Sequence[StoredLine]) -> int:
+def discounted(lines: Sequence[InvoiceLine] | Sequence[StoredLine]) -> int:
     """Return what coupons took off, in minor units, 0 or more: the discount lines with the other sign."""
     return -sum(line.amount_minor for line in lines if line.kind == DISCOUNT_LINE)
 
 
-def preview_extras(lines: Sequence[NewLine]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def preview_extras(lines: Sequence[InvoiceLine]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Show proposed lines beside the charges as line items, and those that are fees as BoxBilling's fees."""
     items = [
         {
@@ -27,9 +27,9 @@ def preview_extras(lines: Sequence[NewLine]) -> tuple[list[dict[str, Any]], list
             "reason": line.reason,
             "charge_id": None,
             "metric_key": None,
-            "period_start": line.period_start,
-            "period_end": None if line.period_end is None else inclusive_end(line.period_end),
-            "steps": line.steps,
+            "period_start": None if line.period is None else line.period.start,
+            "period_end": None if line.period is None else inclusive_end(line.period.end),
+            "steps": line.shown_steps,
         }
         for line in lines
     ]

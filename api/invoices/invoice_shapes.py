@@ -350,7 +350,7 @@ def preview_lines(
     """Show proposed lines as ABAXUS's line items and as BoxBilling's fees."""
     items, fees = [], []
     for line in lines:
-        charge = charges.get(line.charge_id)
+        charge = None if line.charge_id is None else charges.get(line.charge_id)
         key = charge.metric_key if charge else None
         items.append(
             {
@@ -363,9 +363,9 @@ def preview_lines(
                 "charge_id": str(line.charge_id),
                 "metric_key": key,
                 "group": dict(line.group) or None,
-                "period_start": line.period.start,
-                "period_end": inclusive_end(line.period.end),
-                "steps": [step.model_dump(mode="json", by_alias=True) for step in line.steps],
+                "period_start": line.charged_period.start,
+                "period_end": inclusive_end(line.charged_period.end),
+                "steps": line.shown_steps,
             }
         )
         fees.append(

@@ -18,10 +18,11 @@ from models.problems import Problem, conflict, invalid, not_found
 
 @dataclass(frozen=True)
 class Target:
-    """One subscription with its terms, and the exclusive end of what is to be billed of it."""
+    """One subscription with its terms, the exclusive end of what is to be billed of it, and its present time."""
 
     terms: Terms
     end: datetime
+    now: datetime
 
 
 async def targets(
@@ -81,4 +82,4 @@ async def _target(connection: AsyncConnection, one: Billable, cutoff: Moment | N
             "cutoff_after_current_period",
             f"cutoff_date: is after the end of the current period, {latest.isoformat()}; send an earlier one.",
         )
-    return Target(terms, end)
+    return Target(terms, end, one.now)

@@ -2,22 +2,18 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
-from functools import reduce
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Request, Response
 
 from adapters.postgres import resolver
-from adapters.postgres.invoices import billing_store, invoice_adjustment_store, invoice_store
-from adapters.postgres.invoices.invoice_adjustment_store import InvoiceAdjustments
+from adapters.postgres.invoices import billing_store, invoice_store
 from adapters.postgres.invoices.invoice_store import InvoiceFilter
-from adapters.postgres.invoices.invoice_write_store import NewLine
 from adapters.postgres.journal import audit_store
 from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.subscriptions.subscription_store import wanted_id
-from adapters.postgres.wallets import settlement_store
+from adapters.postgres.wallets import settlement_store, wallet_move_store
 from api.http.commands import Commands
 from api.http.deps import Caller, CallerDep, CommandsDep, DatabaseDep
 from api.http.pagination import LISTED, PageDep, listed
@@ -36,12 +32,14 @@ from api.invoices.invoice_shapes import (
 )
 from api.invoices.invoice_targets import Target, targets
 from billing.charges import Charge
-from billing.invoice import AbsurdInvoice, InvoiceLine, total
+from billing.closing.periods import Window
+from billing.invoice import AbsurdInvoice, total
 from billing.period import inclusive_end
 from models.identifiers import shown_id
 from models.messages.base import SubscriptionRef
 from models.messages.subscription import InvoiceNow
 from models.problems import Problem, invalid
+from operations.proposing import Proposal, propose
 
 router = resource_router("invoices")
 
@@ -140,53 +138,46 @@ async def preview_invoice(body: PreviewRequest, caller: CallerDep, database: Dat
 
 
 async def _preview(connection: AsyncConnection, wanted: Sequence[Target], body: PreviewRequest) -> dict[str, Any]:
-    lines: list[InvoiceLine] = []
-    priced_together: list[NewLine] = []
-    used: list[InvoiceAdjustments] = []
-    currencies: set[str] = set()
+    proposals: list[Proposal] = []
     charges: dict[UUID, Charge] = {}
-    starts: list[datetime] = []
     for target in wanted:
         terms = target.terms
         start = max(terms.billing_starts_at, body.billing_period_start or terms.billing_starts_at)
         if start >= target.end:
             raise invalid("billing_period_end", "must be after billing_period_start")
+        window = Window(kind="on_demand", start=start, end=target.end, at=target.now)
+        # Every target is a subscription of the same customer: what one invoice uses, the next one has not.
+        used = [proposal.adjustments for proposal in proposals]
         try:
-            bill = await billing_store.bill(connection, terms, start=start, end=target.end)
+            proposals.append(await propose(connection, terms, window, lock=False, used=used))
         except AbsurdInvoice as error:
             raise Problem(422, "absurd_invoice", f"The invoice would be absurd: {error}.") from error
         version = await billing_store.version_of(connection, terms.plan_version_id)
         charges |= {charge.id: charge for charge in version.charges}
-        # Every target is a subscription of the same customer: what one invoice uses, the next one has not.
-        waiting = reduce(
-            invoice_adjustment_store.remaining_after,
-            used,
-            await invoice_adjustment_store.pending_adjustments(connection, terms, bill, lock=False),
-        )
-        extras = invoice_adjustment_store.adjustments_for(waiting, bill, terms.subscription_id)
-        used.append(extras)
-        lines += bill.lines
-        priced_together += extras.lines
-        currencies.add(bill.currency)
-        starts.append(bill.period.start)
+    currencies = {proposal.bill.currency for proposal in proposals}
     if len({currency.upper() for currency in currencies}) > 1:
         raise invalid("customer_id", "has subscriptions in several currencies; name one by subscription_id")
     currency = min(currencies)
-    items, fees = preview_lines(lines, charges, currency)
-    more_items, more_fees = preview_extras(priced_together)
-    amount, discount = total(lines) + total(priced_together), discounted(priced_together)
+    charged = [line for proposal in proposals for line in proposal.bill.lines]
+    beside = [line for proposal in proposals for line in proposal.beside]
+    items, fees = preview_lines(charged, charges, currency)
+    more_items, more_fees = preview_extras(beside)
+    amount, discount = total(charged) + total(beside), discounted(beside)
+    drawn = await wallet_move_store.wallet_draw_for(
+        connection, wanted[0].terms.customer_id, due_minor=amount, currency=currency, at=wanted[0].now, lock=False
+    )
     return {
         "customer_id": body.customer_id,
         "subscription_id": body.subscription_id,
         "status": "draft",
         "currency": currency,
         "total_amount": amount,
-        "period_start": min(starts),
+        "period_start": min(proposal.bill.period.start for proposal in proposals),
         "period_end": inclusive_end(max(target.end for target in wanted)),
         "subtotal_cents": str(amount + discount),
         "tax_amount_cents": "0",
         "coupons_amount_cents": str(discount),
-        "prepaid_credit_amount_cents": "0",
+        "prepaid_credit_amount_cents": str(drawn.total_minor),
         "total_cents": str(amount),
         "fees": [*fees, *more_fees],
         "line_items": [*items, *more_items],

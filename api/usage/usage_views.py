@@ -20,10 +20,10 @@ from api.http.deps import CallerDep, DatabaseDep
 from api.http.responses import reply
 from api.http.routing import resource_router
 from billing.charges import Charge
+from billing.invoice import InvoiceLine
 from billing.money import exponent
 from billing.numbers import Quantity, exact, plain, rounded_ratio
 from billing.period import inclusive_end
-from billing.rating import ProposedLine
 from billing.usage import Usage
 from models.problems import conflict, invalid
 
@@ -53,7 +53,7 @@ class GroupUsage(Answer):
     steps: list[dict[str, object]]
 
     @classmethod
-    def of(cls, line: ProposedLine) -> Self:
+    def of(cls, line: InvoiceLine) -> Self:
         """Return the usage of one group from its priced line."""
         return cls.showing(
             line,
@@ -83,7 +83,7 @@ class ChargeUsage(Answer):
     steps: list[dict[str, object]] = Field(description="How the amount comes about, tier by tier, in major units.")
 
     @classmethod
-    def of(cls, charge: Charge, used: Usage, lines: Sequence[ProposedLine], aggregation: str) -> Self:
+    def of(cls, charge: Charge, used: Usage, lines: Sequence[InvoiceLine], aggregation: str) -> Self:
         """Return the usage of one charge with the lines that price it."""
         return cls.showing(
             charge,
@@ -101,7 +101,7 @@ class ChargeUsage(Answer):
         )
 
 
-def _steps(lines: Sequence[ProposedLine]) -> list[dict[str, object]]:
+def _steps(lines: Sequence[InvoiceLine]) -> list[dict[str, object]]:
     return [step.model_dump(mode="json") for line in lines for step in line.steps]
 
 

@@ -12,7 +12,7 @@ from models.tables.base import metadata
 from models.tables.billing_entities import billing_entities
 from models.tables.catalogue import metric_filters, metrics, plan_charges, plan_versions, plans, products
 from models.tables.corrections import event_reprocessings, served_versions, usage_checks, usage_corrections
-from models.tables.coupons import applied_coupons, coupons
+from models.tables.coupons import applied_coupons, coupons, period_coupons
 from models.tables.customers import customers, subscriptions, test_clocks
 from models.tables.delivery import outbox
 from models.tables.entitlements import entitlements, features

@@ -1,9 +1,21 @@
 """Coupons, and the customers who hold them."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, Text, UniqueConstraint, Uuid
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+)
 from sqlalchemy import text as sql
 
-from models.tables.base import DECIMAL, INSTANT, tenant_table
+from models.tables.base import DECIMAL, INSTANT, metadata, project, tenant_table
 
 _KIND = (
     "coupon_type = 'percentage' AND percentage_rate BETWEEN 0 AND 100 AND amount_cents IS NULL OR "
@@ -58,4 +70,16 @@ applied_coupons = tenant_table(
     CheckConstraint("uses_left >= 0", name="uses_left"),
     Index("ix_applied_coupons_coupon_id", "coupon_id", "customer_id"),
     Index("ix_applied_coupons_customer_id", "customer_id", "id"),
+)
+
+# Which coupons discount a billing period of a subscription, and what had been billed of it when each of them came;
+# those that took nothing, were used up or removed since included.
+period_coupons = Table(
+    "period_coupons",
+    metadata,
+    project(),
+    Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), primary_key=True),
+    Column("period_start", INSTANT, primary_key=True),
+    Column("application_id", Uuid, ForeignKey("applied_coupons.id"), primary_key=True),
+    Column("since_minor", BigInteger, nullable=False, server_default=sql("0")),
 )

@@ -21,10 +21,10 @@ from billing.alerts import (
     projected,
 )
 from billing.charges import CHARGE_MODEL, Charge
-from billing.invoice import BilledLine, InvoiceLine, assemble, total
+from billing.closing.difference import billed_by, difference, unbilled_usage
+from billing.invoice import InvoiceLine, total
 from billing.period import Period
-from billing.progressive import unbilled_usage
-from billing.rating import ProposedLine, rate
+from billing.rating import rate
 from billing.usage import Usage
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -163,22 +163,9 @@ CHARGES = (
 )
 
 
-def proposed(calls: Decimal, seats: Decimal) -> tuple[ProposedLine, ...]:
+def proposed(calls: Decimal, seats: Decimal) -> tuple[InvoiceLine, ...]:
     used = {ONE: Usage(quantity=calls), TWO: Usage(quantity=seats)}
     return tuple(rate(CHARGES, used, period=MARCH, full_period=MARCH, currency="USD"))
-
-
-def billed(lines: tuple[InvoiceLine, ...]) -> list[BilledLine]:
-    return [
-        BilledLine(
-            charge_id=line.charge_id,
-            period_start=line.period.start,
-            amount_minor=line.amount_minor,
-            quantity=line.quantity,
-            events=line.events,
-        )
-        for line in lines
-    ]
 
 
 MOVES = st.tuples(st.sampled_from([ONE, TWO]), st.decimals(min_value=-60, max_value=200, places=1))
@@ -192,7 +179,7 @@ def test_b155_b156_the_invoices_of_a_period_add_up_to_one_rating(
 ) -> None:
     known = [Threshold(id=UUID(int=10 + place), amount_minor=D(amount)) for place, amount in enumerate(amounts)]
     used = {ONE: D(0), TWO: D(0)}
-    existing: list[BilledLine] = []
+    existing: list[InvoiceLine] = []
     done: set[UUID] = set()
     for metric, value in moves:
         used[metric] += value
@@ -202,11 +189,11 @@ def test_b155_b156_the_invoices_of_a_period_add_up_to_one_rating(
         assert set(reached) == {each.id for each in known if each.amount_minor <= spend and spend > 0} - done
         if reached:
             done |= set(reached)
-            middle = unbilled_usage(existing, lines)
+            middle = unbilled_usage(billed_by(existing), lines)
             assert all(line.kind == "usage" for line in middle)
             assert total(middle) >= 0
-            existing += billed(middle)
-    last = assemble(existing, proposed(used[ONE], used[TWO]), closed=())
+            existing += middle
+    last = difference(billed_by(existing), proposed(used[ONE], used[TWO]), closed=())
     assert [line.kind for line in last if line.kind == "fee"] == ["fee"]
     assert {line.reason for line in last} == {"period"}
     assert total(existing) + total(last) == total(proposed(used[ONE], used[TWO]))
@@ -214,9 +201,9 @@ def test_b155_b156_the_invoices_of_a_period_add_up_to_one_rating(
 
 def test_b155_by_hand() -> None:
     """133 calls: 100 x 0.133 + 0.50 + 33 x 0.0777 = 16.3641; 300: 13.30 + 0.50 + 11.655 + 50 x 0.021 = 26.505."""
-    middle = unbilled_usage([], proposed(D(133), D(0)))
+    middle = unbilled_usage({}, proposed(D(133), D(0)))
     assert [(line.charge_id, line.amount_minor) for line in middle] == [(ONE, 1636)]
-    last = assemble(billed(middle), proposed(D(300), D(0)), closed=())
+    last = difference(billed_by(middle), proposed(D(300), D(0)), closed=())
     assert [line.amount_minor for line in last] == [2651 - 1636, 0, 4900]
-    assert unbilled_usage(billed(middle), proposed(D(133), D(0))) == ()
-    assert unbilled_usage(billed(middle), proposed(D(120), D(0))) == ()
+    assert unbilled_usage(billed_by(middle), proposed(D(133), D(0))) == ()
+    assert unbilled_usage(billed_by(middle), proposed(D(120), D(0))) == ()

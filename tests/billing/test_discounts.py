@@ -104,9 +104,38 @@ def test_a_billing_period_is_one_use_and_shares_a_fixed_amount() -> None:
         coupon.model_copy(update={"uses_left": 0, "taken_minor": one.amount_minor})
         for coupon, one in zip(held, first, strict=True)
     )
-    second = discounts(later, (1000,), "USD")
+    second = discounts(later, (1000,), "USD", billed_minor=300)
     assert [(one.amount_minor, one.counts) for one in second] == [(100, False), (230, False)]
     assert after_use(later, second) == later
+
+
+def test_a_correction_gives_back_what_was_paid() -> None:
+    """100.00 less 50 % was 50.00; 40.00 are left of it: 20.00 are due, so 30.00 of the discount go with 60.00."""
+    held = percent("50", uses=0).model_copy(update={"taken_minor": 5000})
+    (back,) = discounts([held], (-6000,), "USD", billed_minor=10000)
+    assert (back.amount_minor, back.parts, back.counts) == (-3000, (-3000,), False)
+
+
+def test_a_coupon_that_came_in_the_middle_leaves_what_was_billed_before() -> None:
+    """10.00 were billed; 50 % came; 20.00 more: 10.00 off. 5.00 off what comes after 10.00 of 12.00: 2.00."""
+    half, five = percent("50").model_copy(update={"since_minor": 1000}), fixed("500", 2)
+    assert [one.amount_minor for one in discounts([half], (2000,), "USD", billed_minor=1000)] == [1000]
+    late = five.model_copy(update={"since_minor": 1000})
+    assert [one.amount_minor for one in discounts([late], (200,), "USD", billed_minor=1000)] == [200]
+
+
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=6), hundredths(0, 100), hundredths(0, 300))
+def test_the_discounts_of_a_periods_invoices_add_up_to_the_discount_of_the_whole(
+    amounts: list[int], rate: Decimal, cents: Decimal
+) -> None:
+    held = (percent(str(rate), 1), fixed(str(cents), 2))
+    billed, given_off = 0, {1: 0, 2: 0}
+    for amount in amounts:
+        coupons = [one.model_copy(update={"taken_minor": given_off[one.application_id.int]}) for one in held]
+        for discount in discounts(coupons, (amount,), "USD", billed_minor=billed):
+            given_off[discount.application_id.int] += discount.amount_minor
+        billed += amount
+    assert sum(given_off.values()) == sum(taken(*held, amounts=(billed,)))
 
 
 def test_uses_of_each_frequency() -> None:

@@ -11,20 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.charges import Charge, ChargeModel, Usage
+from billing.closing.difference import billed_by, difference
 from billing.invoice import (
     AbsurdInvoice,
-    BilledLine,
     IllegalTransition,
     InvoiceEvent,
     InvoiceLine,
     InvoiceStatus,
     TooManyGroups,
-    assemble,
     total,
     transition,
 )
 from billing.period import Period
-from billing.rating import ProposedLine, rate
+from billing.rating import rate
 from billing.usage import GroupUsage
 from tests.billing.strategies import CURRENCIES, charge_models, growing_usages
 
@@ -39,26 +38,12 @@ BASE = Charge(id=UUID(int=2), description="Base fee", model={"kind": "flat", "am
 
 def propose(
     used: Usage, charges: Sequence[Charge] = (PER_CALL, BASE), period: Period = APRIL
-) -> tuple[ProposedLine, ...]:
+) -> tuple[InvoiceLine, ...]:
     return rate(charges, {METRIC: used}, period=period, full_period=period, currency="USD")
 
 
-def billed(lines: Sequence[InvoiceLine]) -> list[BilledLine]:
-    return [
-        BilledLine(
-            charge_id=line.charge_id,
-            group=line.group,
-            period_start=line.period.start,
-            amount_minor=line.amount_minor,
-            quantity=line.quantity,
-            events=line.events,
-        )
-        for line in lines
-    ]
-
-
 def test_a_first_invoice_has_every_line_in_order() -> None:
-    usage, base = assemble([], propose(Usage(quantity=3, events=3)))
+    usage, base = difference({}, propose(Usage(quantity=3, events=3)))
     assert (usage.amount_minor, usage.quantity, usage.total_quantity, usage.events) == (2, Decimal(3), Decimal(3), 3)
     assert (base.amount_minor, base.quantity) == (4900, Decimal(1))
     assert usage.reference == f"{PER_CALL.id}:2026-04-01T00:00:00+00:00"
@@ -66,14 +51,14 @@ def test_a_first_invoice_has_every_line_in_order() -> None:
 
 
 def test_a_first_invoice_keeps_lines_of_zero_and_a_second_one_has_none() -> None:
-    first = assemble([], propose(Usage(quantity=0)))
+    first = difference({}, propose(Usage(quantity=0)))
     assert [line.amount_minor for line in first] == [0, 4900]
-    assert assemble(billed(first), propose(Usage(quantity=0))) == ()
+    assert difference(billed_by(first), propose(Usage(quantity=0))) == ()
 
 
 def test_late_usage_is_an_adjustment_of_the_difference() -> None:
-    first = assemble([], propose(Usage(quantity=3, events=3)))
-    (late,) = assemble(billed(first), propose(Usage(quantity=4, events=4)))
+    first = difference({}, propose(Usage(quantity=3, events=3)))
+    (late,) = difference(billed_by(first), propose(Usage(quantity=4, events=4)))
     # 4 x 0.005 = 2.0 cents: the fourth call costs nothing more, but it is shown.
     assert (late.amount_minor, late.quantity, late.total_quantity, late.events) == (0, Decimal(1), Decimal(4), 1)
     assert late.reason == "adjustment"
@@ -82,25 +67,25 @@ def test_late_usage_is_an_adjustment_of_the_difference() -> None:
 
 
 def test_a_period_that_still_runs_is_continued_not_adjusted() -> None:
-    april = assemble([], propose(Usage(quantity=100)))
-    may = assemble([], propose(Usage(quantity=100), period=MAY))
+    april = difference({}, propose(Usage(quantity=100)))
+    may = difference({}, propose(Usage(quantity=100), period=MAY))
     now = (*propose(Usage(quantity=300)), *propose(Usage(quantity=300), period=MAY))
-    late, running = assemble(billed([*april, *may]), now, closed={APRIL.start})
+    late, running = difference(billed_by([*april, *may]), now, closed={APRIL.start})
     assert (late.period, late.reason, late.amount_minor) == (APRIL, "adjustment", 100)
     assert (running.period, running.reason, running.amount_minor) == (MAY, "period", 100)
     assert running.description == "API Calls — usage (300 calls), less what was invoiced before"
 
 
 def test_a_correction_downwards_gives_the_difference_back() -> None:
-    first = assemble([], propose(Usage(quantity=100)))
-    (credit,) = assemble(billed(first), propose(Usage(quantity=40)))
+    first = difference({}, propose(Usage(quantity=100)))
+    (credit,) = difference(billed_by(first), propose(Usage(quantity=40)))
     assert (credit.amount_minor, credit.quantity) == (-30, Decimal(-60))
 
 
 def test_lines_of_other_charges_and_periods_are_left_alone() -> None:
-    first = assemble([], propose(Usage(quantity=100)))
-    assert assemble(billed(first), propose(Usage(quantity=100), charges=(BASE,))) == ()
-    assert len(assemble(billed(first), propose(Usage(quantity=100), period=MAY))) == 2
+    first = difference({}, propose(Usage(quantity=100)))
+    assert difference(billed_by(first), propose(Usage(quantity=100), charges=(BASE,))) == ()
+    assert len(difference(billed_by(first), propose(Usage(quantity=100), period=MAY))) == 2
 
 
 @st.composite
@@ -116,14 +101,14 @@ def plans(draw: st.DrawFn) -> tuple[Charge, ...]:
 def test_a_period_in_several_invoices_costs_the_same_as_in_one(
     charges: tuple[Charge, ...], seen: tuple[Usage, ...], currency: str
 ) -> None:
-    def proposed(used: Usage) -> tuple[ProposedLine, ...]:
+    def proposed(used: Usage) -> tuple[InvoiceLine, ...]:
         return rate(charges, {METRIC: used}, period=APRIL, full_period=APRIL, currency=currency)
 
     written: list[InvoiceLine] = []
     for used in seen:
-        written += assemble(billed(written), proposed(used))
-        assert assemble(billed(written), proposed(used)) == ()
-    whole = assemble([], proposed(seen[-1]))
+        written += difference(billed_by(written), proposed(used))
+        assert difference(billed_by(written), proposed(used)) == ()
+    whole = difference({}, proposed(seen[-1]))
     assert total(written) == total(whole)
     for line in whole:
         parts = [part for part in written if part.reference == line.reference]
@@ -149,13 +134,13 @@ def grouped_usage(**quantities: int) -> Usage:
 
 
 def test_each_group_is_a_difference_of_its_own() -> None:
-    first = assemble([], propose(grouped_usage(eu=10, us=4), (GROUPED,)))
+    first = difference({}, propose(grouped_usage(eu=10, us=4), (GROUPED,)))
     assert [(line.description, line.amount_minor) for line in first] == [
         ("Calls (region: eu) — tiered usage (10 calls)", 1500),
         ("Calls (region: us) — tiered usage (4 calls)", 900),
     ]
     assert len({line.reference for line in first}) == 2
-    late = assemble(billed(first), propose(grouped_usage(eu=10, uk=1, us=6), (GROUPED,)))
+    late = difference(billed_by(first), propose(grouped_usage(eu=10, uk=1, us=6), (GROUPED,)))
     assert [(dict(line.group), line.amount_minor, line.reason) for line in late] == [
         ({"region": "uk"}, 600, "period"),
         ({"region": "us"}, 200, "adjustment"),
@@ -165,21 +150,21 @@ def test_each_group_is_a_difference_of_its_own() -> None:
 
 
 def test_a_group_without_usage_any_more_gives_back_what_it_was_billed() -> None:
-    first = assemble([], propose(grouped_usage(eu=10, us=4), (GROUPED, BASE)))
+    first = difference({}, propose(grouped_usage(eu=10, us=4), (GROUPED, BASE)))
     moved = propose(grouped_usage(eu=14), (GROUPED, BASE))
-    more, gone = assemble(billed(first), moved)
+    more, gone = difference(billed_by(first), moved)
     assert (more.amount_minor, more.group) == (400, (("region", "eu"),))
     assert (gone.amount_minor, gone.events, dict(gone.group)) == (-900, -1, {"region": "us"})
     assert gone.quantity == -4
     assert gone.description == "Calls (region: us) — no usage left, adjustment"
-    assert assemble(billed([*first, more, gone]), moved) == ()
+    assert difference(billed_by([*first, more, gone]), moved) == ()
 
 
 def test_the_line_of_a_charge_without_groups_yet_is_given_back_when_there_are_some() -> None:
     # The first tier's flat fee is due at zero usage (R4), and then once for each group.
-    empty = assemble([], propose(Usage(quantity=0), (GROUPED,)))
+    empty = difference({}, propose(Usage(quantity=0), (GROUPED,)))
     assert [(line.amount_minor, line.group) for line in empty] == [(500, ())]
-    used = assemble(billed(empty), propose(grouped_usage(eu=1), (GROUPED,)), closed=())
+    used = difference(billed_by(empty), propose(grouped_usage(eu=1), (GROUPED,)), closed=())
     assert [(line.amount_minor, line.group, line.reason) for line in used] == [
         (600, (("region", "eu"),), "period"),
         (-500, (), "period"),
@@ -191,9 +176,9 @@ def test_groups_billed_in_several_invoices_cost_the_same_as_in_one(seen: list[di
     written: list[InvoiceLine] = []
     for quantities in seen:
         proposed = propose(grouped_usage(**quantities), (GROUPED, BASE))
-        written += assemble(billed(written), proposed)
-        assert assemble(billed(written), proposed) == ()
-        assert total(written) == total(assemble([], proposed))
+        written += difference(billed_by(written), proposed)
+        assert difference(billed_by(written), proposed) == ()
+        assert total(written) == total(difference({}, proposed))
         for line in proposed:
             assert sum(each.amount_minor for each in written if each.group == line.group) >= line.amount_minor
     assert sum(line.events for line in written) == len(seen[-1])
@@ -205,31 +190,31 @@ def test_a_charge_with_too_many_groups_says_so() -> None:
 
 def test_two_proposals_of_one_charge_and_period_are_refused() -> None:
     with pytest.raises(AbsurdInvoice, match="2 times"):
-        assemble([], propose(Usage(quantity=1), charges=(BASE, BASE)))
+        difference({}, propose(Usage(quantity=1), charges=(BASE, BASE)))
 
 
 def test_too_many_lines_are_refused() -> None:
     charges = [BASE.model_copy(update={"id": UUID(int=number)}) for number in range(1001)]
-    assert len(assemble([], propose(Usage(quantity=1), charges=charges[:1000]))) == 1000
+    assert len(difference({}, propose(Usage(quantity=1), charges=charges[:1000]))) == 1000
     with pytest.raises(AbsurdInvoice, match="1001 lines"):
-        assemble([], propose(Usage(quantity=1), charges=charges))
+        difference({}, propose(Usage(quantity=1), charges=charges))
 
 
 def test_absurd_amounts_are_refused() -> None:
     # 2 x 10^15 calls at half a cent are 10^15 cents: the largest that passes.
-    assert assemble([], propose(Usage(quantity=2 * 10**15), charges=(PER_CALL,)))[0].amount_minor == 10**15
+    assert difference({}, propose(Usage(quantity=2 * 10**15), charges=(PER_CALL,)))[0].amount_minor == 10**15
     with pytest.raises(AbsurdInvoice, match="minor units"):
-        assemble([], propose(Usage(quantity=2 * 10**15 + 1), charges=(PER_CALL,)))
+        difference({}, propose(Usage(quantity=2 * 10**15 + 1), charges=(PER_CALL,)))
     with pytest.raises(AbsurdInvoice, match="a total of"):
-        assemble([], propose(Usage(quantity=2 * 10**15)))
+        difference({}, propose(Usage(quantity=2 * 10**15)))
     free = PER_CALL.model_copy(update={"model": PER_CALL.model.model_copy(update={"unit_price": Decimal(0)})})
-    assert assemble([], propose(Usage(quantity=10**20 - 1), charges=(free,)))[0].amount_minor == 0
+    assert difference({}, propose(Usage(quantity=10**20 - 1), charges=(free,)))[0].amount_minor == 0
     with pytest.raises(AbsurdInvoice, match="more than 20 digits"):
-        assemble([], propose(Usage(quantity=10**20), charges=(free,)))
+        difference({}, propose(Usage(quantity=10**20), charges=(free,)))
 
 
 def test_lines_survive_json() -> None:
-    for line in assemble([], propose(Usage(quantity=Decimal("3.5"), events=2))):
+    for line in difference({}, propose(Usage(quantity=Decimal("3.5"), events=2))):
         assert InvoiceLine.model_validate_json(line.model_dump_json()) == line
 
 
@@ -263,5 +248,5 @@ def test_only_these_transitions_are_legal(status: InvoiceStatus, event: InvoiceE
 
 def test_a_month_and_a_day_apart_are_different_periods() -> None:
     shifted = Period(start=APRIL.start + timedelta(days=1), end=APRIL.end)
-    first = assemble([], propose(Usage(quantity=1)))
-    assert len(assemble(billed(first), propose(Usage(quantity=1), period=shifted))) == 2
+    first = difference({}, propose(Usage(quantity=1)))
+    assert len(difference(billed_by(first), propose(Usage(quantity=1), period=shifted))) == 2

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("activities", "adapters", "api", "billing", "models", "web", "workflows")
+PACKAGES = ("activities", "adapters", "api", "billing", "models", "operations", "web", "workflows")
 MODULES = ("app.py", "settings.py")
 
 FILES = {

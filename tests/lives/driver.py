@@ -135,8 +135,8 @@ class Driver:
     ) -> Invoice | None:
         made = self.record.close(kind, start=start, end=end, at=at, version=version, draft=draft)
         if self.life.seed % _REPEATED == 0:
-            again = self.record.unbilled(kind, start=start, end=end, version=version)
-            assert not again, f"the same {kind} close a second time bills {again}"
+            again, _ = self.record.proposed(kind, start=start, end=end, at=at, version=version)
+            assert not again.lines, f"the same {kind} close a second time bills {again.lines}"
         return made
 
     def _opened(self, made: Invoice | None, at: datetime) -> OpenInvoice | None:

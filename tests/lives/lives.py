@@ -144,6 +144,9 @@ def life(seed: int, options: frozenset[str] = ALL_OPTIONS) -> Life:
     )
     if coupons and DISCOUNTED_PARTS not in holds:
         base = replace(base, thresholds=())
+    if DISCOUNTED_CORRECTIONS in holds and (len(coupons) > 1 or "0" in {each.fee for each in base.versions}):
+        # Which period uses a coupon up is then a matter of the order of corrections, which the account does not know.
+        base = replace(base, coupons=tuple(one._replace(periods=None) for one in coupons))
     if any(one.periods for one in coupons) and COUNTED_IN_GRACE not in holds:
         base = replace(base, grace_days=0)
     if chance.random() < 0.15 and not (base.grace_days and ENDS_WITH_GRACE not in holds):

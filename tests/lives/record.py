@@ -1,11 +1,11 @@
 """A record in memory for one subscription of one life: events, invoices, coupons and a wallet, and the close over them.
 
-It stands where Postgres does. What decides is the product's: `rate`, `assemble`, `discounts`, `draws`. The close below
-puts them together as the transaction of the real one does.
+It stands where Postgres does. What decides is the product's pure close (`billing/closing`) with `rate` between its
+steps, as in `operations/proposing.py`.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from typing import Final, Literal
@@ -15,12 +15,23 @@ from billing.charges import Charge
 from billing.charges.flat import Flat
 from billing.charges.graduated import Graduated
 from billing.charges.per_unit import PerUnit
-from billing.discounts import AppliedCoupon, FixedAmountOff, PercentageOff, discounts
-from billing.invoice import BilledLine, InvoiceLine, assemble, nothing_left, total
+from billing.closing.bill import Adjustments, Bill, HeldAdjustments, adjustments_of, bill_of
+from billing.closing.periods import (
+    BilledLine,
+    BillingTerms,
+    CloseKind,
+    History,
+    PeriodToRate,
+    Window,
+    first_start,
+    history_of,
+    periods_to_rate,
+)
+from billing.discounts import AppliedCoupon, FixedAmountOff, PercentageOff
+from billing.invoice import InvoiceLine, total
 from billing.period import BillingCycle, Period
 from billing.pricing import Tier
-from billing.progressive import unbilled_usage
-from billing.rating import ProposedLine, rate
+from billing.rating import rate
 from billing.subscriptions.pauses import Pause, pause_at, stopped_times
 from billing.usage import Usage
 from billing.wallets import Wallet, split_across_wallets
@@ -30,7 +41,7 @@ CURRENCY: Final = "USD"
 METRICS: Final = (UUID(int=1), UUID(int=2))
 NAMES: Final = ("units", "calls", "fee")
 
-Kind = Literal["period", "final", "on_demand", "progressive", "adjustment"]
+Kind = CloseKind
 InvoiceState = Literal["draft", "issued", "paid", "voided"]
 
 
@@ -52,15 +63,14 @@ class Invoice:
     kind: Kind
     period: Period
     lines: tuple[InvoiceLine, ...]
-    taken: dict[UUID, int]
-    counted: tuple[UUID, ...]
+    discounts: tuple[InvoiceLine, ...]
     state: InvoiceState = "issued"
     prepaid_minor: int = 0
 
     @property
     def due_minor(self) -> int:
         """The sum of the charges less discounts; below zero it goes to the wallet."""
-        return total(self.lines) - sum(self.taken.values())
+        return total(self.lines) + total(self.discounts)
 
     @property
     def is_live(self) -> bool:
@@ -81,7 +91,8 @@ class Record:
     pauses: tuple[Pause, ...] = ()
     corrected: set[datetime] = field(default_factory=set)
     invoices: list[Invoice] = field(default_factory=list)
-    coupons: list[AppliedCoupon] = field(default_factory=list)
+    coupons: tuple[AppliedCoupon, ...] = ()
+    joined: dict[tuple[datetime, UUID], int] = field(default_factory=dict)
     wallet_minor: int = 0
     granted_minor: int = 0
     topped_up_minor: int = 0
@@ -93,23 +104,19 @@ class Record:
     def close(
         self, kind: Kind, *, start: datetime, end: datetime, at: datetime, version: int, draft: bool = False
     ) -> Invoice | None:
-        """Bill what is unbilled in a window, as `activities.closing.close` does; None if nothing is."""
-        lines = self.unbilled(kind, start=start, end=end, version=version)
-        if not lines:
+        """Bill what is unbilled in a window, as `operations.closing.close` does; None if nothing is."""
+        bill, adjustments = self.proposed(kind, start=start, end=end, at=at, version=version)
+        if not bill.lines and (kind == "progressive" or not adjustments.lines):
             return None
-        until = end if self.ended_at is None else min(end, self.ended_at)
-        shown = Period(start=min(start, until), end=until)
-        taken = discounts(self._held(shown.end), [line.amount_minor for line in lines], CURRENCY)
-        counted = tuple(one.application_id for one in taken if one.counts)
         made = Invoice(
             id=UUID(int=len(self.invoices) + 1),
             kind=kind,
-            period=shown,
-            lines=lines,
-            taken={one.application_id: one.amount_minor for one in taken},
-            counted=counted,
+            period=bill.period,
+            lines=bill.lines,
+            discounts=adjustments.lines,
         )
-        self._use_coupons(counted, by=-1)
+        self.coupons = self._held([]).after(adjustments).coupons
+        self.joined |= adjustments.joined
         if kind != "progressive":
             self.corrected.clear()
         self.invoices.append(made)
@@ -118,28 +125,22 @@ class Record:
             self.issue(made, at=at)
         return made
 
-    def unbilled(self, kind: Kind, *, start: datetime, end: datetime, version: int) -> tuple[InvoiceLine, ...]:
-        """Return the lines of a window that are not billed yet, as the close and `progressive_billing_store` do."""
-        if kind == "progressive":
-            running = Period(start=start, end=end)
-            return unbilled_usage(self._billed(start), self._proposed(running, running, end, version))
-        ended_at = end if kind == "final" else self.ended_at
-        until = end if ended_at is None else min(end, ended_at)
-        periods = self.cycle.periods_between(max(start, self.begins), until)
-        first = periods[0].start if periods else start
-        late = self._late_before(first) if periods or ended_at is not None else []
-        proposed: list[ProposedLine] = []
-        for period in (*(self.cycle.period_containing(begin) for begin in late), *periods):
-            active = period if ended_at is None or ended_at >= period.end else Period(start=period.start, end=ended_at)
-            pinned = version if kind in ("period", "final") else self.version_at(period.start)
-            chosen = self._billed_under(period.start)
-            proposed += self._proposed(active, period, min(until, active.end), pinned if chosen is None else chosen)
-        before = self._billed(first, late)
-        closed = self._closed()
-        lines = assemble(before, proposed, closed=closed)
-        if kind in ("period", "final") and start not in closed | {line.period.start for line in lines}:
-            lines += nothing_left(before, [line for line in proposed if line.period.start == start])
-        return lines
+    def proposed(
+        self, kind: Kind, *, start: datetime, end: datetime, at: datetime, version: int
+    ) -> tuple[Bill, Adjustments]:
+        """Return what a window would bill now, as `operations.proposing.propose` does."""
+        pinned = version_id(version) if kind in ("period", "final", "progressive") else None
+        window = Window(kind=kind, start=start, end=end, at=at, plan_version_id=pinned)
+        terms = BillingTerms(self.cycle, self.begins, self.ended_at, stopped_times(self.pauses))
+        history = self._history(first_start(terms, window))
+
+        def version_of(begins: datetime) -> UUID:
+            return pinned or version_id(self.version_at(begins))
+
+        periods = periods_to_rate(terms, window, history, version_of)
+        priced = [(period, self._priced(period, kind)) for period in periods]
+        bill = bill_of(terms, window, history, priced, currency=CURRENCY)
+        return bill, adjustments_of(bill, self._held([period.start for period in bill.rated]))
 
     def version_at(self, start: datetime) -> int:
         """Return the plan version that served the period with that start."""
@@ -147,15 +148,19 @@ class Record:
 
     def spend(self, period: Period, version: int) -> int:
         """Return what the usage of the running period costs so far, in minor units: what thresholds look at."""
-        lines = self._proposed(period, period, period.end, version)
-        return total([line for line in lines if line.kind == "usage"])
+        whole = PeriodToRate(period, period, period, period, None, version_id(version))
+        return total(self._priced(whole, "progressive"))
 
-    def _proposed(self, active: Period, full: Period, until: datetime, version: int) -> tuple[ProposedLine, ...]:
-        counted = Period(start=active.start, end=max(active.start, until))
+    def _priced(self, period: PeriodToRate, kind: Kind) -> tuple[InvoiceLine, ...]:
+        end = period.counted.end if period.through is None else min(period.through, period.counted.end)
+        counted = Period(start=period.counted.start, end=max(period.counted.start, end))
         found = {metric: self._usage(metric, counted) for metric in METRICS}
+        version = period.plan_version_id.int - 1
         charges = charges_of(self.life.versions[version], version)
+        if kind == "progressive":
+            charges = tuple(charge for charge in charges if charge.metered)
         stopped = stopped_times(self.pauses)
-        return rate(charges, found, period=active, full_period=full, currency=CURRENCY, pauses=stopped)
+        return rate(charges, found, period=period.active, full_period=period.full, currency=CURRENCY, pauses=stopped)
 
     def _usage(self, metric: UUID, period: Period) -> Usage:
         mine = [
@@ -165,68 +170,61 @@ class Record:
         ]
         return Usage(quantity=sum((one.quantity for one in mine), Decimal(0)), events=len(mine))
 
-    def _billed(self, first: datetime, late: list[datetime] | None = None) -> list[BilledLine]:
-        return [
+    def _history(self, first: datetime) -> History:
+        """Return what was billed of periods since `first`, and of earlier ones that have changed."""
+        late = self._late_before(first)
+        lines = [line for line in self._billed_lines() if line.period.start >= first or line.period.start in late]
+        return history_of(lines)
+
+    def _billed_lines(self) -> list[BilledLine]:
+        found = [
             BilledLine(
-                charge_id=line.charge_id,
-                period_start=line.period.start,
+                charge_id=line.charged_id,
+                group=line.group,
+                period=line.charged_period,
                 amount_minor=line.amount_minor,
                 quantity=line.quantity,
                 events=line.events,
+                plan_version_id=version_id(line.charged_id.int // 10 - 1),
+                invoice_id=invoice.id,
+                invoice_end=invoice.period.end,
+                voided=not invoice.is_live,
             )
             for invoice in self.invoices
-            if invoice.is_live
             for line in invoice.lines
-            if line.period.start >= first or line.period.start in (late or ())
         ]
+        return sorted(found, key=lambda line: (line.invoice_end, line.invoice_id.int))
 
-    def _billed_under(self, start: datetime) -> int | None:
-        for invoice in reversed(self.invoices):
-            for line in invoice.lines if invoice.is_live else ():
-                if line.period.start == start:
-                    return line.charge_id.int // 10 - 1
-        return None
-
-    def _closed(self) -> frozenset[datetime]:
-        lines = [(i, line) for i in self.invoices if i.is_live for line in i.lines]
-        return frozenset(line.period.start for i, line in lines if i.period.end >= line.period.end)
-
-    def _late_before(self, first: datetime) -> list[datetime]:
+    def _late_before(self, first: datetime) -> set[datetime]:
         """Return the closed periods whose usage has changed, as `late_usage_store.LATE_PERIODS` does."""
+        lines = [line for line in self._billed_lines() if line.bills and line.period.start < first]
+        closed = {line.period.start: line.period for line in lines if line.invoice_end >= line.period.end}
         found = set()
-        for start in sorted(begin for begin in self._closed() if begin < first):
-            lines = [line for one in self.invoices for line in one.lines if line.period.start == start]
-            period = Period(start=start, end=max(line.period.end for line in lines))
-            for metric in METRICS:
-                billed = sum(
-                    line.events
-                    for one in self.invoices
-                    for line in (one.lines if one.is_live else ())
-                    if line.period.start == start and line.metric_id == metric
-                )
-                if billed != self._usage(metric, period).events:
+        for start, period in closed.items():
+            for n, metric in enumerate(METRICS):
+                mine = [line for line in lines if line.period.start == start and line.charge_id.int % 10 == n]
+                if sum(line.events for line in mine) != self._usage(metric, period).events:
                     found.add(start)
             if any(period.contains(at) for at in self.corrected):
                 found.add(start)
-        return sorted(found)
+        return found
 
-    def _held(self, end: datetime) -> list[AppliedCoupon]:
-        """Return the coupons that an invoice ending there finds, as `pending_adjustments` does."""
-        period = self.cycle.period_containing(end - timedelta.resolution)
-        taken: dict[UUID, int] = {}
-        for one in self.invoices:
-            if one.is_live and period.start < one.period.end <= period.end:
-                for coupon, minor in one.taken.items():
-                    taken[coupon] = taken.get(coupon, 0) + minor
-        return [one.model_copy(update={"taken_minor": taken.get(one.application_id)}) for one in self.coupons]
+    def _held(self, starts: list[datetime]) -> HeldAdjustments:
+        """Return the coupons that an invoice of these periods finds, as `held_adjustment_store` does."""
+        return HeldAdjustments(
+            coupons=self.coupons,
+            available=frozenset(one.application_id for one in self.coupons),
+            joined=self.joined,
+            taken={key: taken for key, taken in self._taken().items() if key[0] in starts},
+        )
 
-    def _use_coupons(self, used: tuple[UUID, ...], *, by: int) -> None:
-        self.coupons = [
-            one.model_copy(update={"uses_left": one.uses_left + by})
-            if one.application_id in used and one.uses_left is not None
-            else one
-            for one in self.coupons
-        ]
+    def _taken(self, *, but: Invoice | None = None) -> dict[tuple[datetime, UUID], int]:
+        taken: dict[tuple[datetime, UUID], int] = {}
+        for invoice in self.invoices:
+            for line in invoice.discounts if invoice.is_live and invoice is not but else ():
+                key = line.charged_period.start, UUID(line.reference.removeprefix("coupon:"))
+                taken[key] = taken.get(key, 0) - line.amount_minor
+        return taken
 
     # What happens to invoices, and money
 
@@ -259,8 +257,8 @@ class Record:
         self._give_back(invoice)
         if not rebill:
             for line in invoice.lines:
-                held = min(line.amount_minor, self.live_of(line.period.start, line.charge_id))
-                key = (minute_of(line.period.start), name_of(line.charge_id))
+                held = min(line.amount_minor, self.live_of(line.charged_period.start, line.charged_id))
+                key = (minute_of(line.charged_period.start), name_of(line.charged_id))
                 self.forgiven[key] = self.forgiven.get(key, 0) + max(0, held)
         self.wallet_minor += invoice.prepaid_minor
         invoice.prepaid_minor = 0
@@ -272,13 +270,26 @@ class Record:
         self.invoices.remove(invoice)
 
     def _give_back(self, invoice: Invoice) -> None:
-        self.corrected |= {line.period.start for line in invoice.lines if line.reason == "adjustment"}
-        self._use_coupons(invoice.counted, by=1)
+        self.corrected |= {line.charged_period.start for line in invoice.lines if line.reason == "adjustment"}
+        mine = {(line.charged_period.start, UUID(line.reference.removeprefix("coupon:"))) for line in invoice.discounts}
+        returned = [application for _, application in mine - self._taken(but=invoice).keys()]
+        self.coupons = tuple(
+            one
+            if one.uses_left is None
+            else one.model_copy(update={"uses_left": one.uses_left + returned.count(one.application_id)})
+            for one in self.coupons
+        )
 
     def live_of(self, start: datetime, charge_id: UUID) -> int:
         """Return what live invoices bill for a charge in a period, whatever version it is of."""
-        lines = [line for one in self.invoices if one.is_live for line in one.lines if line.period.start == start]
-        return total([line for line in lines if name_of(line.charge_id) == name_of(charge_id)])
+        lines = [line for one in self.invoices if one.is_live for line in one.lines]
+        mine = [line for line in lines if line.charged_period.start == start]
+        return total([line for line in mine if name_of(line.charged_id) == name_of(charge_id)])
+
+
+def version_id(version: int) -> UUID:
+    """Return the id of a plan version, counted from 0."""
+    return UUID(int=version + 1)
 
 
 @cache
@@ -297,9 +308,9 @@ def name_of(charge_id: UUID) -> str:
     return NAMES[charge_id.int % 10]
 
 
-def applied(coupons: tuple[Coupon, ...]) -> list[AppliedCoupon]:
+def applied(coupons: tuple[Coupon, ...]) -> tuple[AppliedCoupon, ...]:
     """Return the coupons of a life as a customer holds them."""
-    return [
+    return tuple(
         AppliedCoupon(
             application_id=UUID(int=n + 1),
             name=f"c{n}",
@@ -309,7 +320,7 @@ def applied(coupons: tuple[Coupon, ...]) -> list[AppliedCoupon]:
             uses_left=one.periods,
         )
         for n, one in enumerate(coupons)
-    ]
+    )
 
 
 def record_of(life: Life) -> Record:

@@ -13,6 +13,8 @@ from billing.subscriptions.subscription import IllegalTransition
 from tests.lives.driver import Driver
 from tests.lives.lives import (
     CANCELED_AGREED_ENDS,
+    DISCOUNTED_CORRECTIONS,
+    DISCOUNTED_PARTS,
     ENDS_WHILE_PENDING,
     ENDS_WITH_GRACE,
     MIGRATES_BACK,
@@ -30,7 +32,17 @@ LIVES: Final = int(os.environ.get("DURABILL_LIVES", "1200"))
 ONE: Final = os.environ.get("DURABILL_LIFE")
 SHARES: Final = 4
 
-KEPT: Final = frozenset({CANCELED_AGREED_ENDS, ENDS_WHILE_PENDING, ENDS_WITH_GRACE, MIGRATES_BACK, PAUSES})
+KEPT: Final = frozenset(
+    {
+        CANCELED_AGREED_ENDS,
+        DISCOUNTED_CORRECTIONS,
+        DISCOUNTED_PARTS,
+        ENDS_WHILE_PENDING,
+        ENDS_WITH_GRACE,
+        MIGRATES_BACK,
+        PAUSES,
+    }
+)
 """The options of a life in which the core keeps the rules; each of the others is a known fault."""
 
 
@@ -41,7 +53,7 @@ def disagreements(told: Life, record: Record) -> list[str]:
     billed: dict[tuple[int, str], int] = {}
     for invoice in live:
         for line in invoice.lines:
-            key = (minute_of(line.period.start), name_of(line.charge_id))
+            key = (minute_of(line.charged_period.start), name_of(line.charged_id))
             billed[key] = billed.get(key, 0) + line.amount_minor
     found = [
         f"{charge} of the period from {instant(start)}: owed {owed.charges.get((start, charge), 0)}, "

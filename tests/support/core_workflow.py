@@ -7,7 +7,8 @@ from temporalio import workflow
 
 from billing.aggregations import EventValue, aggregation
 from billing.charges import CHARGE_MODEL, Charge, Usage
-from billing.invoice import assemble, total
+from billing.closing.difference import difference
+from billing.invoice import total
 from billing.period import BillingCycle
 from billing.rating import rate
 
@@ -38,4 +39,4 @@ class RateAMonth:
         )
         full = cycle.full_period_containing(at)
         lines = rate(charges, {METRIC: usage}, period=period, full_period=full, currency="usd")
-        return total(assemble([], lines))
+        return total(difference({}, lines))

@@ -1,11 +1,7 @@
-"""What of a subscription is to be billed: its terms, what was billed before, and the lines that are left (C2, C5, C25).
+"""What the bill of a subscription depends on: its terms, its plan versions, and what was billed before."""
 
-The close and the preview of an invoice run the same functions; only the close writes what comes out.
-"""
-
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,20 +14,18 @@ from adapters.postgres.database import driver
 from adapters.postgres.events.late_usage_store import LATE_PERIODS
 from adapters.postgres.invoices.carried_amount_store import CARRIED, carried_reference
 from adapters.postgres.prepared import Prepared
-from adapters.postgres.subscriptions.period_version_store import ServedVersions, versions_of
-from adapters.postgres.usage.usage_store import usages
+from adapters.postgres.subscriptions.period_version_store import versions_of
 from billing.charges import Charge
-from billing.invoice import BilledLine, InvoiceLine, assemble, nothing_left
+from billing.closing.periods import BilledLine, BillingTerms, History, history_of
 from billing.period import BillingCycle, Period
-from billing.rating import ProposedLine, rate
 from billing.subscriptions.pauses import pauses_of, stopped_times
-from billing.usage import Usage
 from models.problems import not_found
 from models.tables import (
     applied_add_ons,
     applied_coupons,
     customers,
     invoice_lines,
+    period_coupons,
     plan_versions,
     served_versions,
     subscriptions,
@@ -43,9 +37,10 @@ _MOST_CACHED_VERSIONS: Final = 2000
 
 
 @dataclass(frozen=True)
-class Terms:
+class Terms(BillingTerms):
     """Everything about a subscription and its customer that its invoices depend on."""
 
+    project_id: UUID
     subscription_id: UUID
     customer_id: UUID
     customer_code: str
@@ -53,16 +48,12 @@ class Terms:
     payment_provider: str | None
     has_wallet: bool
     has_carried: bool
-    has_extras: bool
+    has_adjustments: bool
     has_corrections: bool
     changed_plans: bool
     net_payment_term_days: int
     billing_entity_id: UUID | None
     plan_version_id: UUID
-    cycle: BillingCycle
-    billing_starts_at: datetime
-    ended_at: datetime | None
-    pauses: tuple[Period, ...]
 
 
 @dataclass(frozen=True)
@@ -73,37 +64,13 @@ class PricedVersion:
     currency: str
 
 
-@dataclass(frozen=True)
-class Billed:
-    """What was billed of a subscription before.
-
-    `versions` tells under which plan version a period was billed, `closed` which periods were billed to their end.
-    `closed_until` is the latest exclusive end of an invoice, `last_invoice_id` that invoice.
-    """
-
-    lines: tuple[BilledLine, ...]
-    versions: Mapping[datetime, UUID]
-    closed: frozenset[datetime]
-    closed_until: datetime | None
-    last_invoice_id: UUID | None
-
-
-@dataclass(frozen=True)
-class Bill:
-    """The lines that an invoice for a window has now, in minor units of `currency`; none when all is billed."""
-
-    lines: tuple[InvoiceLine, ...]
-    currency: str
-    period: Period
-    last_invoice_id: UUID | None
-
-
 # A plan version never changes, so each process reads it once; the oldest entry leaves when there are too many.
 _versions: dict[UUID, PricedVersion] = {}
 
 
 _OF_SUBSCRIPTION: Final = (
     "id",
+    "project_id",
     "customer_id",
     "plan_version_id",
     "interval",
@@ -128,10 +95,11 @@ _TERMS: Final = (
         .where(invoice_lines.c.kind == CARRIED, invoice_lines.c.reference == carried_reference(customers.c.id))
         .label("has_carried"),
         or_(
-            # One that is used up may still be due to another invoice of the same billing period.
             exists().where(applied_coupons.c.customer_id == customers.c.id, applied_coupons.c.removed_at.is_(None)),
+            # One that is used up or removed still discounts the periods that it discounted before.
+            exists().where(period_coupons.c.subscription_id == subscriptions.c.id),
             exists().where(applied_add_ons.c.customer_id == customers.c.id, applied_add_ons.c.invoice_id.is_(None)),
-        ).label("has_extras"),
+        ).label("has_adjustments"),
         exists()
         .where(usage_corrections.c.subscription_id == subscriptions.c.id, usage_corrections.c.settled_at.is_(None))
         .label("has_corrections"),
@@ -156,6 +124,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
         raise not_found("subscription", subscription_id)
     begins = _billing_start(row)
     return Terms(
+        project_id=row.project_id,
         subscription_id=row.id,
         customer_id=row.customer_id,
         customer_code=row.code,
@@ -163,7 +132,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
         payment_provider=row.payment_provider,
         has_wallet=row.has_wallet,
         has_carried=row.has_carried,
-        has_extras=row.has_extras,
+        has_adjustments=row.has_adjustments,
         has_corrections=row.has_corrections,
         changed_plans=row.changed_plans,
         net_payment_term_days=row.net_payment_term,
@@ -237,125 +206,35 @@ async def version_of(connection: AsyncConnection, plan_version_id: UUID) -> Pric
 
 _BILLED: Final = Prepared(
     text(f"""
-    SELECT l.charge_id, l.group_key, l.period_start, l.amount_minor, l.quantity, l.events_count, i.id, i.period_end,
-           c.plan_version_id, i.period_end >= l.period_end AS reaches_the_end
+    SELECT l.charge_id, l.group_key, l.period_start, l.period_end, l.amount_minor, l.quantity, l.events_count,
+           c.plan_version_id, i.id AS invoice_id, i.period_end AS invoice_end, i.status = 'voided' AS voided
     FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id JOIN plan_charges c ON c.id = l.charge_id
-    WHERE l.subscription_id = :subscription AND i.status <> 'voided'
-      AND (l.period_start >= :start OR l.period_start IN ({LATE_PERIODS}))
+    WHERE l.subscription_id = :subscription AND (l.period_start >= :start OR l.period_start IN ({LATE_PERIODS}))
     ORDER BY i.period_end, i.id
     """)  # noqa: S608 - both parts are constants
 )
 
 
-async def billed_since(connection: AsyncConnection, subscription_id: UUID, start: datetime) -> Billed:
+async def history_since(connection: AsyncConnection, subscription_id: UUID, start: datetime) -> History:
     """Read what was billed for the periods that start at or after `start`, and for earlier ones with late usage.
 
-    Voided invoices bill nothing. Must come after the lock of `terms_of`, so that it sees what the last close wrote.
+    Must come after the lock of `terms_of`, so that it sees what the last close wrote.
     """
     parameters = {"subscription": subscription_id, "start": start}
     rows = await (await _BILLED.run(await driver(connection), parameters)).fetchall()
-    return Billed(
-        lines=tuple(
-            BilledLine(
-                charge_id=row.charge_id,
-                group=tuple(sorted((row.group_key or {}).items())),
-                period_start=row.period_start,
-                amount_minor=row.amount_minor,
-                quantity=row.quantity,
-                events=row.events_count,
-            )
-            for row in rows
-        ),
-        versions={row.period_start: row.plan_version_id for row in rows},
-        closed=frozenset(row.period_start for row in rows if row.reaches_the_end),
-        closed_until=rows[-1].period_end if rows else None,
-        last_invoice_id=rows[-1].id if rows else None,
+    return history_of(_billed_line(row) for row in rows)
+
+
+def _billed_line(row: Any) -> BilledLine:
+    return BilledLine(
+        charge_id=row.charge_id,
+        group=tuple(sorted((row.group_key or {}).items())),
+        period=Period(start=row.period_start, end=row.period_end),
+        amount_minor=row.amount_minor,
+        quantity=row.quantity,
+        events=row.events_count,
+        plan_version_id=row.plan_version_id,
+        invoice_id=row.invoice_id,
+        invoice_end=row.invoice_end,
+        voided=row.voided,
     )
-
-
-async def bill(
-    connection: AsyncConnection,
-    terms: Terms,
-    *,
-    start: datetime,
-    end: datetime,
-    plan_version_id: UUID | None = None,
-    closes_period: bool = False,
-    ends_subscription: bool = False,
-) -> Bill:
-    """Work out the lines of `[start, end)` that are not billed yet, in the order of periods and charges.
-
-    Each period is rated by itself: tiers restart, one flat fee each, in full for a period whose start lies in the
-    window (C25). The last period counts usage up to `end`; its later usage is the difference on the next invoice. When
-    the subscription has ended, or ends with this bill, its last period is cut there and a flat fee is prorated (R14).
-    A period that was billed or served under another plan version stays under it. Earlier periods whose usage changed
-    after they were closed come first (C5, B108). `closes_period` says that the window is a period that ends for good:
-    it has a line also when all of it was billed before. Raises `AbsurdInvoice`.
-    """
-    pinned = plan_version_id or terms.plan_version_id
-    current = await version_of(connection, pinned)
-    ended_at = end if ends_subscription else terms.ended_at
-    until = end if ended_at is None else min(end, ended_at)
-    periods = terms.cycle.periods_between(max(start, terms.billing_starts_at), until)
-    first = periods[0].start if periods else start
-    before = await billed_since(connection, terms.subscription_id, first)
-    if periods or terms.ended_at is not None:
-        late = sorted(begin for begin in before.versions if begin < first)
-        periods = (*(terms.cycle.period_containing(begin) for begin in late), *periods)
-    # A close that was told its version bills the period it was told it for.
-    earlier = ServedVersions()
-    if terms.changed_plans and plan_version_id is None:
-        earlier = await versions_of(connection, terms.subscription_id)
-    proposed: list[ProposedLine] = []
-    for period in periods:
-        version = await version_of(connection, before.versions.get(period.start) or earlier.of(period.start) or pinned)
-        assert version.currency.upper() == current.currency.upper(), "an invoice has one currency"
-        active = period if ended_at is None or ended_at >= period.end else Period(start=period.start, end=ended_at)
-        through = until if until < active.end else None
-        counted = active if active.end == period.end else _with_its_last_instant(active)
-        used = await _usages(connection, terms.subscription_id, version.charges, counted, through)
-        full = terms.cycle.full_period_containing(period.start)
-        proposed += rate(
-            version.charges, used, period=active, full_period=full, currency=version.currency, pauses=terms.pauses
-        )
-    lines = assemble(before.lines, proposed, closed=before.closed)
-    if closes_period and start not in before.closed | {line.period.start for line in lines}:
-        lines += nothing_left(before.lines, [line for line in proposed if line.period.start == start])
-    return Bill(
-        lines=lines,
-        currency=current.currency,
-        period=_covered(lines, before, start=max(start, terms.billing_starts_at), end=until),
-        last_invoice_id=before.last_invoice_id,
-    )
-
-
-def _with_its_last_instant(active: Period) -> Period:
-    """Return what is counted of a period that its subscription's end cuts: what was accepted at that very instant too.
-
-    In a test clock, which stands still, usage and the command that ends a subscription have the same time.
-    """
-    return Period(start=active.start, end=active.end + timedelta(microseconds=1))
-
-
-def _covered(lines: Sequence[InvoiceLine], before: Billed, *, start: datetime, end: datetime) -> Period:
-    """Return the period an invoice shows: from the last invoiced instant, or the start, to the cutoff (C25).
-
-    An invoice that only corrects periods invoiced before shows those.
-    """
-    begins = start if before.closed_until is None else max(start, before.closed_until)
-    if begins < end:
-        return Period(start=begins, end=end)
-    first = min((line.period.start for line in lines), default=start)
-    return Period(start=min(first, end), end=end)
-
-
-async def _usages(
-    connection: AsyncConnection,
-    subscription_id: UUID,
-    charges: Sequence[Charge],
-    period: Period,
-    through: datetime | None,
-) -> Mapping[UUID, Usage]:
-    """Read the usage of the metered charges; a plan of fixed fees asks the database nothing."""
-    metered = [charge for charge in charges if charge.metered]
-    return await usages(connection, subscription_id, metered, period=period, through=through) if metered else {}

@@ -4,37 +4,41 @@ An invoice that carries an amount on has a line of less than 0, the one that tak
 waits is what the first ones have beyond the second ones. A voided invoice counts for neither.
 """
 
-from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Text, cast, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.invoices.invoice_write_store import NewLine
 from billing.collectable import collectable_minor
+from billing.invoice import InvoiceLine
 from models.tables import invoice_lines, invoices
 
 CARRIED: Final = "carried"
 """The kind of the lines on both sides."""
 
+_TAKEN_OVER: Final = "Carried over from earlier invoices"
+
 _ISSUED: Final = invoices.c.status.not_in(("voided", "draft"))
 
 
-async def take_over(connection: AsyncConnection, customer_id: UUID, currency: str) -> list[NewLine]:
-    """Return the line of what waits for a customer's next invoice in a currency, and keep other invoices from it.
+async def take_over(
+    connection: AsyncConnection, customer_id: UUID, currency: str, *, lock: bool = True
+) -> list[InvoiceLine]:
+    """Return the line of what waits for a customer's next invoice in a currency.
 
-    The other invoices wait until the transaction ends.
+    `lock` keeps other invoices from it until the transaction ends.
     """
-    if not await _waiting(connection, customer_id, currency):
-        return []
+    waiting = await _waiting(connection, customer_id, currency)
+    if not waiting or not lock:
+        return [_line(customer_id, _TAKEN_OVER, waiting)] if waiting else []
     turn = func.hashtextextended(_reference(customer_id), 0)
     await connection.execute(select(func.pg_advisory_xact_lock(turn)))
     waiting = await _waiting(connection, customer_id, currency)
-    return [_line(customer_id, "Carried over from earlier invoices", waiting)] if waiting else []
+    return [_line(customer_id, _TAKEN_OVER, waiting)] if waiting else []
 
 
-def carry_on(customer_id: UUID, provider: str | None, due_minor: int, currency: str) -> list[NewLine]:
+def carry_on(customer_id: UUID, provider: str | None, due_minor: int, currency: str) -> list[InvoiceLine]:
     """Return the line that takes off an invoice what its provider cannot take of what is due; none if it can."""
     left = due_minor - collectable_minor(provider, due_minor, currency)
     why = f"Carried to the next invoice: too small for the payment provider {provider}"
@@ -64,12 +68,10 @@ def _reference(customer_id: UUID) -> str:
     return f"{CARRIED}:{customer_id}"
 
 
-def _line(customer_id: UUID, description: str, amount_minor: int) -> NewLine:
-    return NewLine(
+def _line(customer_id: UUID, description: str, amount_minor: int) -> InvoiceLine:
+    return InvoiceLine(
         reference=_reference(customer_id),
-        kind=CARRIED,
+        kind="carried",
         description=description,
-        quantity=Decimal(1),
-        total_quantity=Decimal(1),
         amount_minor=amount_minor,
     )

@@ -5,82 +5,50 @@ so that it is 0 and the sum of its lines (C2), and the wallet gets a transaction
 invoices draw on it (B133); an operator sees it, may transfer it, or pays it out by hand.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.invoices.invoice_write_store import NewLine
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.wallets import wallet_move_store
-from adapters.postgres.wallets.wallet_move_store import Move
+from adapters.postgres.wallets.wallet_move_store import Move, WalletRecord
+from billing.closing.bill import CREDIT
 from billing.money import exponent
 from billing.wallets import to_credits
 from models.identifiers import new_id
 from models.tables import invoice_lines, wallets
 
-CREDIT: Final = "wallet_credit"
-"""The kind of the line that carries what an invoice owes over to a wallet."""
 
-
-def carryover_line(due_minor: int) -> list[NewLine]:
-    """Return the line that brings a negative sum, in minor units, to 0; none for what is not negative."""
-    if due_minor >= 0:
-        return []
-    return [
-        NewLine(
-            reference=CREDIT,
-            kind=CREDIT,
-            description="Credit to your wallet, for your next invoices",
-            quantity=Decimal(1),
-            total_quantity=Decimal(1),
-            amount_minor=-due_minor,
-        )
-    ]
-
-
-@dataclass(frozen=True)
-class CarriedOverInvoice:
-    """An issued invoice and what it carries over to its customer's wallet, in minor units of `currency`."""
-
-    customer_id: UUID
-    invoice_id: UUID
-    currency: str
-    minor: int
-    at: datetime
-
-
-async def grant(tx: Transaction, credited: CarriedOverInvoice) -> None:
-    """Put what an invoice carries over into the customer's wallet for adjustments, which is made when it is needed."""
-    code = f"adjustments_{credited.currency.lower()}"
+async def lock_wallet(tx: Transaction, customer_id: UUID, currency: str) -> WalletRecord:
+    """Lock the customer's wallet for adjustments, which is made when it is needed; before a number is drawn."""
+    code = f"adjustments_{currency.lower()}"
     made = insert(wallets).values(
         id=new_id(),
         project_id=tx.scope.project_id,
-        customer_id=credited.customer_id,
+        customer_id=customer_id,
         name="Credits from adjustments",
         code=code,
-        currency=credited.currency,
-        rate_amount=Decimal(10) ** exponent(credited.currency),
+        currency=currency,
+        rate_amount=Decimal(10) ** exponent(currency),
     )
     await tx.connection.execute(made.on_conflict_do_nothing())
     (wallet,) = await wallet_move_store.locked(
         tx.connection,
-        wallets.c.customer_id == credited.customer_id,
+        wallets.c.customer_id == customer_id,
         wallets.c.code == code,
         wallets.c.status == "active",
     )
-    change = Move(
-        kind="granted",
-        source="adjustment",
-        credits=to_credits(credited.minor, wallet.rate_amount),
-        at=credited.at,
-        invoice_id=credited.invoice_id,
-    )
+    return wallet
+
+
+async def grant(tx: Transaction, wallet: WalletRecord, invoice_id: UUID, *, minor: int, at: datetime) -> None:
+    """Put what an issued invoice carries over into the wallet that `lock_wallet` gave, in minor units."""
+    credits = to_credits(minor, wallet.rate_amount)
+    change = Move(kind="granted", source="adjustment", credits=credits, at=at, invoice_id=invoice_id)
     await wallet_move_store.move(tx, wallet, change)
 
 

@@ -16,7 +16,7 @@ from adapters.payment_port import collects_automatically
 from adapters.postgres.events import correction_store
 from adapters.postgres.invoices import (
     credit_carryover_store,
-    invoice_adjustment_store,
+    held_adjustment_store,
     invoice_collection_store,
     payment_attempt_store,
 )
@@ -89,6 +89,9 @@ async def finalize(tx: Transaction, row: Invoice) -> str | None:
     drawn = await wallet_move_store.wallet_draw_for(
         tx.connection, row.customer_id, due_minor=row.total_minor, currency=row.currency, at=at
     )
+    # Wallets are locked before the number is drawn, here as in a close.
+    owed = await credit_carryover_store.carryover_of(tx.connection, row.id)
+    wallet = await credit_carryover_store.lock_wallet(tx, row.customer_id, row.currency) if owed else None
     status: InvoiceStatus = issued if row.total_minor > drawn.total_minor else "paid"
     term = await tx.connection.scalar(select(customers.c.net_payment_term).where(customers.c.id == row.customer_id))
     collect = row.kind == "one_off" and status == "issued" and collects_automatically(row.payment_provider)
@@ -109,12 +112,8 @@ async def finalize(tx: Transaction, row: Invoice) -> str | None:
         },
     )
     await wallet_move_store.apply_draw(tx, row.id, drawn=drawn, at=at)
-    carried = await credit_carryover_store.carryover_of(tx.connection, row.id)
-    if carried:
-        credited = credit_carryover_store.CarriedOverInvoice(
-            row.customer_id, row.id, row.currency, minor=carried, at=at
-        )
-        await credit_carryover_store.grant(tx, credited)
+    if wallet is not None:
+        await credit_carryover_store.grant(tx, wallet, row.id, minor=owed, at=at)
     for action in ("issued", "paid") if status == "paid" else ("issued",):
         await log(tx, row, action, number=number)
     if is_followed_by_its_subscription(row):
@@ -171,7 +170,7 @@ async def void(tx: Transaction, row: Invoice) -> str | None:
     await no_open_attempt(tx.connection, row.id)
     if row.settled_minor > row.prepaid_minor:
         raise conflict("invoice_partly_paid", "Refund what was paid of this invoice before it is voided.")
-    await invoice_adjustment_store.restore_adjustments(tx.connection, row.id)
+    await held_adjustment_store.restore_adjustments(tx.connection, row.id)
     await correction_store.reopen(tx.connection, row.id)
     if row.prepaid_minor:
         await wallet_move_store.restore_adjustments(tx, row.id, row.customer_now)
@@ -190,7 +189,7 @@ async def delete_draft(tx: Transaction, row: Invoice) -> None:
         raise conflict(
             "invoice_is_final", "Only drafts can be deleted; void an issued invoice.", invoice_status=row.status
         )
-    await invoice_adjustment_store.restore_adjustments(tx.connection, row.id)
+    await held_adjustment_store.restore_adjustments(tx.connection, row.id)
     await correction_store.reopen(tx.connection, row.id)
     await tx.connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
     await tx.connection.execute(delete(invoices).where(invoices.c.id == row.id))

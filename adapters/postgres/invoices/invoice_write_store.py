@@ -19,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.database import ProjectScope, driver
 from adapters.postgres.journal.audit_store import Actor
 from adapters.postgres.journal.outbox_store import envelope
-from adapters.postgres.prepared import Prepared
+from adapters.postgres.prepared import DIALECT, Prepared
 from billing.invoice import InvoiceLine, InvoiceStatus, total
 from billing.money import to_major
 from billing.numbers import json_number, plain
-from billing.scope import UNGROUPED, Group
 from models.identifiers import new_id, shown_id
+from models.tables import invoice_lines
 from models.webhook_types import WebhookType
 
 _BILLING_KEY: Final = "uq_invoices_project_id_billing_key"
@@ -34,28 +34,6 @@ _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 
 class AlreadyBilled(Exception):
     """Raised when an earlier run wrote the invoice of a billing key (C8)."""
-
-
-@dataclass(frozen=True)
-class NewLine:
-    """A line to be written; `unit_amount` is in major units, `amount_minor` in minor units, periods half-open."""
-
-    reference: str
-    kind: str
-    description: str
-    quantity: Decimal
-    total_quantity: Decimal
-    amount_minor: int
-    subscription_id: UUID | None = None
-    charge_id: UUID | None = None
-    metric_id: UUID | None = None
-    group: Group = UNGROUPED
-    unit_amount: Decimal | None = None
-    events: int = 0
-    period_start: datetime | None = None
-    period_end: datetime | None = None
-    reason: str = "period"
-    steps: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +50,7 @@ class NewInvoice:
     kind: str
     status: InvoiceStatus
     currency: str
-    lines: Sequence[NewLine]
+    lines: Sequence[InvoiceLine]
     billing_key: str
     at: datetime
     due_at: datetime | None
@@ -96,6 +74,13 @@ class NewInvoice:
         """Return whether it is more than a draft, so that it has a number and was issued."""
         return self.status != "draft"
 
+
+#: What of a line is written, with its type; the invoice, its project and the time are the statement's.
+_LINE_COLUMNS: Final = {
+    column.name: column.type.compile(DIALECT)
+    for column in invoice_lines.columns
+    if column.name not in ("project_id", "invoice_id", "created_at")
+}
 
 #: Draws the next number: of the billing entity's series (B119), else of the project's (C8). Gives none for a draft.
 DRAW_NUMBER: Final = """
@@ -134,20 +119,15 @@ _WRITE: Final = Prepared(
         CAST(:metadata AS jsonb)
     RETURNING number
 ), written_lines AS (
-    INSERT INTO invoice_lines (
-        id, project_id, invoice_id, position, reference, subscription_id, charge_id, metric_id, group_key, kind,
-        description, quantity, total_quantity, unit_amount, amount_minor, events_count, period_start, period_end,
-        reason, steps
-    )
-    SELECT line.id, CAST(:project_id AS uuid), CAST(:id AS uuid), line.position, line.reference, line.subscription_id,
-        line.charge_id, line.metric_id, line.group_key, line.kind, line.description, line.quantity, line.total_quantity,
-        line.unit_amount, line.amount_minor, line.events_count, line.period_start, line.period_end, line.reason,
-        line.steps
-    FROM jsonb_to_recordset(CAST(:lines AS jsonb)) AS line(
-        id uuid, position int, reference text, subscription_id uuid, charge_id uuid, metric_id uuid,
-        group_key jsonb, kind text, description text, quantity numeric, total_quantity numeric, unit_amount numeric,
-        amount_minor bigint,
-        events_count bigint, period_start timestamptz, period_end timestamptz, reason text, steps jsonb)
+    INSERT INTO invoice_lines (project_id, invoice_id, """
+        + ", ".join(_LINE_COLUMNS)
+        + """)
+    SELECT CAST(:project_id AS uuid), CAST(:id AS uuid), """
+        + ", ".join(f"line.{name}" for name in _LINE_COLUMNS)
+        + """
+    FROM jsonb_to_recordset(CAST(:lines AS jsonb)) AS line("""
+        + ", ".join(f"{name} {kind}" for name, kind in _LINE_COLUMNS.items())
+        + """)
 ), audited AS (
     INSERT INTO audit_log (
         id, organization_id, project_id, resource_type, resource_id, action, title, data, actor_type, actor_id,
@@ -253,27 +233,22 @@ def _text(value: Any) -> str:
     return _JSON.encode(value).decode()
 
 
-def _line(position: int, line: NewLine) -> dict[str, Any]:
-    return {
+def _line(position: int, line: InvoiceLine) -> dict[str, Any]:
+    """Return the columns of a line; a field that is called as its column needs nothing here."""
+    own = {
         "id": new_id(),
         "position": position,
-        "reference": line.reference,
-        "subscription_id": line.subscription_id,
-        "charge_id": line.charge_id,
-        "metric_id": line.metric_id,
         "group_key": dict(line.group) if line.group else None,
-        "kind": line.kind,
-        "description": line.description,
-        "quantity": plain(line.quantity),
-        "total_quantity": plain(line.total_quantity),
-        "unit_amount": None if line.unit_amount is None else plain(line.unit_amount),
-        "amount_minor": line.amount_minor,
         "events_count": line.events,
-        "period_start": line.period_start,
-        "period_end": line.period_end,
-        "reason": line.reason,
-        "steps": line.steps,
+        "period_start": None if line.period is None else line.period.start,
+        "period_end": None if line.period is None else line.period.end,
+        "steps": line.shown_steps,
     }
+    return {name: own[name] if name in own else _plain(getattr(line, name)) for name in _LINE_COLUMNS}
+
+
+def _plain(value: Any) -> Any:
+    return plain(value) if isinstance(value, Decimal) else value
 
 
 def _message(invoice: NewInvoice, action: str) -> dict[str, Any]:
@@ -319,25 +294,3 @@ def webhook_data(
         "status": status,
         **more,
     }
-
-
-def new_line(line: InvoiceLine, subscription_id: UUID) -> NewLine:
-    """Turn a line that the pure core assembled into one to be written."""
-    return NewLine(
-        reference=line.reference,
-        subscription_id=subscription_id,
-        charge_id=line.charge_id,
-        metric_id=line.metric_id,
-        group=line.group,
-        kind=line.kind,
-        description=line.description,
-        quantity=line.quantity,
-        total_quantity=line.total_quantity,
-        unit_amount=line.unit_amount,
-        amount_minor=line.amount_minor,
-        events=line.events,
-        period_start=line.period.start,
-        period_end=line.period.end,
-        reason=line.reason,
-        steps=[step.model_dump(mode="json", by_alias=True) for step in line.steps],
-    )

@@ -24,9 +24,10 @@ from adapters.postgres.usage.quantity_store import Measure, measures_of
 from adapters.postgres.usage.usage_store import metric_usages, usages
 from billing.aggregations import ADDITIVE
 from billing.charges import Charge
+from billing.invoice import InvoiceLine
 from billing.numbers import rounded_ratio
 from billing.period import BillingCycle, Period
-from billing.rating import ProposedLine, rate
+from billing.rating import rate
 from billing.usage import NO_USAGE, Usage
 from models.problems import not_found
 from models.tables import customers, metrics, subscriptions, usage_rollups
@@ -87,22 +88,22 @@ class PeriodUsage:
     period: Period
     currency: str
     charges: tuple[Charge, ...]
-    lines: tuple[ProposedLine, ...]
+    lines: tuple[InvoiceLine, ...]
     aggregations: dict[UUID, str]
     usages: Mapping[UUID, Usage]
 
     @property
-    def by_line(self) -> tuple[tuple[Charge, ProposedLine], ...]:
+    def by_line(self) -> tuple[tuple[Charge, InvoiceLine], ...]:
         """Each line with its charge."""
         charges = {charge.id: charge for charge in self.charges}
-        return tuple((charges[line.charge_id], line) for line in self.lines)
+        return tuple((charges[line.charged_id], line) for line in self.lines)
 
     @property
-    def by_charge(self) -> tuple[tuple[Charge, Usage, tuple[ProposedLine, ...]], ...]:
+    def by_charge(self) -> tuple[tuple[Charge, Usage, tuple[InvoiceLine, ...]], ...]:
         """Each charge with its usage and its lines: one, or one for each group."""
-        lines: dict[UUID, list[ProposedLine]] = {charge.id: [] for charge in self.charges}
+        lines: dict[UUID, list[InvoiceLine]] = {charge.id: [] for charge in self.charges}
         for line in self.lines:
-            lines[line.charge_id].append(line)
+            lines[line.charged_id].append(line)
         return tuple((charge, self.usages.get(charge.id, NO_USAGE), tuple(lines[charge.id])) for charge in self.charges)
 
     @property

@@ -69,8 +69,16 @@ class WalletRecord:
 
 
 async def locked(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> Sequence[WalletRecord]:
-    """Read wallets and keep others from moving their credits until the transaction ends."""
+    """Read wallets and keep others from moving their credits until the transaction ends.
+
+    A transaction that draws a number of an invoice, too, locks its wallets before that.
+    """
     statement = select(wallets).where(*conditions).order_by(wallets.c.id).with_for_update(key_share=True)
+    return records(WalletRecord, await connection.execute(statement))
+
+
+async def _read(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> Sequence[WalletRecord]:
+    statement = select(wallets).where(*conditions).order_by(wallets.c.id)
     return records(WalletRecord, await connection.execute(statement))
 
 
@@ -164,14 +172,22 @@ NO_WALLET_DRAW: Final = WalletDraw((), ())
 
 
 async def wallet_draw_for(
-    connection: AsyncConnection, customer_id: UUID, *, due_minor: int, currency: str, at: datetime
+    connection: AsyncConnection,
+    customer_id: UUID,
+    *,
+    due_minor: int,
+    currency: str,
+    at: datetime,
+    lock: bool = True,
 ) -> WalletDraw:
-    """Lock the customer's wallets and say what an invoice of `due_minor` takes from each; nothing is written (B133)."""
+    """Return what an invoice of `due_minor` takes from each of the customer's wallets; nothing is written (B133).
+
+    `lock` keeps others from moving their credits until the transaction ends.
+    """
     if due_minor <= 0:
         return NO_WALLET_DRAW
-    found = await locked(
-        connection, wallets.c.customer_id == customer_id, wallets.c.status == "active", wallets.c.credits_balance > 0
-    )
+    mine = [wallets.c.customer_id == customer_id, wallets.c.status == "active", wallets.c.credits_balance > 0]
+    found = await (locked(connection, *mine) if lock else _read(connection, *mine))
     candidates = [wallet.balance for wallet in found]
     return WalletDraw(split_across_wallets(candidates, due_minor=due_minor, currency=currency, at=at), found)
 
