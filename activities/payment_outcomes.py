@@ -50,6 +50,7 @@ _LIMITED: Final = "The provider takes no more requests for now; this one is sent
 
 
 def as_row(outcome: Outcome, before: str) -> dict[str, Any]:
+    """Return the columns of a payment attempt that an outcome sets; ``before`` is the attempt's status until then."""
     match outcome:
         case Succeeded(payment_id=payment_id):
             return {"status": "succeeded", "provider_payment_id": payment_id}
