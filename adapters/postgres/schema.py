@@ -14,8 +14,8 @@ from models.tables import metadata
 APP_ROLE = "durabill_app"
 SYSTEM_ROLE = "durabill_system"
 
-_PROJECT = "nullif(current_setting('durabill.project_id', true), '')::uuid"
-_ORGANIZATION = "nullif(current_setting('durabill.organization_id', true), '')::uuid"
+_PROJECT = "(SELECT nullif(current_setting('durabill.project_id', true), '')::uuid)"
+_ORGANIZATION = "(SELECT nullif(current_setting('durabill.organization_id', true), '')::uuid)"
 
 #: Tables that belong to an organization rather than to one project: the column that says to which.
 _ORGANIZATION_TABLES = {

@@ -23,7 +23,9 @@ CREATE SEQUENCE audit_sequence;
 CREATE PROCEDURE protect_table(name text, tenant_column text DEFAULT 'project_id', setting text DEFAULT 'project_id')
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    visible text := format('%I = nullif(current_setting(%L, true), '''')::uuid', tenant_column, 'durabill.' || setting);
+    -- A scalar subquery is evaluated once for a statement; the bare call once for each row.
+    visible text := format(
+        '%I = (SELECT nullif(current_setting(%L, true), '''')::uuid)', tenant_column, 'durabill.' || setting);
 BEGIN
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO durabill_system, durabill_app', name);
@@ -56,12 +58,12 @@ CREATE POLICY system_all ON audit_log TO durabill_system USING (true) WITH CHECK
 GRANT SELECT, INSERT ON audit_log TO durabill_app;
 CREATE POLICY tenant ON audit_log TO durabill_app
     USING (
-        organization_id = nullif(current_setting('durabill.organization_id', true), '')::uuid
-        AND (project_id IS NULL OR project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+        organization_id = (SELECT nullif(current_setting('durabill.organization_id', true), '')::uuid)
+        AND (project_id IS NULL OR project_id = (SELECT nullif(current_setting('durabill.project_id', true), '')::uuid))
     )
     WITH CHECK (
-        organization_id = nullif(current_setting('durabill.organization_id', true), '')::uuid
-        AND (project_id IS NULL OR project_id = nullif(current_setting('durabill.project_id', true), '')::uuid)
+        organization_id = (SELECT nullif(current_setting('durabill.organization_id', true), '')::uuid)
+        AND (project_id IS NULL OR project_id = (SELECT nullif(current_setting('durabill.project_id', true), '')::uuid))
     );
 
 CREATE TABLE outbox (
