@@ -13,6 +13,7 @@ from adapters.postgres.paging import Page
 from adapters.postgres.reports.overview_store import MOST_COUNTED, overview
 from adapters.postgres.tenancy import key_store, organization_store
 from api.http.auth import caller_with_guess
+from api.http.scopes import EVERYTHING
 from api.tenancy.keys import make_key, revoke_key
 from api.tenancy.tenancy_shapes import ApiKeyCreate
 from models.problems import Problem
@@ -55,6 +56,7 @@ async def log_in(request: Request, key: Text = "") -> Response:
         return page("login.html", 403, error="This form was sent by another site.")
     try:
         caller = await caller_with_guess(request, request.app.state.database, key.strip()[:512])
+        caller.require_scopes(EVERYTHING)
     except Problem as problem:
         refusal = page("login.html", problem.status, error=problem.detail)
         refusal.headers.update(problem.headers)

@@ -53,6 +53,8 @@ SUBSCRIPTION: Final[Kind[Row[Any]]] = Kind(
     "subscription", subscriptions, ("external_id",), other_names=("external_reference",), ingest_prefix="sub."
 )
 
+KINDS: Final[tuple[Kind[Any], ...]] = (METRIC, PRODUCT, PLAN, FEATURE, BILLING_ENTITY, CUSTOMER, SUBSCRIPTION)
+
 _ENDED: Final = ("canceled", "terminated")
 
 

@@ -24,7 +24,7 @@ from billing.numbers import FixedPrice, NonNegative, UnitPrice
 from billing.period import Interval
 from models.problems import conflict
 
-router = resource_router("UsageFlow")
+router = resource_router("UsageFlow", area="")
 
 
 class UsageFlowMetric(BaseModel):

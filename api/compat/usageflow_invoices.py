@@ -23,7 +23,7 @@ from billing.money import to_major
 from billing.period import inclusive_end
 from models.identifiers import shown_id
 
-router = resource_router("UsageFlow")
+router = resource_router("UsageFlow", area="")
 
 
 class UsageFlowQuery(BaseModel):

@@ -9,7 +9,7 @@ from api.tenancy.keys import make_key
 from api.tenancy.tenancy_shapes import ApiKeyCreate, ApiKeyCreateResponse
 
 # The answer holds a secret, which must not be stored for a replay.
-router = resource_router("UsageFlow", idempotent=False)
+router = resource_router("UsageFlow", area="", idempotent=False)
 
 
 @router.post(

@@ -13,7 +13,7 @@ from api.tenancy.member_shapes import InvitationAnswer, InvitationCreate, Member
 from models.problems import Problem, not_found
 
 # The answer to an invitation holds a secret, which must not be stored for a replay.
-router = resource_router("UsageFlow", idempotent=False)
+router = resource_router("UsageFlow", area="members", idempotent=False)
 
 _OrganizationId = Annotated[str, Path(max_length=100)]
 

@@ -10,7 +10,7 @@ from api.tenancy.tenancy_shapes import OrganizationCreate, OrganizationCreateRes
 from models.problems import Problem
 
 # The answer holds a secret, which must not be stored for a replay.
-router = resource_router("UsageFlow", idempotent=False)
+router = resource_router("UsageFlow", area="", idempotent=False)
 
 
 @router.post(

@@ -22,7 +22,7 @@ from api.subscriptions.subscription_shapes import NewSubscription, Reference, Su
 from api.subscriptions.subscriptions import subscribe
 from models.problems import invalid, not_found
 
-router = resource_router("UsageFlow")
+router = resource_router("UsageFlow", area="")
 
 _CYCLES: Final = {
     "weekly": "weekly",

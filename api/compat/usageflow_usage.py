@@ -11,7 +11,7 @@ from adapters.postgres.events.ingest_events import TRACK
 from adapters.postgres.reports import usage_report_store
 from api.events.events import already_other
 from api.events.ingest_route import ingest_router, take
-from api.events.usage_events import Shape
+from api.events.received import Shape
 from api.events.usage_openapi import TRACK_BODY
 from api.events.usage_responses import AcceptedResponse
 from api.http.answers import Answer
@@ -25,7 +25,7 @@ from models.identifiers import shown_id
 from models.problems import invalid
 
 tracking = ingest_router("UsageFlow")
-router = resource_router("UsageFlow")
+router = resource_router("UsageFlow", area="")
 
 _MOST_RECORDS: Final = 1000
 _MOST_SKIPPED: Final = 10_000

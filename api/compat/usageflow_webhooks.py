@@ -9,7 +9,7 @@ from api.webhooks.webhook_endpoints import register
 from api.webhooks.webhook_shapes import WebhookEndpointCreate, WebhookEndpointCreated
 
 # The answer holds a secret, which must not be stored for a replay.
-router = resource_router("UsageFlow", idempotent=False)
+router = resource_router("UsageFlow", area="", idempotent=False)
 
 
 @router.post(

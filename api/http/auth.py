@@ -14,6 +14,7 @@ from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.tenancy import key_store
 from adapters.postgres.tenancy.key_store import KnownKey, hashed
 from api.http.failed_keys import FailedKeys, address_of
+from api.http.scopes import EVERYTHING, default_scopes, missing
 from models.problems import Problem, not_found
 from settings import Settings
 
@@ -37,6 +38,7 @@ class Caller:
     role: str
     environment: str
     project_ids: tuple[UUID, ...] = ()
+    scopes: tuple[str, ...] = (EVERYTHING,)
 
     @property
     def scope(self) -> ProjectScope:
@@ -53,11 +55,23 @@ class Caller:
         return begin(database, self.scope, self.actor)
 
     def require(self, role: str) -> None:
-        """Refuse keys below a role, and ingest keys where more than DEVELOPER is asked. Raises ``Problem`` 403."""
+        """Refuse keys below a role. Raises ``Problem`` 403."""
         if ROLES.index(self.role) < ROLES.index(role):
             raise Problem(403, "role_forbidden", f"This needs a key with the role {role}; this key is a {self.role}.")
-        if self.kind == "ingest" and ROLES.index(role) > ROLES.index("DEVELOPER"):
-            raise Problem(403, "key_kind_forbidden", "An ingest key may not do this; use a secret key.")
+
+    def require_scopes(self, *wanted: str) -> None:
+        """Refuse keys that do not have all these scopes. Raises ``Problem`` 403 ``insufficient_scope``."""
+        lacking = missing(self.scopes, wanted)
+        if not lacking:
+            return
+        has = "an ingest key: it may " if self.kind == "ingest" else "limited to "
+        raise Problem(
+            403,
+            "insufficient_scope",
+            f"This needs the scope {', '.join(lacking)}; this key is {has}{', '.join(self.scopes)}. "
+            "Use a secret key, or make one that has the scope: POST /v1/api-keys with `scopes`.",
+            extra={"required_scopes": lacking},
+        )
 
 
 @dataclass(frozen=True)
@@ -164,6 +178,7 @@ def _caller(known: KnownKey, wanted: str | None) -> Caller:
         role=known.role,
         environment=known.environment,
         project_ids=known.project_ids,
+        scopes=tuple(known.scopes or default_scopes(known.kind)),
     )
 
 

@@ -14,6 +14,17 @@ _LONGEST: Final = 64
 _YEARS: Final = range(1970, 2201)
 
 
+class WithoutOffset(ValueError):
+    """A date and time that names no offset, so that nobody knows which instant it is."""
+
+    code: Final = "timestamp_without_offset"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "must say its offset: end it with Z for UTC, or with one such as +02:00; a plain date needs none"
+        )
+
+
 @dataclass(frozen=True)
 class Moment:
     """What the client wrote, and what it says: a day (whose instant depends on the billing zone) or an instant."""
@@ -29,7 +40,10 @@ class Moment:
 
 
 def read_moment(value: Any) -> Moment:
-    """Read `2026-04-01` or `2026-04-01T00:00:00Z`; a time without an offset is UTC. Raises ValueError."""
+    """Read `2026-04-01` or `2026-04-01T00:00:00Z`.
+
+    Raises ValueError; ``WithoutOffset`` for a time without an offset, which is never taken as UTC.
+    """
     if isinstance(value, Moment):
         return value
     if not isinstance(value, str) or len(value) > _LONGEST or not value.isascii():
@@ -45,9 +59,11 @@ def _read(text: str) -> date | datetime:
         if _DATE.fullmatch(text):
             return date.fromisoformat(text)
         read = datetime.fromisoformat(text)
-        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+        if read.tzinfo is not None:
+            return read.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("must be a date such as 2026-04-01 or a time such as 2026-04-01T00:00:00Z") from None
+    raise WithoutOffset
 
 
 _EXAMPLES: Final = ["2026-04-01T00:00:00Z", "2024-05-01"]

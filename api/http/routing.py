@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from api.http import idempotency
-from api.http.deps import authenticated_caller
+from api.http.deps import Caller, authenticated_caller
 from api.http.errors import PROBLEMS, as_problem, problem_response
 from api.http.exact_json import read_json
+from api.http.scopes import area_of, needed
 from models.problems import Problem
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -48,10 +49,11 @@ class ExactRequest(Request):
 
 
 class ResourceRoute(APIRoute):
-    """A route of the API; ``idempotent`` and ``public`` are set by ``resource_router``."""
+    """A route of the API; ``idempotent``, ``public`` and ``area`` are set by ``resource_router``."""
 
     idempotent = True
     public = False
+    area = ""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         if self.idempotent and "POST" in (options.get("methods") or ()):
@@ -61,12 +63,15 @@ class ResourceRoute(APIRoute):
     def get_route_handler(self) -> _Handler:
         """Wrap FastAPI's handler: who calls comes first, then the body, then the work."""
         inner = super().get_route_handler()
+        area = "" if self.public else self.area or area_of(self.path.split("/")[1])
 
         async def handle(request: Request) -> Response:
             exact = ExactRequest(request.scope, request.receive)
             try:
                 if not self.public:
-                    await authenticated_caller(exact)
+                    who = await authenticated_caller(exact)
+                    if isinstance(who, Caller):
+                        who.require_scopes(needed(area, exact.method))
                 if exact.method in _WITH_BODY:
                     await exact.parse()
                 if self.idempotent and exact.method == "POST":
@@ -79,14 +84,18 @@ class ResourceRoute(APIRoute):
 
 
 @cache
-def _route_class(idempotent: bool, public: bool) -> type[ResourceRoute]:
-    return type("ResourceRoute", (ResourceRoute,), {"idempotent": idempotent, "public": public})
+def _route_class(idempotent: bool, public: bool, area: str) -> type[ResourceRoute]:
+    return type("ResourceRoute", (ResourceRoute,), {"idempotent": idempotent, "public": public, "area": area})
 
 
-def resource_router(tag: str, *, idempotent: bool = True, public: bool = False) -> APIRouter:
+def resource_router(tag: str, *, idempotent: bool = True, public: bool = False, area: str | None = None) -> APIRouter:
     """Make the router of one resource; its paths carry no ``/v1``.
+
+    ``area`` is what the scopes of its routes are named after: the tag itself if left out, the first segment of each
+    path if empty.
 
     ``idempotent=False`` leaves ``Idempotency-Key`` to the routes themselves (ingestion) or ignores it (answers that
     hold a secret, which must not be stored). ``public=True`` lets a request through without a key.
     """
-    return APIRouter(tags=[tag], route_class=_route_class(idempotent, public), responses=PROBLEMS)
+    found = "" if public else area_of(tag) if area is None else area
+    return APIRouter(tags=[tag], route_class=_route_class(idempotent, public, found), responses=PROBLEMS)

@@ -12,7 +12,7 @@ from api.portal.portal_shapes import PortalTokenAnswer, PortalTokenRequest, Port
 
 # The answers hold a secret, which must not be stored for a replay.
 router = resource_router("Portal", idempotent=False)
-customers = resource_router("Customers", idempotent=False)
+customers = resource_router("Customers", area="portal", idempotent=False)
 
 
 async def _issue(

@@ -38,7 +38,7 @@ class _Named(BaseModel):
 async def _listed(request: Request, caller: Caller, database: Database, page: Page) -> Response:
     async with database.transaction(caller.scope) as connection:
         rows, total = await key_store.listing(connection, caller.organization_id, page, within=caller.project_ids)
-    return listed_as(ApiKeyListResponse.showing, page, rows, total, request)
+    return listed_as(ApiKeyListResponse.listed, page, rows, total, request)
 
 
 @router.get(

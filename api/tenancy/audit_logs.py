@@ -1,16 +1,23 @@
 """The audit log (BoxBilling: Audit Logs)."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from datetime import datetime
+from typing import Annotated, Any, Final, Self, cast
 from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 from pydantic import Field
 
+from adapters.postgres import resolver
+from adapters.postgres.events import event_store
+from adapters.postgres.invoices.add_on_store import ADD_ON
+from adapters.postgres.invoices.coupon_store import COUPON
 from adapters.postgres.journal import audit_store
 from adapters.postgres.journal.audit_store import AuditEntry, AuditFilter
+from adapters.postgres.resolver import Kind
+from adapters.postgres.rows import AsyncConnection
 from api.http.answers import Answer
 from api.http.deps import CallerDep, DatabaseDep
+from api.http.moments import InstantField
 from api.http.pagination import LISTED, PageDep, listed_as
 from api.http.routing import resource_router
 from models.identifiers import parse_id
@@ -42,12 +49,11 @@ class AuditLogResponse(Answer):
         return cls.showing(entry, metadata_=entry.data or None, created_at=entry.recorded_at)
 
 
+#: The kinds of resources whose ids the client chooses.
+_KINDS: Final[dict[str, Kind[Any]]] = {kind.name: kind for kind in (*resolver.KINDS, COUPON, ADD_ON)}
+
 _Text = Annotated[str | None, Query(max_length=100)]
-_Instant = Annotated[datetime | None, Query(description="RFC 3339; a date alone means its first instant, UTC.")]
-
-
-def _zoned(value: datetime | None) -> datetime | None:
-    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+_Instant = Annotated[InstantField | None, Query(description="RFC 3339; a date alone means its first instant, UTC.")]
 
 
 @router.get(
@@ -64,7 +70,7 @@ async def list_audit_logs(
     database: DatabaseDep,
     page: PageDep,
     resource_type: _Text = None,
-    resource_id: _Text = None,
+    resource_id: Annotated[str | None, Query(max_length=255)] = None,
     action: _Text = None,
     actor_type: _Text = None,
     actor_id: _Text = None,
@@ -72,16 +78,19 @@ async def list_audit_logs(
     end_date: _Instant = None,
 ) -> Response:
     """Return the changes of the project and of its organization, newest first; `end_date` is exclusive."""
-    wanted = AuditFilter(
-        resource_type=resource_type,
-        resource_id=None if resource_id is None else _resource_id(resource_id),
-        action=action,
-        actor_type=actor_type,
-        actor_id=actor_id,
-        start=_zoned(start_date),
-        end=_zoned(end_date),
-    )
     async with database.transaction(caller.scope) as connection:
+        own = None
+        if resource_id is not None:
+            own = await _resource_id(connection, caller.project_id, resource_type, resource_id)
+        wanted = AuditFilter(
+            resource_type=resource_type,
+            resource_id=own,
+            action=action,
+            actor_type=actor_type,
+            actor_id=actor_id,
+            start=start_date,
+            end=end_date,
+        )
         rows, total = await audit_store.entries(connection, wanted, page)
     return listed_as(AuditLogResponse.of, page, rows, total, request)
 
@@ -100,17 +109,25 @@ async def get_audit_trail(
     database: DatabaseDep,
     page: PageDep,
     resource_type: Annotated[str, Path(max_length=100)],
-    resource_id: Annotated[str, Path(max_length=100)],
+    resource_id: Annotated[str, Path(max_length=255)],
 ) -> Response:
     """Return every change of one resource, newest first; `resource_id` is its uuid or the id that the API shows."""
-    wanted = AuditFilter(resource_type=resource_type, resource_id=_resource_id(resource_id))
     async with database.transaction(caller.scope) as connection:
+        own = await _resource_id(connection, caller.project_id, resource_type, resource_id)
+        wanted = AuditFilter(resource_type=resource_type, resource_id=own)
         rows, total = await audit_store.entries(connection, wanted, page)
     return listed_as(AuditLogResponse.of, page, rows, total, request)
 
 
-def _resource_id(text: str) -> UUID:
+async def _resource_id(connection: AsyncConnection, project_id: UUID, resource_type: str | None, text: str) -> UUID:
+    """Return the uuid of a resource by whatever the API shows as its id. Raises `Problem` 404 and 422."""
     found = parse_id(text)
-    if found is None:
-        raise invalid("resource_id", "is neither a uuid nor an id that this API shows")
-    return found
+    if found is not None:
+        return found
+    kind = _KINDS.get(resource_type or "")
+    if kind is not None:
+        named = await resolver.required(connection, project_id, kind, text)
+        return cast(UUID, named.id)
+    if resource_type == "event":
+        return (await event_store.find(connection, project_id, text)).id
+    raise invalid("resource_id", "is neither a uuid nor an id that this API shows")

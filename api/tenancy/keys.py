@@ -11,6 +11,7 @@ from adapters.postgres.tenancy import key_store, organization_store
 from adapters.postgres.tenancy.key_store import ApiKey, NewKey
 from adapters.postgres.tenancy.organization_store import Project
 from api.http.auth import ROLES, Caller, project_forbidden
+from api.http.scopes import INGEST_SCOPES, default_scopes, missing
 from api.tenancy.tenancy_shapes import ApiKeyCreate, ApiKeyCreateResponse
 from models.problems import Problem, invalid, not_found
 
@@ -34,11 +35,16 @@ async def make_key(
 ) -> ApiKeyCreateResponse:
     """Make a key as the body asks; ``kind`` is the surface's default. The answer holds the secret, this once.
 
-    Raises ``Problem`` 403 for a role above the caller's and for projects outside the caller's, 404 for unknown ones.
+    Raises ``Problem`` 403 for a role, scopes or projects that the caller does not have, 404 for unknown projects.
     """
     caller.require("ADMIN")
     role = body.role or "ADMIN"
     caller.require(role)
+    chosen_kind = body.kind or kind
+    scopes = sorted(set(body.scopes)) if body.scopes else None
+    if chosen_kind == "ingest" and missing(INGEST_SCOPES, scopes or ()):
+        raise invalid("scopes", f"an ingest key has at most {', '.join(INGEST_SCOPES)}; make a secret key")
+    caller.require_scopes(*(scopes or default_scopes(chosen_kind)))
     if body.expires_at is not None and body.expires_at <= datetime.now(UTC):
         raise invalid("expires_at", "must be in the future")
     async with database.transaction(caller.scope) as connection:
@@ -48,11 +54,12 @@ async def make_key(
             organization_id=caller.organization_id,
             active_project_id=project.id,
             name=body.name,
-            kind=body.kind or kind,
+            kind=chosen_kind,
             environment=body.environment or project.environment,
             role=role,
             project_ids=tuple(row.id for row in chosen) or caller.project_ids,
             expires_at=body.expires_at,
+            scopes=scopes,
         )
         row, secret = await key_store.issue(connection, key)
         await audit_key_change(connection, caller.actor, row, "created")
@@ -109,6 +116,7 @@ async def rotate_key(
             project_ids=tuple(old.project_ids),
             expires_at=old.expires_at,
             rotated_from=old.id,
+            scopes=old.scopes,
         )
         row, secret = await key_store.issue(connection, key)
         await key_store.revoke(connection, old.id, after_seconds=overlap_seconds)
@@ -139,4 +147,5 @@ async def _managed(connection: AsyncConnection, caller: Caller, reference: str) 
         raise Problem(
             403, "role_forbidden", f"This key is a {caller.role}; it may not manage the key of an {row.role}."
         )
+    caller.require_scopes(*(row.scopes or default_scopes(row.kind)))
     return row

@@ -92,7 +92,7 @@ async def get_current_organization(caller: CallerDep, database: DatabaseDep) -> 
 
 def _shown(row: Organization, who: Caller | Operator) -> OrganizationResponse:
     """Show an organization; what signs its customers' requests is for those who may change it."""
-    hidden = isinstance(who, Caller) and (who.kind == "ingest" or who.role not in ("ADMIN", "OWNER"))
+    hidden = isinstance(who, Caller) and who.role not in ("ADMIN", "OWNER")
     return OrganizationResponse.of(row, **({"hmac_key": None} if hidden else {}))
 
 

@@ -1,6 +1,6 @@
 """Bodies and answers of organizations, projects and API keys: the union of the seeds' and BoxBilling's shapes."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
@@ -11,6 +11,8 @@ from adapters.postgres.rows import Columns
 from adapters.postgres.tenancy.key_store import ApiKey
 from adapters.postgres.tenancy.organization_store import Organization, Project
 from api.http.answers import Answer
+from api.http.moments import InstantField
+from api.http.scopes import AREAS, SCOPES, default_scopes
 from billing.money import normalise_currency
 from billing.period import zone
 
@@ -38,17 +40,19 @@ def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
-def _zoned(value: datetime) -> datetime:
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-
-
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 Currency = Annotated[str, Field(pattern="^[A-Za-z]{3}$", examples=["USD"]), AfterValidator(_currency)]
 Zone = Annotated[str, Field(min_length=1, max_length=50, examples=["Europe/Berlin"]), AfterValidator(_zone)]
 Color = Annotated[str, Field(max_length=7, examples=["#336699"])]
-Instant = Annotated[datetime, AfterValidator(_zoned)]
 
 
+def _scope(value: str) -> str:
+    if value not in SCOPES:
+        raise ValueError(f"is no scope; these are, each with :read or :write: {', '.join(sorted(AREAS))}")
+    return value
+
+
+Scope = Annotated[str, Field(max_length=50, examples=["invoices:read"]), AfterValidator(_scope)]
 SecureUrl = Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s/?#@\\]+([/?#]\S*)?$")]
 
 
@@ -117,7 +121,7 @@ class ApiKeyCreate(BaseModel):
 
     name: Annotated[str, Field(max_length=255)] | None = None
     kind: Annotated[Literal["secret", "ingest"], BeforeValidator(_lower)] | None = Field(
-        None, description="An ingest key (`uf_`) can do all but manage keys, projects and the organization."
+        None, description="An ingest key (`uf_`) sends usage and reads usage, nothing else."
     )
     environment: Annotated[Environment, BeforeValidator(_lower)] | None = Field(
         None, description="Where the key works at first, shown in its prefix; that of the first project, else live."
@@ -126,7 +130,12 @@ class ApiKeyCreate(BaseModel):
         None, description="The projects that it may serve; all of them if left out."
     )
     role: Annotated[Role, BeforeValidator(_upper)] | None = None
-    expires_at: Instant | None = None
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=100)] | None = Field(
+        None,
+        description="What the key may do, such as `invoices:read` or `events:write`; all (`*`) if left out, for an "
+        "ingest key `events:write` and `usage:read`. The role bounds it further.",
+    )
+    expires_at: InstantField | None = None
 
 
 class ApiKeyRotate(BaseModel):
@@ -148,6 +157,7 @@ class ApiKeyListResponse(Answer):
     kind: Literal["secret", "ingest"]
     environment: Environment
     role: Role
+    scopes: list[str] = Field(description="What the key may do; `*` is all.", examples=[["*"]])
     project_ids: list[UUID] = Field(description="Empty: every project of the organization.")
     active_project_id: UUID
     status: Literal["active", "expired", "revoked"]
@@ -157,6 +167,11 @@ class ApiKeyListResponse(Answer):
     revoked_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+    @classmethod
+    def listed(cls, key: ApiKey) -> Self:
+        """Return the answer that shows a key."""
+        return cls.showing(key, scopes=list(key.scopes or default_scopes(key.kind)))
 
 
 class ApiKeyCreateResponse(ApiKeyListResponse):
@@ -168,7 +183,7 @@ class ApiKeyCreateResponse(ApiKeyListResponse):
     @classmethod
     def of(cls, key: ApiKey, secret: str) -> Self:
         """Return the answer that shows a key that was just made."""
-        return cls.showing(key, key=secret, raw_key=secret)
+        return cls.showing(key, key=secret, raw_key=secret, scopes=list(key.scopes or default_scopes(key.kind)))
 
 
 class OrganizationCreateResponse(OrganizationResponse):
@@ -213,6 +228,9 @@ class ProjectChange(BaseModel):
         description="What becomes of an event outside these limits: `refuse` (422, the default), or `skip`: it is kept "
         "with the reason `too_old` or `too_far_in_future`. More than a year ahead is always refused.",
     )
+    allow_test_clocks: bool | None = Field(
+        None, description="Whether a live project may have test clocks; a test project always may."
+    )
 
 
 class ProjectSelect(ProjectChange):
@@ -239,6 +257,7 @@ class ProjectResponse(Answer):
     event_past_seconds: int | None = Field(description="How old an event may be; null: any age.")
     event_future_seconds: int
     event_outside_window: Literal["refuse", "skip"]
+    allow_test_clocks: bool = Field(description="Whether it may have test clocks; a test project always may.")
     created_at: datetime
     updated_at: datetime
 
@@ -254,8 +273,9 @@ class ProjectResponse(Answer):
             event_past_seconds=kept.get("event_past_seconds"),
             event_future_seconds=kept.get("event_future_seconds", FUTURE_SECONDS),
             event_outside_window=kept.get("event_outside_window", "refuse"),
+            allow_test_clocks=project.environment == "test" or bool(kept.get("allow_test_clocks")),
         )
 
 
 #: What of a project is kept in its settings and may be changed.
-PROJECT_SETTINGS: Final = ("event_past_seconds", "event_future_seconds", "event_outside_window")
+PROJECT_SETTINGS: Final = ("event_past_seconds", "event_future_seconds", "event_outside_window", "allow_test_clocks")

@@ -65,6 +65,8 @@ api_keys = Table(
     Column("kind", Text, nullable=False, server_default="secret"),
     Column("environment", Text, nullable=False, server_default="live"),
     Column("role", Text, nullable=False, server_default="ADMIN"),
+    # What the key may do; null: what keys of its kind may.
+    Column("scopes", ARRAY(Text)),
     # Empty means every project of the organization.
     Column("project_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'::uuid[]")),
     Column("active_project_id", Uuid, nullable=False),

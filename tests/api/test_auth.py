@@ -66,10 +66,15 @@ async def test_an_ingest_key_works_but_manages_nothing(service: Service) -> None
     assert made["key"].startswith("uf_live_")
     assert made["kind"] == "ingest"
     ingest = {"x-usageflow-api-key": made["key"]}
-    assert (await service.http.get("/v1/projects", headers=ingest)).status_code == 200
-    for method, path in (("POST", "/v1/api-keys"), ("POST", "/v1/projects"), ("PUT", "/v1/organizations/current")):
+    assert made["scopes"] == ["events:write", "usage:read"]
+    for method, path in (
+        ("GET", "/v1/projects"),
+        ("POST", "/v1/api-keys"),
+        ("POST", "/v1/projects"),
+        ("PUT", "/v1/organizations/current"),
+    ):
         answer = await service.http.request(method, path, json={"name": "x"}, headers=ingest)
-        assert (answer.status_code, answer.json()["code"]) == (403, "key_kind_forbidden")
+        assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
 
 
 async def test_roles_limit_what_a_key_does_and_gives_away(service: Service) -> None:

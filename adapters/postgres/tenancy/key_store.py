@@ -36,6 +36,7 @@ _LOOKED_UP: Final = (
     api_keys.c.key_hash,
     api_keys.c.kind,
     api_keys.c.role,
+    api_keys.c.scopes,
     api_keys.c.environment,
     api_keys.c.project_ids,
     api_keys.c.active_project_id,
@@ -65,6 +66,7 @@ class KnownKey:
     key_hash: bytes
     kind: str
     role: str
+    scopes: list[str] | None
     environment: str
     project_ids: tuple[UUID, ...]
     active_project_id: UUID
@@ -111,7 +113,10 @@ async def record_use(connection: AsyncConnection, key_id: UUID) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its secret; without `project_ids` it may serve every project of the organization."""
+    """A key without its secret; without `project_ids` it may serve every project of the organization.
+
+    `scopes` is None for a key that may do what keys of its kind may by default.
+    """
 
     id: UUID
     organization_id: UUID
@@ -121,6 +126,7 @@ class ApiKey:
     kind: str
     environment: str
     role: str
+    scopes: list[str] | None
     project_ids: list[UUID]
     active_project_id: UUID
     rotated_from: UUID | None
@@ -152,6 +158,7 @@ class NewKey:
     project_ids: tuple[UUID, ...] = field(default=())
     expires_at: datetime | None = None
     rotated_from: UUID | None = None
+    scopes: list[str] | None = None
 
 
 async def issue(connection: AsyncConnection, key: NewKey) -> tuple[ApiKey, str]:
