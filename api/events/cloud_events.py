@@ -22,7 +22,8 @@ from urllib.parse import unquote
 from fastapi import Request
 
 from adapters.postgres.events.ingest_events import IngestEvent
-from api.events.usage_events import EARLIEST, ParsedEvent, Received, Shape, received_of, too_many
+from api.events.received import ParsedEvent, Received, Shape, received_of, too_many
+from api.events.usage_events import EARLIEST, code_of
 from api.http.exact_json import read_json
 from api.http.moments import read_moment
 from billing.numbers import NotANumber, parse_decimal, plain
@@ -139,7 +140,7 @@ class _Reader:
         try:
             at = read_moment(value).instant("UTC")
         except ValueError as error:
-            self._wrong("time", str(error), "invalid_timestamp")
+            self._wrong("time", str(error), code_of(error))
             return None
         if at < EARLIEST:
             self._wrong("time", "must not be before 1970", "invalid_timestamp")
@@ -152,7 +153,7 @@ class _Reader:
             self._wrong("data", "must be JSON: an object of properties, or a number", "invalid_data")
             return None, None
         data = self.item.get("data")
-        if data is None or isinstance(data, dict):
+        if isinstance(data, dict) or "data" not in self.item:
             return None, data
         if isinstance(data, bool) or not isinstance(data, int | Decimal):
             self._wrong("data", "must be an object of properties, or a number", "invalid_data")

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters.postgres.events.correction_store import CorrectionEntry
 from adapters.postgres.events.ingest_events import IngestEvent
-from api.events.usage_events import Shape, read_events
+from api.events.received import Shape
+from api.events.usage_events import read_events
 from api.events.usage_responses import EventResponse
-from api.http.answers import Answer
+from api.http.answers import Answer, EventTime
 from api.http.fields import Prose, Ref
 from api.http.moments import InstantField
+from api.http.responses import exact_instant
 from billing.numbers import Quantity
 from models.identifiers import shown_id
 from models.problems import invalid
@@ -40,6 +42,8 @@ class AmendEvent(BaseModel):
 
     @model_validator(mode="after")
     def _says_something(self) -> "AmendEvent":
+        if self.value is None and "value" in self.model_fields_set:
+            raise ValueError("value must not be null; leave it out to keep it, or give a number")
         if self.value is None and self.properties is None:
             raise ValueError("give value or properties")
         return self
@@ -120,7 +124,7 @@ class CorrectionResponse(Answer):
     idempotency_key: str
     subscription_id: str | None
     metric_id: str | None
-    timestamp: datetime
+    timestamp: EventTime
     old_value: Decimal | None
     new_value: Decimal | None
     old_properties: dict[str, Any] | None
@@ -143,7 +147,7 @@ class CorrectionResponse(Answer):
             event_id=shown_id("event", entry.event_id),
             subscription_id=_shown("subscription", entry.subscription_id),
             metric_id=_shown("metric", entry.metric_id),
-            timestamp=entry.occurred_at,
+            timestamp=exact_instant(entry.occurred_at),
             pending=entry.settled_at is None,
             invoice_id=_shown("invoice", entry.settled_by),
         )

@@ -28,7 +28,7 @@ from billing.numbers import plain
 from models.identifiers import parse_id, shown_id
 from models.problems import invalid
 
-router = resource_router("Events")
+router = resource_router("Events", area="corrections")
 
 _LONGEST_WINDOW_DAYS: Final = 366
 _EventId = Annotated[str, Path(max_length=255, description="The event's id, uuid or idempotency key.")]

@@ -10,7 +10,7 @@ from adapters.postgres.events import event_store
 from adapters.postgres.events.event_store import EventFilter
 from api.events.cloud_events import is_batch
 from api.events.ingest_route import ingest_router, take
-from api.events.usage_events import Shape
+from api.events.received import Shape
 from api.events.usage_openapi import BATCH_BODY, SINGLE_BODY
 from api.events.usage_responses import (
     AcceptedResponse,
@@ -28,7 +28,7 @@ from models.identifiers import shown_id
 from models.problems import Problem, conflict, invalid
 from settings import settings
 
-router = resource_router("Events", idempotent=False)
+router = resource_router("Events", area="usage", idempotent=False)
 ingesting = ingest_router("Events")
 
 _SINGLE: Final = Shape(most=1, single=True)

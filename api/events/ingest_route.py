@@ -18,11 +18,13 @@ from adapters.postgres.events.ingest_events import Outcome, PresentedKey, Submis
 from adapters.postgres.tenancy.key_store import hashed
 from api.events.cloud_events import is_cloud_event, media_type_of, read_cloud_events
 from api.events.ingest_queue import IngestQueue
-from api.events.usage_events import Received, Shape, read_events
+from api.events.received import Received, Shape
+from api.events.usage_events import UNREACHABLE, read_events, unreachable
 from api.http.auth import Caller, presented_key
 from api.http.deps import Operator, authenticated_caller
 from api.http.errors import PROBLEMS, as_problem, problem_response
 from api.http.request_log import note_caller, note_lane
+from api.http.scopes import needed
 from models.problems import Problem, invalid
 
 _REMEMBERED_SECONDS: Final = 30.0
@@ -173,6 +175,7 @@ async def _authenticated(request: Request, name: tuple[bytes, str]) -> Caller:
     who = await authenticated_caller(request)
     if isinstance(who, Operator):
         raise Problem(403, "bootstrap_key_forbidden", "The bootstrap key may only manage /v1/organizations.")
+    who.require_scopes(needed("events", "POST"))
     _callers.remember(name, who)
     return who
 
@@ -181,6 +184,8 @@ def _name_events(received: Received, header_key: str) -> None:
     """Name the events without a key by the request's: of a batch each by its place too, so that a retry counts once."""
     if len(header_key) > _LONGEST_KEY:
         raise invalid("Idempotency-Key", f"has at most {_LONGEST_KEY} characters")
+    if not received.batch and unreachable(header_key) and received.events[0].key is None:
+        raise invalid("Idempotency-Key", UNREACHABLE)
     for place, event in enumerate(received.events):
         if event.key is None:
             event.key = json.dumps([header_key, received.index_of(place)]) if received.batch else header_key

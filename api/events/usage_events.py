@@ -6,7 +6,6 @@ tolerated form and names each mistake with the position of its event.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final
@@ -14,22 +13,22 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from adapters.postgres.events.ingest_events import IngestEvent
-from api.http.exact_json import DEEPEST_NESTING, LONGEST_NUMBER, read_json
-from api.http.moments import read_moment
+from api.events.received import ParsedEvent, Received, Shape, received_of, too_many, wrong_body
+from api.http.exact_json import DEEPEST_NESTING, LONGEST_NUMBER, read_json, says_keys_once
+from api.http.moments import WithoutOffset, read_moment
 from billing.numbers import NotANumber, parse_decimal, plain
-from models.problems import FieldError, Problem
+from models.problems import FieldError
 
 Ref = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 _PLAIN_NUMBER: Final = re.compile(rb"-?[0-9]{1,20}(?:\.[0-9]{1,18})?")
 _LONG_DIGITS: Final = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
-_MOST_LISTED: Final = 100
 #: Seconds since 1970, before the year 2286, with six decimals at most.
 _EPOCH: Final = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,6})?")
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class WireEvent(msgspec.Struct, forbid_unknown_fields=True):
+class WireEvent(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Every name that a seed gives to a part of an event."""
 
     metric_key: Ref | None = None
@@ -65,90 +64,6 @@ class _Slow(ValueError):
     """What the typed decoder reads, but only the slow way judges."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What one route takes: how many events, what must be in each, and whether good ones are taken without the bad."""
-
-    most: int
-    needs_value: bool = False
-    single: bool = False
-    partial: bool = False
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """An event of a batch that was not taken while others were, by its position in the request."""
-
-    index: int
-    errors: Sequence[FieldError]
-
-
-@dataclass(frozen=True)
-class Received:
-    """The events of a body, and whether it was written in BoxBilling's words (`transaction_id` and `code`).
-
-    ``indexes`` are their positions in the request where some of it was rejected.
-    """
-
-    events: Sequence[IngestEvent]
-    boxbilling: bool
-    batch: bool = False
-    indexes: Sequence[int] | None = None
-    rejected: Sequence[Rejected] = ()
-
-    def index_of(self, place: int) -> int:
-        """Return the position in the request of the event at a place."""
-        return place if self.indexes is None else self.indexes[place]
-
-    def refusal(self, problem: Problem) -> Problem:
-        """Return a refusal of event times with the positions of the request; a single event has none."""
-        if not self.batch:
-            return Problem(problem.status, problem.code, problem.detail, errors=[_of_single(e) for e in problem.errors])
-        errors = [error for each in self.rejected for error in each.errors]
-        errors += [self._placed(error) for error in problem.errors]
-        places = [self.index_of(place) for place in problem.extra["invalid_indexes"]]
-        extra = {"invalid_indexes": sorted([*places, *(each.index for each in self.rejected)])}
-        return Problem(problem.status, problem.code, problem.detail, errors=errors, extra=extra)
-
-    def without(self, problem: Problem) -> "Received | None":
-        """Leave out the events that a refusal of event times names; None if none of the others is left."""
-        named = {_place_of(error): self._placed(error) for error in problem.errors}
-        out = {place: named.get(place) for place in problem.extra["invalid_indexes"]}
-        kept = [place for place in range(len(self.events)) if place not in out]
-        general = FieldError("timestamp", "lies outside the accepted time", problem.code)
-        rejected = [Rejected(self.index_of(place), (error or general,)) for place, error in out.items()]
-        return (
-            None
-            if not kept
-            else Received(
-                [self.events[place] for place in kept],
-                self.boxbilling,
-                self.batch,
-                [self.index_of(place) for place in kept],
-                sorted([*self.rejected, *rejected], key=lambda each: each.index),
-            )
-        )
-
-    def _placed(self, error: FieldError) -> FieldError:
-        return replace(error, field=f"events.{self.index_of(_place_of(error))}.timestamp")
-
-
-def _place_of(error: FieldError) -> int:
-    return int(error.field.split(".")[1])
-
-
-def _of_single(error: FieldError) -> FieldError:
-    return replace(error, field="timestamp")
-
-
-@dataclass(frozen=True)
-class ParsedEvent:
-    """One event as it was read: None, with the reasons, if it is wrong."""
-
-    event: IngestEvent | None
-    errors: Sequence[FieldError]
-
-
 def _float(text: str) -> Decimal:
     value = Decimal(text)
     if len(text) > LONGEST_NUMBER or (value and abs(value.adjusted()) > LONGEST_NUMBER):
@@ -159,6 +74,7 @@ def _float(text: str) -> Decimal:
 _SINGLE: Final = msgspec.json.Decoder(WireEvent, float_hook=_float)
 _LIST: Final = msgspec.json.Decoder(list[WireEvent], float_hook=_float)
 _BATCH: Final = msgspec.json.Decoder(_WireBatch, float_hook=_float)
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 def read_events(body: bytes, shape: Shape) -> Received:
@@ -176,10 +92,13 @@ def _quick(body: bytes, shape: Shape) -> Received:
     if rb"\u0000" in body:
         raise _Slow
     if shape.single:
-        wire = [_SINGLE.decode(body)]
+        read: WireEvent | list[WireEvent] | _WireBatch = _SINGLE.decode(body)
     else:
-        wire = _LIST.decode(body) if body.lstrip()[:1] == b"[" else _BATCH.decode(body).events
+        read = _LIST.decode(body) if body.lstrip()[:1] == b"[" else _BATCH.decode(body)
+    wire = [read] if isinstance(read, WireEvent) else read.events if isinstance(read, _WireBatch) else read
     if not 0 < len(wire) <= shape.most:
+        raise _Slow
+    if not says_keys_once(body, _ENCODER.encode(read)):
         raise _Slow
     if any(each.properties or each.metadata for each in wire) and _is_suspicious(body, len(wire)):
         raise _Slow
@@ -207,18 +126,18 @@ def _event(wire: WireEvent, needs_value: bool) -> IngestEvent:
             raise _Slow
     elif needs_value:
         raise _Slow
+    key = wire.idempotency_key or wire.transaction_id
+    if key is not None and unreachable(key):
+        raise _Slow
     at = wire.timestamp or wire.occurred_at
-    if at is not None:
-        if at.tzinfo is None:
-            at = at.replace(tzinfo=UTC)
-        if at.year < 1971:
-            raise _Slow
+    if at is not None and (at.tzinfo is None or at.year < 1971):
+        raise _Slow
     return IngestEvent(
         metric,
         customer,
         subscription,
         wire.product_item or wire.product_item_id,
-        wire.idempotency_key or wire.transaction_id,
+        key,
         raw.decode() if raw else None,
         wire.properties if wire.properties is not None else wire.metadata,
         at,
@@ -236,34 +155,6 @@ def _careful(document: Any, shape: Shape) -> Received:
     return received_of(read, shape, boxbilling=boxbilling)
 
 
-def received_of(read: Sequence[ParsedEvent], shape: Shape, *, boxbilling: bool = False) -> Received:
-    """Take all the events that were read, or none; with ``shape.partial`` the good ones, if there are any.
-
-    Raises ``Problem`` 422 with the positions of the wrong ones.
-    """
-    rejected = [Rejected(index, each.errors) for index, each in enumerate(read) if each.event is None]
-    good = [(index, each.event) for index, each in enumerate(read) if each.event is not None]
-    if rejected and not (shape.partial and good):
-        raise _refused(rejected, len(read), shape)
-    indexes = [index for index, _ in good] if rejected else None
-    return Received([event for _, event in good], boxbilling, not shape.single, indexes, rejected)
-
-
-def _refused(rejected: Sequence[Rejected], total: int, shape: Shape) -> Problem:
-    errors = [error for each in rejected for error in each.errors]
-    detail = f"{errors[0].field}: {errors[0].message}"
-    if shape.single:
-        return Problem(422, errors[0].code, detail, errors=errors)
-    detail = f"{len(rejected)} of {total} events are wrong, so none was stored. {detail}"
-    extra = {"invalid_indexes": [each.index for each in rejected]}
-    return Problem(422, "invalid_events", detail, errors=errors[:_MOST_LISTED], extra=extra)
-
-
-def too_many(shape: Shape, count: int) -> Problem:
-    """Refuse a batch with more events than the shape allows (B63)."""
-    return _wrong("events", f"a batch holds at most {shape.most} events, this one {count}", "too_many_events")
-
-
 def _items(document: Any, shape: Shape) -> list[Any]:
     if shape.single:
         return [document]
@@ -271,19 +162,15 @@ def _items(document: Any, shape: Shape) -> list[Any]:
     if isinstance(document, Mapping):
         unknown = sorted(set(document) - {"events"})
         if unknown and "events" in document:
-            raise _wrong(unknown[0], "is not a field of a batch; it has `events`", "unknown_field")
+            raise wrong_body(unknown[0], "is not a field of a batch; it has `events`", "unknown_field")
         items = document.get("events", [document] if document else None)
     if not isinstance(items, list):
-        raise _wrong("events", 'send a list of events, or {"events": [...]}')
+        raise wrong_body("events", 'send a list of events, or {"events": [...]}')
     if not items:
-        raise _wrong("events", "a batch holds at least one event")
+        raise wrong_body("events", "a batch holds at least one event")
     if len(items) > shape.most:
         raise too_many(shape, len(items))
     return items
-
-
-def _wrong(field: str, message: str, code: str = "validation_failed") -> Problem:
-    return Problem(422, code, f"{field}: {message}", errors=(FieldError(field, message, code),))
 
 
 _METRIC: Final = ("metric_key", "code", "metric", "meter", "meter_id", "metric_id")
@@ -295,6 +182,19 @@ _TIME: Final = ("timestamp", "occurred_at")
 _KEY: Final = ("idempotency_key", "transaction_id")
 _PROPERTIES: Final = ("properties", "metadata")
 _KNOWN: Final = frozenset(WireEvent.__struct_fields__)
+
+
+UNREACHABLE: Final = "names the event in paths, so it must hold no / and not be . or .."
+
+
+def unreachable(key: str) -> bool:
+    """Return whether no path could name the event."""
+    return "/" in key or key in (".", "..")
+
+
+def code_of(error: ValueError) -> str:
+    """Return the code of a refused event time."""
+    return WithoutOffset.code if isinstance(error, WithoutOffset) else "invalid_timestamp"
 
 
 class _Reader:
@@ -327,7 +227,7 @@ class _Reader:
             customer,
             subscription,
             self._first(_ITEM, self._reference),
-            self._first(_KEY, self._reference),
+            self._first(_KEY, self._key),
             value,
             self._first(_PROPERTIES, self._object),
             self._first(_TIME, self._instant),
@@ -338,13 +238,13 @@ class _Reader:
         self.errors.append(FieldError(f"{self.where}{field}".rstrip(".") or "body", message, code))
 
     def _said(self, names: Sequence[str]) -> bool:
-        return any(self.item.get(name) is not None for name in names)
+        return any(self.item.get(name) is not None or (names is _VALUE and name in self.item) for name in names)
 
     def _first(self, names: Sequence[str], read: Callable[[str, Any], Any]) -> Any:
-        """Read the first of several synonyms that was given."""
+        """Read the first of several synonyms that was given; null says nothing, but for a value."""
         for name in names:
             value = self.item.get(name)
-            if value is not None:
+            if value is not None or (names is _VALUE and name in self.item):
                 return read(name, value)
         return None
 
@@ -354,8 +254,17 @@ class _Reader:
         self._wrong(name, "must be a text of 1 to 255 characters", "invalid_reference")
         return None
 
+    def _key(self, name: str, value: Any) -> str | None:
+        key = self._reference(name, value)
+        if key is None or not unreachable(key):
+            return key
+        self._wrong(name, UNREACHABLE, "invalid_reference")
+        return None
+
     def _number(self, name: str, value: Any) -> str | None:
         try:
+            if value is None:
+                raise NotANumber("must not be null; leave it out, or give a number")
             if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
                 raise NotANumber("must be a number")
             text = value if isinstance(value, str) else plain(Decimal(value))
@@ -369,7 +278,7 @@ class _Reader:
             at = self._epoch(value)
             at = read_moment(value).instant("UTC") if at is None else at
         except ValueError as error:
-            self._wrong(name, str(error), "invalid_timestamp")
+            self._wrong(name, str(error), code_of(error))
             return None
         if at < EARLIEST:
             self._wrong(name, "must not be before 1970", "invalid_timestamp")

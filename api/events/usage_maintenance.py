@@ -21,7 +21,7 @@ from api.http.routing import resource_router
 from models.identifiers import shown_id
 from models.problems import invalid
 
-router = resource_router("Events")
+router = resource_router("Events", area="corrections")
 
 _Id = Annotated[str, Path(max_length=255)]
 

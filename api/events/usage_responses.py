@@ -10,8 +10,9 @@ from pydantic import Field
 
 from adapters.postgres.events.ingest_events import IngestEvent, Outcome
 from adapters.postgres.events.records import StoredEvent
-from api.events.usage_events import Received
-from api.http.answers import Answer
+from api.events.received import Received
+from api.http.answers import Answer, EventTime
+from api.http.responses import exact_instant
 from models.identifiers import shown_id
 
 _EXAMPLE_ID = "evt_01hx8km4n5p6q7r8s9t0u1v2w3"
@@ -30,7 +31,7 @@ class EventResponse(Answer):
     code: str = Field(examples=["api_calls"])
     metric_key: str
     value: Decimal | None = Field(examples=[1])
-    timestamp: datetime
+    timestamp: EventTime
     properties: dict[str, Any]
     metadata: dict[str, Any]
     product_item: str | None
@@ -53,7 +54,7 @@ class EventResponse(Answer):
             subscription_id=event.subscription_ref or (None if own is None else shown_id("subscription", own)),
             code=key,
             metric_key=key,
-            timestamp=event.occurred_at,
+            timestamp=exact_instant(event.occurred_at),
             properties=properties,
             metadata=properties,
             product_item=event.product_item_ref,

@@ -1,8 +1,11 @@
 """What routes answer with: each answer is declared once, as a model that is built from a store's record."""
 
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
+
+EventTime = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A time of an event, written with its fraction of a second (``api.http.responses.exact_instant``)."""
 
 
 class Answer(BaseModel):

@@ -1,5 +1,6 @@
 """JSON bodies read exactly: no number passes through a float, and what Postgres cannot store is refused here."""
 
+import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
@@ -19,6 +20,9 @@ _BRACKETS: Final = b"[]{}"
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
 _LONG_DIGITS: Final = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
 _NO_NUMBER: Final = re.compile(rb"(?:NaN|-?Infinity)\b")
+_WHITE_SPACE: Final = b" \t\r\n"
+#: White space, quotation marks and colons that a string writes as an escape.
+_ESCAPED: Final = re.compile(rb"\\u00(?:0|2|3)")
 _POSITION: Final = re.compile(r"\(byte (\d+)\)")
 
 
@@ -37,12 +41,14 @@ def _exact(text: str) -> Decimal:
 
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=_exact)
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=str)
 
 
 def read_json(body: bytes) -> Any:
     """Read a JSON text: whole numbers become int, all others Decimal from their own digits, never float (R1, C11).
 
-    Raises ``Problem`` 400 ``malformed_json`` for what is no JSON, 422 for NaN and Infinity, numbers of more than 64
+    Raises ``Problem`` 400 ``malformed_json`` for what is no JSON, ``duplicate_json_key`` for an object that names a key
+    twice, 422 for NaN and Infinity, numbers of more than 64
     digits, NUL characters and more than 32 levels of nesting.
     """
     try:
@@ -53,7 +59,37 @@ def read_json(body: bytes) -> Any:
         raise _unreadable(body, error) from None
     if rb"\u0000" in body or _LONG_DIGITS.search(body) or _maybe_deep(body):
         _check(value)
+    if not says_keys_once(body, _ENCODER.encode(value)):
+        _refuse_duplicates(body)
     return value
+
+
+def says_keys_once(body: bytes, read: bytes) -> bool:
+    """Tell cheaply whether a body names every key once; ``read`` is the JSON of what a decoder kept of it.
+
+    False may be a false alarm: a null that the decoder dropped, an escape, or a very large number.
+    """
+    return not (b"\\u00" in body and _ESCAPED.search(body)) and _colons(body) == _colons(read)
+
+
+def _colons(text: bytes) -> int:
+    """Return how many quotation marks stand before a colon: one for each key, and those inside strings."""
+    return text.translate(None, _WHITE_SPACE).count(b'":')
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    """Raise ``Problem`` 400 if an object names a key twice."""
+    json.loads(body, object_pairs_hook=_once, parse_int=str, parse_float=str)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            message = f"The key {name[:100]!r} stands twice in one object; send it once."
+            errors = (FieldError(name[:100], message, "duplicate_json_key"),)
+            raise Problem(400, "duplicate_json_key", message, errors=errors)
+        seen.add(name)
 
 
 def _maybe_deep(body: bytes) -> bool:

@@ -10,9 +10,9 @@ from pydantic import Field
 from adapters.postgres.invoices import adjustment_store, invoice_store
 from adapters.postgres.invoices.adjustment_store import Adjustment, LateEvent
 from api.events.correction_shapes import CorrectionResponse
-from api.http.answers import Answer
+from api.http.answers import Answer, EventTime
 from api.http.deps import CallerDep, DatabaseDep
-from api.http.responses import reply
+from api.http.responses import exact_instant, reply
 from api.http.routing import resource_router
 from models.identifiers import shown_id
 
@@ -25,13 +25,13 @@ class LateEventResponse(Answer):
     event_id: str
     idempotency_key: str
     value: Decimal | None
-    timestamp: datetime
+    timestamp: EventTime
     received_at: datetime
 
     @classmethod
     def of(cls, event: LateEvent) -> Self:
         """Show a late event."""
-        return cls.showing(event, event_id=shown_id("event", event.id), timestamp=event.occurred_at)
+        return cls.showing(event, event_id=shown_id("event", event.id), timestamp=exact_instant(event.occurred_at))
 
 
 class AdjustmentResponse(Answer):

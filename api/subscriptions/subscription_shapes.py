@@ -13,7 +13,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from adapters.postgres.subscriptions.subscription_store import Subscription
 from api.http.answers import Answer
-from api.http.fields import RefusingBody, Unbuilt
+from api.http.fields import ClientId, RefusingBody, Unbuilt
 from api.http.moments import AnyMoment, Moment, read_moment
 from billing.period import Alignment, TimeZone, inclusive_end
 from models.identifiers import shown_id, subscription_workflow_id
@@ -85,7 +85,7 @@ class NewSubscription(RefusingBody):
 
     customer_id: Reference = Field(description="The customer, by any of its names.")
     plan_id: Reference = Field(description="The plan, by any of its names; its newest version is pinned.")
-    external_id: Reference | None = Field(default=None, description="BoxBilling: your id, unique in the project.")
+    external_id: ClientId | None = Field(default=None, description="BoxBilling: your id, unique in the project.")
     external_reference: Reference | None = Field(default=None, description="UsageBox: a reference, need not be unique.")
     start_date: AnyMoment | None = Field(default=None, description="ABAXUS: when it starts; now without any start.")
     starts_at: AnyMoment | None = Field(default=None, description="UsageBox: the day it starts.")

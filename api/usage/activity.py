@@ -12,10 +12,10 @@ from adapters.postgres.limits import quota_store
 from adapters.postgres.limits.quota_store import Quota
 from adapters.postgres.reports import activity_store
 from adapters.postgres.reports.activity_store import ActivityFilter, EventEntry, InvoiceEntry
-from api.http.answers import Answer
+from api.http.answers import Answer, EventTime
 from api.http.deps import CallerDep, DatabaseDep
 from api.http.pagination import LISTED, PageDep, listed
-from api.http.responses import reply
+from api.http.responses import exact_instant, instant, reply
 from api.http.routing import resource_router
 from billing.aggregations import COUNTING
 from billing.money import exponent, to_major
@@ -46,7 +46,7 @@ class ActivityResponse(Answer):
     currency: str | None
     reason: str | None = Field(description="Why a skipped event does not count.", examples=["unknown_metric"])
     invoice_id: str | None
-    occurred_at: datetime
+    occurred_at: EventTime
     recorded_at: datetime
 
     @classmethod
@@ -72,6 +72,7 @@ class ActivityResponse(Answer):
             amount_cents=_cents(event.amount, event.currency),
             reason=event.skip_reason,
             invoice_id=None,
+            occurred_at=exact_instant(event.occurred_at),
             recorded_at=event.received_at,
         )
 
@@ -93,6 +94,7 @@ class ActivityResponse(Answer):
             amount_cents=_cents(amount, currency),
             reason=None,
             invoice_id=shown_id("invoice", entry.resource_id),
+            occurred_at=instant(entry.occurred_at),
         )
 
 

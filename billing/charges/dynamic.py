@@ -13,6 +13,11 @@ from billing.usage import Usage
 
 PropertyName = Annotated[str, StringConstraints(min_length=1, max_length=255, strip_whitespace=True)]
 
+PRICE_NOT_NUMERIC: Final = "price_not_numeric"
+QUANTITY_NOT_NUMERIC: Final = "quantity_not_numeric"
+LARGEST_COST: Final = Decimal(10) ** 12
+"""The most that one event may cost, in major units."""
+
 _NUMBER_GRAMMAR: Final = "^[+-]?[0-9]{1,20}([.][0-9]{1,18})?$"
 
 
@@ -50,6 +55,19 @@ class Dynamic(PricingModel):
         with exact():
             units = value if quantity is None else quantity * count
             return Decimal(0) if price is None or units is None else price * units
+
+    def refusal_of(self, value: Decimal | None, properties: Mapping[str, object]) -> str | None:
+        """Return why an event cannot be priced: `price_not_numeric` or `quantity_not_numeric`; None if it can.
+
+        A quantity that is not there is the event's value; a price must be there. A cost that no invoice holds counts as
+        a price that cannot be read.
+        """
+        price = number_of(properties.get(self.price_field))
+        if price is None:
+            return PRICE_NOT_NUMERIC
+        if self.quantity_field in properties and number_of(properties[self.quantity_field]) is None:
+            return QUANTITY_NOT_NUMERIC
+        return PRICE_NOT_NUMERIC if abs(self.cost_of(value, properties)) > LARGEST_COST else None
 
     def events_sql(self, worth_sql: str, groups: Sequence[str]) -> EventSql:
         """Return the SQL of `cost_of`: properties are numbers by the grammar of R1, or none."""

@@ -244,6 +244,8 @@ async def test_a_thousand_are_taken_and_one_more_is_not(shop: Shop) -> None:
 async def test_a_test_clocks_customer_lives_in_its_time(shop: Shop) -> None:
     await shop.metric()
     await shop.plan()
+    (project,) = [each for each in (await shop.http.get("/v1/projects")).json() if each["active"]]
+    await shop.http.patch(f"/v1/projects/{project['id']}", json={"allow_test_clocks": True})
     clock = (await shop.http.post("/v1/test_clocks", json={"frozen_time": "2026-03-01T00:00:00Z"})).json()["id"]
     await shop.customer(test_clock_id=clock)
     await shop.subscription()

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.events import event_store, rollup_store, unique_value_store
 from adapters.postgres.events.ingest_events import IngestEvent, Submission
 from adapters.postgres.events.ingest_lookup import Metric, look_up, wall_clock_now
-from adapters.postgres.events.ingest_targets import value_of
+from adapters.postgres.events.ingest_targets import unpriced, value_of
 from adapters.postgres.events.records import StoredEvent
 from adapters.postgres.events.rollup_store import EventContent, RollupKey
 from adapters.postgres.journal.audit_store import Actor, changes_between
@@ -99,6 +99,7 @@ async def amend(
         {"value": stored.value, "properties": stored.properties}, {"value": value, "properties": properties}
     )
     if changes:
+        await _require_price(tx, stored, metric, value, properties)
         await _set(tx.connection, stored, value=value, properties=properties)
         change = Correction("amended", stored._mapping, value, properties, reason, tx.actor)
         await _note(tx, stored, change, new=EventContent(value, properties))
@@ -145,6 +146,25 @@ async def metric_of(
     ref = metric_ref if metric_id is None else str(metric_id)
     found = await look_up(connection, project_id, [Submission([IngestEvent(ref)], "correction")])
     return found.metrics.get(ref)
+
+
+async def _require_price(
+    tx: Transaction,
+    stored: Row[Any],
+    metric: Metric | None,
+    value: Decimal | None,
+    properties: Mapping[str, Any] | None,
+) -> None:
+    """Refuse content of a counted event that a charge could not price. Raises `Problem` 422."""
+    if metric is None or stored.status != event_store.COUNTED:
+        return
+    ref = str(stored.subscription_id)
+    sent = Submission([IngestEvent(stored.metric_ref, subscription_ref=ref)], "correction")
+    held = (await look_up(tx.connection, tx.scope.project_id, [sent])).subscriptions.get(ref)
+    problem = unpriced(held, metric, None if value is None else plain(value), properties)
+    if problem is not None:
+        detail = f"A charge on the metric {metric.key!r} takes its price from the event, and could not: {problem}."
+        raise Problem(422, problem, f"{detail} Send all properties as the event should have had them.")
 
 
 def replaced_value(metric: Metric | None, stored: Mapping[Any, Any], replacement: Replacement) -> Decimal | None:

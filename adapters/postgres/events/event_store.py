@@ -15,7 +15,7 @@ from adapters.postgres.events.event_count_store import EventKinds, event_counts
 from adapters.postgres.events.ingest_events import IngestEvent, Submission
 from adapters.postgres.events.ingest_lookup import look_up, wall_clock_now
 from adapters.postgres.events.ingest_store import FOLD
-from adapters.postgres.events.ingest_targets import customer_of, target_of, value_of
+from adapters.postgres.events.ingest_targets import customer_of, target_of, unpriced, value_of
 from adapters.postgres.events.records import StoredEvent
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.paging import Page, paged, total_of
@@ -196,7 +196,7 @@ async def reprocess(tx: Transaction, ref: str) -> Reprocessed:
     value: str | None = event.value
     if target.metric is not None:
         value, unreadable = value_of(target.metric, event)
-        reason = reason or unreadable
+        reason = reason or unreadable or unpriced(held, target.metric, value, event.properties)
     changed = {
         "metric_id": None if target.metric is None else target.metric.id,
         "customer_id": customer_of(target, held),

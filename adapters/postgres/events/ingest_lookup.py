@@ -20,6 +20,7 @@ from adapters.postgres.events.ingest_events import FUTURE_SECONDS, TRACK, Ingest
 from adapters.postgres.metric_aggregation import configured
 from adapters.postgres.resolver import CUSTOMER, METRIC, SUBSCRIPTION, Kind, resolve_many
 from billing.aggregations import Aggregation
+from billing.charges.dynamic import Dynamic
 from billing.subscriptions.pauses import Pause, pauses_of
 from models.identifiers import parse_id
 
@@ -74,7 +75,9 @@ FROM projects p WHERE p.id = %(project)s
 """
 
 _CHARGED: Final = """
-    SELECT v.id, coalesce(array_agg(c.metric_id) FILTER (WHERE c.metric_id IS NOT NULL), '{}')
+    SELECT v.id, coalesce(array_agg(c.metric_id) FILTER (WHERE c.metric_id IS NOT NULL), '{}'),
+           jsonb_agg(jsonb_build_array(c.metric_id, c.model))
+               FILTER (WHERE c.model ->> 'kind' = 'dynamic' AND c.filters = '[]')
     FROM plan_versions v LEFT JOIN plan_charges c ON c.plan_version_id = v.id
     WHERE v.id = ANY(%(versions)s) GROUP BY v.id
 """
@@ -82,6 +85,8 @@ _CHARGED: Final = """
 _MOST_REMEMBERED: Final = 50_000
 # A plan version never changes, so what it charges may be remembered for ever.
 _charged_metrics: dict[UUID, frozenset[UUID]] = {}
+#: By plan version and metric, the charges whose price each event brings along; most versions have none.
+_dynamic_charges: dict[tuple[UUID, UUID], tuple[Dynamic, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -300,9 +305,13 @@ async def _load_charged_metrics(raw: "psycopg.AsyncConnection[Any]", versions: s
         return
     if len(_charged_metrics) > _MOST_REMEMBERED:
         _charged_metrics.clear()
+        _dynamic_charges.clear()
         unknown = versions
     cursor = await raw.execute(_CHARGED, {"versions": list(unknown)}, prepare=True)
-    for version, metrics in await cursor.fetchall():
+    for version, metrics, dynamic in await cursor.fetchall():
+        for metric, model in dynamic or ():
+            own = version, UUID(metric)
+            _dynamic_charges[own] = (*_dynamic_charges.get(own, ()), Dynamic.model_validate(model))
         _charged_metrics[version] = frozenset(metrics)
 
 
@@ -321,6 +330,16 @@ async def _resolve_other_names(connection: AsyncConnection, project_id: UUID, re
             wanted.update({ref: row.id for ref, row in rows.items()})
             learned = learned or bool(rows)
     return learned
+
+
+def knows_dynamic_charges() -> bool:
+    """Return whether any plan seen so far has a charge whose price each event brings along."""
+    return bool(_dynamic_charges)
+
+
+def dynamic_charges(held: SubscriptionTerms | None, metric: Metric) -> Sequence[Dynamic]:
+    """Return the charges of the subscription on the metric whose price each event brings along."""
+    return () if held is None else _dynamic_charges.get((held.plan_version_id, metric.id), ())
 
 
 def wall_clock_now() -> datetime:

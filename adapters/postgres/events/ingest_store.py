@@ -21,9 +21,16 @@ from adapters.postgres.events import event_months, unique_value_store
 from adapters.postgres.events.event_scope import filter_bucket, filters_of
 from adapters.postgres.events.ingest_events import IngestEvent, Outcome, Stored, Submission
 from adapters.postgres.events.ingest_fingerprint import canonical, fingerprint_of, references_of, written
-from adapters.postgres.events.ingest_lookup import Lookup, SubscriptionTerms, look_up, looked_up, wall_clock_now
+from adapters.postgres.events.ingest_lookup import (
+    Lookup,
+    SubscriptionTerms,
+    knows_dynamic_charges,
+    look_up,
+    looked_up,
+    wall_clock_now,
+)
 from adapters.postgres.events.ingest_rows import Rows, Shared
-from adapters.postgres.events.ingest_targets import Target, customer_of, target_of, value_of
+from adapters.postgres.events.ingest_targets import Target, customer_of, target_of, unpriced, value_of
 from adapters.postgres.events.rollup_store import ADDED
 from adapters.telemetry.counters import count_events
 from models.identifiers import new_id
@@ -209,6 +216,7 @@ class _Flush:
         keys, ids, times, given = rows.keys.append, rows.ids.append, rows.times.append, rows.given.append
         values, properties, fingerprints = rows.values.append, rows.properties.append, rows.fingerprints.append
         shared_of, numbers = rows.shared_of.append, self._numbers
+        priced_by_events = knows_dynamic_charges()
         for position, (event, target) in enumerate(zip(submission.events, resolved.targets, strict=True)):
             occurred_at, value, metric = event.occurred_at, event.value, target.metric
             at = occurred_at or target.now
@@ -216,6 +224,8 @@ class _Flush:
             if metric is not None and not (value is not None and metric.takes_value_as_sent):
                 value, unreadable = value_of(metric, event)
                 reason = reason or unreadable
+            if priced_by_events and reason is None and metric is not None:
+                reason = unpriced(held, metric, value, event.properties)
             if reason is not None:
                 outcome.skipped[position] = reason
                 value = event.value or value  # reprocessing reads it anew, so it must be what was sent

@@ -1,6 +1,6 @@
 """Where an event counts: its metric, customer and subscription, or the reason why it does not count (C8, C9, B67)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -8,7 +8,13 @@ from typing import Final
 from uuid import UUID
 
 from adapters.postgres.events.ingest_events import TRACK, IngestEvent
-from adapters.postgres.events.ingest_lookup import CustomerSubscriptions, Lookup, Metric, SubscriptionTerms
+from adapters.postgres.events.ingest_lookup import (
+    CustomerSubscriptions,
+    Lookup,
+    Metric,
+    SubscriptionTerms,
+    dynamic_charges,
+)
 from billing.numbers import plain
 from billing.subscriptions.pauses import pause_at
 
@@ -163,6 +169,17 @@ def value_of(metric: Metric, event: IngestEvent) -> tuple[str | None, str | None
     sent = None if event.value is None else Decimal(event.value)
     found, reason = metric.aggregation.read(value=sent, properties=properties)
     return None if found is None else plain(found), reason
+
+
+def unpriced(
+    held: SubscriptionTerms | None, metric: Metric, value: str | None, properties: Mapping[str, object] | None
+) -> str | None:
+    """Return why a charge of the subscription could not price an event, None if each can."""
+    for charge in dynamic_charges(held, metric):
+        reason = charge.refusal_of(None if value is None else Decimal(value), properties or {})
+        if reason is not None:
+            return reason
+    return None
 
 
 def customer_of(target: Target, held: SubscriptionTerms | None) -> UUID | None:
