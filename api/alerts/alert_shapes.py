@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from adapters.postgres.alerts.alert_store import AlertProgress
 from adapters.postgres.alerts.records import AlertTrigger, UsageAlert, UsageThreshold
 from api.http.answers import Answer
+from api.http.cents import Cents
 from api.http.fields import Currency, Ref
 from billing.alerts import MOST_LEVELS, Alert, percentage
-from billing.numbers import NonNegative, Positive, plain
+from billing.numbers import Positive, plain
 from billing.period import inclusive_end
 from billing.scope import Combination, PropertyMatch
 from models.identifiers import shown_id
@@ -235,7 +236,7 @@ class UsageThresholdBody(BaseModel):
         },
     )
 
-    amount_cents: NonNegative
+    amount_cents: Cents
     currency: Currency = "USD"
     recurring: bool = Field(default=False, description="Once a period instead of once.")
     threshold_display_name: AlertName

@@ -16,6 +16,7 @@ from api.http.deps import authenticated_caller
 from api.http.errors import as_problem, problem_response
 from models.problems import Problem, invalid
 
+_INVALID: Final = 422
 _LONGEST_KEY: Final = 255
 _LOCK_SECONDS: Final = 120
 _KEPT_HEADERS: Final = ("content-type", "location", "link", "x-total-count", "x-total-count-estimated")
@@ -32,7 +33,7 @@ DOCUMENTED: Final[dict[str, Any]] = {
             "description": "Makes it safe to send the request again: the first answer is replayed (with "
             "`Idempotency-Replayed: true`) for at least 24 hours, to any API key of the project with the same role. "
             "Another body, or an API key with another role, under the same key is 422, a second request while the "
-            "first one runs 409.",
+            "first one runs 409. A 422 is not kept: the corrected request may use the key.",
         }
     ]
 }
@@ -42,7 +43,8 @@ DOCUMENTED: Final[dict[str, Any]] = {
 async def run_once(request: Request, work: Callable[[Request], Awaitable[Response]]) -> Response:
     """Do the work of a POST, or give the answer of the first request with the same key and body.
 
-    Answers below 500 are stored, refusals too; after a 5xx the key is free again. If this process dies before it has
+    Answers below 500 are stored, refusals too; after a 5xx, and after a 422, with which nothing was done, the key is
+    free again. If this process dies before it has
     stored the answer, the key is free again after two minutes.
     Raises ``Problem`` 422 ``idempotency_key_reused``, 409 ``idempotency_in_progress``.
     """
@@ -95,7 +97,7 @@ async def _first(
 async def _settle(answer: Response, asked: IdempotentRequest, database: Database, scope: ProjectScope) -> None:
     body = getattr(answer, "body", None)
     async with database.transaction(scope) as connection:
-        if answer.status_code >= 500 or not isinstance(body, bytes):
+        if answer.status_code >= 500 or answer.status_code == _INVALID or not isinstance(body, bytes):
             await store.release(connection, asked)
             return
         headers = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}

@@ -25,7 +25,7 @@ from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.subscriptions import lifecycle_store
 from api.http.commands import Commands
 from api.http.deps import Caller, CallerDep, CommandsDep, DatabaseDep
-from api.http.responses import no_content, reply
+from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.invoices.abandon_attempt import abandon_waiting_attempt
 from api.invoices.invoice_bodies import BulkInvoices, InvoiceChange, NewLineItem, NewOneOff
@@ -74,13 +74,14 @@ _DEFAULT_CURRENCY: Final = "USD"
 
 @router.post(
     "/invoices/one_off",
+    status_code=201,
     response_model=InvoiceDocument,
     operation_id="create_one_off_invoice",
     summary="Draft an invoice of lines of your own",
 )
 async def create_one_off(body: NewOneOff, caller: CallerDep, database: DatabaseDep) -> Response:
     """Make a draft without a period; it gets its number and is collected when it is finalized (B112)."""
-    return reply(await draft_one_off(body, caller, database))
+    return created(await draft_one_off(body, caller, database))
 
 
 async def draft_one_off(body: NewOneOff, caller: Caller, database: Database) -> InvoiceDocument:

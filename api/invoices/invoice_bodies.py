@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.http.fields import Currency, Ref
 from api.http.moments import AnyMoment, InstantField
@@ -33,6 +33,16 @@ def statuses(text: str | None) -> Sequence[str] | None:
     return STATUSES[text.lower()]
 
 
+def _whole(amount: Decimal) -> Decimal:
+    if amount != amount.to_integral_value():
+        raise ValueError("must be whole minor units: a currency has no smaller amount")
+    return amount
+
+
+WholeMinor = Annotated[Quantity, AfterValidator(_whole)]
+"""An amount in whole minor units, of any sign."""
+
+
 class NewLineItem(BaseModel):
     """A line of a one-off invoice; `unit_price` and `amount` are minor units of the currency (BoxBilling)."""
 
@@ -41,7 +51,7 @@ class NewLineItem(BaseModel):
     description: str = Field(min_length=1, max_length=1000)
     quantity: NonNegative = Decimal(1)
     unit_price: Quantity | None = None
-    amount: Quantity | None = Field(default=None, description="Without it, quantity x unit_price.")
+    amount: WholeMinor | None = Field(default=None, description="Without it, quantity x unit_price, rounded once.")
 
     @property
     def exact_amount(self) -> Decimal | None:

@@ -11,13 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from adapters.postgres.customers import clock_store
 from adapters.postgres.customers.clock_store import Clock, Progress
+from adapters.postgres.rows import AsyncConnection
+from adapters.postgres.tenancy import organization_store
 from api.http.answers import Answer
+from api.http.deps import Caller
 from api.http.moments import InstantField
 from api.http.pagination import LISTED, PageDep, listed
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.subscriptions.subscription_actions import DeskDep, SubscriptionCommandContext
 from models.identifiers import shown_id, subscription_workflow_id
+from models.problems import Problem
 
 router = resource_router("test clocks")
 
@@ -88,8 +92,12 @@ class ClockDocument(Answer):
     summary="Create a test clock",
 )
 async def create_test_clock(body: NewClock, desk: DeskDep) -> Response:
-    """Make a clock that stands still; customers are attached to it when they are created (`test_clock_id`)."""
+    """Make a clock that stands still; customers are attached to it when they are created (`test_clock_id`).
+
+    In a live project it is 403 `test_clocks_forbidden`, unless the project's `allow_test_clocks` is set.
+    """
     async with desk.caller.begin(desk.database) as tx:
+        await _require_clocks(tx.connection, desk.caller)
         row = await clock_store.create(
             tx.connection, project_id=desk.caller.project_id, name=body.name, frozen_time=body.frozen_time
         )
@@ -101,6 +109,14 @@ async def create_test_clock(body: NewClock, desk: DeskDep) -> Response:
             data={"frozen_time": row.frozen_time},
         )
     return created(ClockDocument.of(row, Progress(0, 0)))
+
+
+async def _require_clocks(connection: AsyncConnection, caller: Caller) -> None:
+    """Raise `Problem` 403 where simulated time might meet real customers: in a live project that does not allow it."""
+    own = await organization_store.get_project(connection, caller.organization_id, str(caller.project_id))
+    if own.environment != "test" and not own.settings.get("allow_test_clocks"):
+        detail = "Test clocks belong to a test project. Use a key of one, or set this project's allow_test_clocks: "
+        raise Problem(403, "test_clocks_forbidden", detail + f"PATCH /v1/projects/{own.id}.")
 
 
 @router.get(

@@ -128,13 +128,22 @@ class Stack:
                 stop(process, seconds=20)
 
     async def new_organization(self, name: str = "Test") -> dict[str, Any]:
-        """Create an organization as the operator does; the answer holds ``api_key.key``."""
+        """Create an organization as the operator does, whose live project may have test clocks.
+
+        The answer holds ``api_key.key``.
+        """
         async with self.caller() as client:
             answer = await client.post(
                 "/v1/organizations", json={"name": name}, headers={"Authorization": f"Bearer {self.bootstrap_key}"}
             )
-        assert answer.status_code == 201, answer.text
-        document: dict[str, Any] = answer.json()
+            assert answer.status_code == 201, answer.text
+            document: dict[str, Any] = answer.json()
+            allowed = await client.patch(
+                f"/v1/projects/{document['default_project_id']}",
+                json={"allow_test_clocks": True},
+                headers={"Authorization": f"Bearer {document['api_key']['key']}"},
+            )
+        assert allowed.status_code == 200, allowed.text
         return document
 
     @contextlib.asynccontextmanager
