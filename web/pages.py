@@ -13,10 +13,10 @@ from adapters.postgres.paging import Page
 from adapters.postgres.reports.overview_store import MOST_COUNTED, overview
 from adapters.postgres.tenancy import key_store, organization_store
 from api.http.auth import caller_with_guess
-from api.http.scopes import EVERYTHING
 from api.tenancy.keys import make_key, revoke_key
 from api.tenancy.tenancy_shapes import ApiKeyCreate
 from models.problems import Problem
+from models.scopes import EVERYTHING
 from web import session as sessions
 from web.rendering import STYLE, page
 from web.session import Session

@@ -24,8 +24,8 @@ from api.http.auth import Caller, presented_key
 from api.http.deps import Operator, authenticated_caller
 from api.http.errors import PROBLEMS, as_problem, problem_response
 from api.http.request_log import note_caller, note_lane
-from api.http.scopes import needed
 from models.problems import Problem, invalid
+from models.scopes import needed
 
 _REMEMBERED_SECONDS: Final = 30.0
 _MOST_REMEMBERED: Final = 10_000

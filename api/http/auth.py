@@ -14,8 +14,8 @@ from adapters.postgres.journal.transaction import Transaction, begin
 from adapters.postgres.tenancy import key_store
 from adapters.postgres.tenancy.key_store import KnownKey, hashed
 from api.http.failed_keys import FailedKeys, address_of
-from api.http.scopes import EVERYTHING, default_scopes, missing
 from models.problems import Problem, not_found
+from models.scopes import EVERYTHING, default_scopes, missing
 from settings import Settings
 
 Kind = Literal["secret", "ingest", "bootstrap"]

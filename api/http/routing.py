@@ -11,8 +11,8 @@ from api.http import idempotency
 from api.http.deps import Caller, authenticated_caller
 from api.http.errors import PROBLEMS, as_problem, problem_response
 from api.http.exact_json import read_json
-from api.http.scopes import area_of, needed
 from models.problems import Problem
+from models.scopes import area_of, needed
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})

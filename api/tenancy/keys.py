@@ -11,9 +11,9 @@ from adapters.postgres.tenancy import key_store, organization_store
 from adapters.postgres.tenancy.key_store import ApiKey, NewKey
 from adapters.postgres.tenancy.organization_store import Project
 from api.http.auth import ROLES, Caller, project_forbidden
-from api.http.scopes import INGEST_SCOPES, default_scopes, missing
 from api.tenancy.tenancy_shapes import ApiKeyCreate, ApiKeyCreateResponse
 from models.problems import Problem, invalid, not_found
+from models.scopes import INGEST_SCOPES, default_scopes, missing
 
 
 async def audit_key_change(connection: AsyncConnection, actor: Actor, row: ApiKey, action: str) -> None:

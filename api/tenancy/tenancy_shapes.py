@@ -12,9 +12,9 @@ from adapters.postgres.tenancy.key_store import ApiKey
 from adapters.postgres.tenancy.organization_store import Organization, Project
 from api.http.answers import Answer
 from api.http.moments import InstantField
-from api.http.scopes import AREAS, SCOPES, default_scopes
 from billing.money import normalise_currency
 from billing.period import zone
+from models.scopes import AREAS, SCOPES, default_scopes
 
 Role = Literal["OWNER", "ADMIN", "DEVELOPER", "VIEWER"]
 Environment = Literal["live", "test"]

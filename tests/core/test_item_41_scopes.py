@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from api.http.routing import ResourceRoute
-from api.http.scopes import AREAS, area_of
 from api.routers import ROUTERS, UNVERSIONED_TOO
+from models.scopes import AREAS, area_of
 from tests.subscriptions.catalogue import get, post
 from tests.support.core_edges import shop, subscribe, use
 from tests.support.stack import Stack
