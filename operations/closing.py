@@ -16,6 +16,7 @@ from adapters.postgres.invoices import (
     credit_carryover_store,
     held_adjustment_store,
     invoice_store,
+    reopened_period_store,
 )
 from adapters.postgres.invoices.billing_store import Terms
 from adapters.postgres.invoices.invoice_write_store import NewInvoice, write_invoice
@@ -39,12 +40,15 @@ async def close(tx: Transaction, message: ClosePeriods) -> InvoiceClosed:
     settles = terms.has_corrections and message.kind != "progressive"
     corrections = await correction_store.pending(tx.connection, terms.subscription_id) if settles else []
     window = _window(message)
+    rates = terms.has_reopened and message.kind != "progressive"
+    reopened = await reopened_period_store.reopened(tx.connection, terms.subscription_id) if rates else []
     proposal = await propose(tx.connection, terms, window, lock=True, draft=message.draft)
     if not proposal.bill.lines:
         # An earlier run of the same close leaves nothing to bill: its invoice is the answer (C8).
         known = await invoice_store.by_billing_key(tx.connection, message.billing_key)
         if known is not None:
             return known
+    await reopened_period_store.mark_rated(tx.connection, reopened, {rated.start for rated in proposal.bill.rated})
     if not proposal.lines or (message.kind == "progressive" and not proposal.bill.lines):
         currency, last = proposal.bill.currency, proposal.bill.history.last_invoice_id
         await threshold_store.record_crossings(tx, message, currency=currency, invoice_id=None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from adapters.postgres.invoices import carried_amount_store, held_adjustment_store
 from adapters.postgres.invoices.billing_store import Terms, history_since, version_of
+from adapters.postgres.invoices.reopened_period_store import reopened
 from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.subscriptions.period_version_store import ServedVersions, versions_of
 from adapters.postgres.usage.usage_store import usages
@@ -71,7 +72,10 @@ async def propose(
 
 async def unbilled(connection: AsyncConnection, terms: Terms, window: Window) -> Bill:
     """Return the charges of a window that are not billed yet. Raises `AbsurdInvoice`."""
-    history = await history_since(connection, terms.subscription_id, first_start(terms, window))
+    found = await reopened(connection, terms.subscription_id) if terms.has_reopened else []
+    first = first_start(terms, window)
+    again = {row.period_start: row.plan_version_id for row in found}
+    history = await history_since(connection, terms.subscription_id, first, reopened=again)
     pinned = window.plan_version_id or terms.plan_version_id
     served = ServedVersions()
     # A close that was told its version bills the period it was told it for.

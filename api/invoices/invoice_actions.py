@@ -28,7 +28,7 @@ from api.http.deps import Caller, CallerDep, CommandsDep, DatabaseDep
 from api.http.responses import created, no_content, reply
 from api.http.routing import resource_router
 from api.invoices.abandon_attempt import abandon_waiting_attempt
-from api.invoices.invoice_bodies import BulkInvoices, InvoiceChange, NewLineItem, NewOneOff
+from api.invoices.invoice_bodies import BulkInvoices, BulkVoid, InvoiceChange, NewLineItem, NewOneOff, VoidInvoice
 from api.invoices.invoice_shapes import (
     ONE_OFF,
     BulkFinalized,
@@ -67,8 +67,6 @@ def _desk(request: Request, caller: CallerDep, database: DatabaseDep, commands: 
 DeskDep = Annotated[InvoiceCommandContext, Depends(_desk)]
 
 _Change = Callable[[Transaction, Invoice], Awaitable[str | None]]
-#: Changes after which no charge may succeed any more.
-_SETTLING: Final = (invoice_change_store.void, offline_payment_store.mark_paid)
 _DEFAULT_CURRENCY: Final = "USD"
 
 
@@ -155,10 +153,13 @@ async def shown_invoice(connection: AsyncConnection, caller: Caller, ref: str) -
     return InvoiceDocument.of(row, lines.get(row.id, []))
 
 
-async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext) -> InvoiceDocument:
-    """Carry out a change on the locked invoice, answer with its document, and tell its workflow after the commit."""
+async def _changed(ref: str, change: _Change, desk: InvoiceCommandContext, *, settles: bool = False) -> InvoiceDocument:
+    """Carry out a change on the locked invoice, answer with its document, and tell its workflow after the commit.
+
+    `settles` says that no charge may succeed after the change: one that waits for the card's owner is canceled first.
+    """
     caller = desk.caller
-    if change in _SETTLING:
+    if settles:
         may_be_paid = await abandon_waiting_attempt(desk.database, caller.scope, caller.actor, desk.providers, ref)
         if may_be_paid is not None:
             await desk.commands.deliver(may_be_paid)
@@ -189,18 +190,20 @@ async def bulk_finalize(body: BulkInvoices, desk: DeskDep) -> Response:
     operation_id="bulk_void_invoices",
     summary="Void several invoices",
 )
-async def bulk_void(body: BulkInvoices, desk: DeskDep) -> Response:
+async def bulk_void(body: BulkVoid, desk: DeskDep) -> Response:
     """Void each invoice by itself; what is refused says why and holds back nobody (B111)."""
-    results, done = await _bulk(body, invoice_change_store.void, desk)
+    results, done = await _bulk(body, _voiding(rebill=body.rebill), desk, settles=True)
     return reply(BulkVoided(results=results, voided_count=done, failed_count=len(results) - done))
 
 
-async def _bulk(body: BulkInvoices, change: _Change, desk: InvoiceCommandContext) -> tuple[list[BulkResult], int]:
+async def _bulk(
+    body: BulkInvoices, change: _Change, desk: InvoiceCommandContext, *, settles: bool = False
+) -> tuple[list[BulkResult], int]:
     """Change each invoice by itself; returns what became of each, and how many were changed."""
     results = []
     for ref in dict.fromkeys(body.invoice_ids):
         try:
-            document = await _changed(ref, change, desk)
+            document = await _changed(ref, change, desk, settles=settles)
         except Problem as problem:
             if problem.status >= 500:
                 raise
@@ -227,9 +230,20 @@ async def finalize_invoice(invoice_id: str, desk: DeskDep) -> Response:
     operation_id="void_invoice",
     summary="Void an invoice",
 )
-async def void_invoice(invoice_id: str, desk: DeskDep) -> Response:
-    """Void a draft or an open invoice: it bills nothing any more. A paid one is 409 (B111)."""
-    return reply(await _changed(invoice_id, invoice_change_store.void, desk))
+async def void_invoice(invoice_id: str, desk: DeskDep, body: VoidInvoice | None = None) -> Response:
+    """Void a draft or an open invoice: it bills nothing any more. A paid one is 409 (B111).
+
+    What it charged is forgiven; with `rebill` the next invoice bills it again (docs/corrections.md).
+    """
+    change = _voiding(rebill=body is not None and body.rebill)
+    return reply(await _changed(invoice_id, change, desk, settles=True))
+
+
+def _voiding(*, rebill: bool) -> _Change:
+    async def void(tx: Transaction, row: Invoice) -> str | None:
+        return await invoice_change_store.void(tx, row, rebill=rebill)
+
+    return void
 
 
 @router.post(
@@ -240,7 +254,7 @@ async def void_invoice(invoice_id: str, desk: DeskDep) -> Response:
 )
 async def mark_invoice_paid(invoice_id: str, desk: DeskDep) -> Response:
     """Note that the money came outside Durabill; nothing is charged (B111)."""
-    return reply(await _changed(invoice_id, offline_payment_store.mark_paid, desk))
+    return reply(await _changed(invoice_id, offline_payment_store.mark_paid, desk, settles=True))
 
 
 @router.put(
@@ -250,30 +264,32 @@ async def update_invoice(invoice_id: str, body: InvoiceChange, desk: DeskDep) ->
     """Set the due date, or go to a status that the invoice may go to. Lines are never edited (B101)."""
     if body.issued_at is not None or body.paid_at is not None:
         raise invalid("issued_at" if body.issued_at else "paid_at", "is set by issuing and paying, not by hand")
-    changes: list[_Change] = []
+    if body.rebill and (body.status or "").lower() != "voided":
+        raise invalid("rebill", "goes with the status voided")
+    wanted = None if body.status is None else _change_to(body.status, rebill=body.rebill)
     due = body.due_date
     if due is not None:
 
         async def move(tx: Transaction, row: Invoice) -> None:
             await invoice_change_store.set_due_date(tx, row, due)
 
-        changes.append(move)
-    if body.status is not None:
-        changes.append(_change_to(body.status))
-    for change in changes:
-        await _changed(invoice_id, change, desk)
+        await _changed(invoice_id, move, desk)
+    if wanted is not None:
+        change, settles = wanted
+        await _changed(invoice_id, change, desk, settles=settles)
     async with desk.database.transaction(desk.caller.scope) as connection:
         return reply(await shown_invoice(connection, desk.caller, invoice_id))
 
 
-def _change_to(status: str) -> _Change:
+def _change_to(status: str, *, rebill: bool) -> tuple[_Change, bool]:
+    """Return the change to a status, and whether it settles the invoice. Raises `Problem` 422 for another status."""
     match status.lower():
         case "finalized" | "issued":
-            return invoice_change_store.finalize
+            return invoice_change_store.finalize, False
         case "paid":
-            return offline_payment_store.mark_paid
+            return offline_payment_store.mark_paid, True
         case "voided":
-            return invoice_change_store.void
+            return _voiding(rebill=rebill), True
     raise invalid("status", "can be set to finalized, paid or voided")
 
 

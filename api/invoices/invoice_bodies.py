@@ -160,12 +160,27 @@ class FeeChange(BaseModel):
     total_amount_cents: Quantity | None = None
 
 
+Rebill = Annotated[
+    bool,
+    Field(description="false: what the invoice charged is forgiven; true: its subscription's next invoice bills it."),
+]
+
+
+class VoidInvoice(BaseModel):
+    """What becomes of the charges of an invoice that is voided."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"rebill": True}]})
+
+    rebill: Rebill = False
+
+
 class InvoiceChange(BaseModel):
-    """PUT: a due date, or a status that the invoice may go to."""
+    """PUT: a due date, or a status that the invoice may go to; `rebill` as for voiding goes with `voided`."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"due_date": "2026-06-01T00:00:00Z"}]})
 
     status: str | None = Field(default=None, max_length=32, description="finalized, paid or voided")
+    rebill: Rebill = False
     due_date: InstantField | None = None
     issued_at: InstantField | None = None
     paid_at: InstantField | None = None
@@ -179,3 +194,9 @@ class BulkInvoices(BaseModel):
     )
 
     invoice_ids: list[Ref] = Field(min_length=1, max_length=1000)
+
+
+class BulkVoid(BulkInvoices):
+    """Invoices to void, by id or number, and what becomes of their charges."""
+
+    rebill: Rebill = False

@@ -22,7 +22,14 @@ from models.tables.integrations import (
     integration_syncs,
     integrations,
 )
-from models.tables.invoicing import invoice_counters, invoice_lines, invoices, payment_attempts, sandbox_charges
+from models.tables.invoicing import (
+    invoice_counters,
+    invoice_lines,
+    invoices,
+    payment_attempts,
+    reopened_periods,
+    sandbox_charges,
+)
 from models.tables.limits import usage_limits, usage_reservations, usage_reserved
 from models.tables.notifications import notifications
 from models.tables.payment_credentials import payment_credentials

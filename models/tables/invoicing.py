@@ -90,6 +90,8 @@ invoice_lines = tenant_table(
     Column("period_start", INSTANT),
     Column("period_end", INSTANT),
     Column("reason", Text, nullable=False, server_default="period"),
+    # Of a voided invoice: what no later difference brings back; NULL there: it is to be billed again
+    Column("forgiven_minor", BigInteger),
     # How the amount came about: the tiers with their units and prices
     Column("steps", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     UniqueConstraint("invoice_id", "position"),
@@ -98,6 +100,16 @@ invoice_lines = tenant_table(
     partial_index("ix_invoice_lines_discounts", "reference", where="kind = 'discount'"),
     # What providers could not take, by customer
     partial_index("ix_invoice_lines_carried", "reference", where="kind = 'carried'"),
+    has_updated=False,
+)
+
+# Billing periods whose invoice was voided to be billed again, or whose draft was deleted, until a close rates them.
+reopened_periods = tenant_table(
+    "reopened_periods",
+    Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), nullable=False),
+    Column("period_start", INSTANT, nullable=False),
+    Column("plan_version_id", Uuid, ForeignKey("plan_versions.id"), nullable=False),
+    Index(None, "subscription_id", "period_start"),
     has_updated=False,
 )
 

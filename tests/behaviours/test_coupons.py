@@ -55,7 +55,7 @@ async def test_b121_a_voided_invoice_gives_the_coupon_back(client: httpx.AsyncCl
     await made(client, "/v1/coupons", TEN)
     await made(client, "/v1/coupons/apply", APPLIED)
     first = await quickstart.invoice(client)
-    await made(client, f"/v1/invoices/{first['id']}/void", {})
+    await made(client, f"/v1/invoices/{first['id']}/void", {"rebill": True})
     assert (await analytics(client))["total_discount_cents"] == "0"
     second = await quickstart.invoice(client)
     assert (first["total_amount"], second["total_amount"]) == (9000, 9000)

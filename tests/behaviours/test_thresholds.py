@@ -161,7 +161,7 @@ async def test_a_voided_middle_invoice_is_billed_again_at_the_end(client: httpx.
     await post(client, of(subscription), {"amount_cents": 1000})
     await use(client, 300)
     (middle,) = await invoices(client, subscription, 1)
-    await post(client, f"/v1/invoices/{middle['id']}/void", {}, 200)
+    await post(client, f"/v1/invoices/{middle['id']}/void", {"rebill": True}, 200)
     await advance(client, subscription, APRIL)
     assert totals(await invoices(client, subscription, 2)) == [1500, 2500]
 

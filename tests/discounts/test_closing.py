@@ -53,11 +53,11 @@ async def held(world: World) -> list[tuple[int | None, bool]]:
 
 
 async def undo(world: World, invoice_id: UUID | None, how: str) -> None:
-    """Void an invoice, or delete a draft."""
+    """Void an invoice so that it is billed again, or delete a draft."""
     async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
         row = await invoice_store.view(tx.connection, world.scope.project_id, str(invoice_id), lock=True)
         if how == "void":
-            await invoice_change_store.void(tx, row)
+            await invoice_change_store.void(tx, row, rebill=True)
         else:
             await invoice_change_store.delete_draft(tx, row)
 

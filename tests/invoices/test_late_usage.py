@@ -136,7 +136,7 @@ async def test_what_a_voided_middle_invoice_billed_of_a_closed_period_is_billed_
     middle = world.close("progressive", key="middle").model_copy(update={"at": APRIL + timedelta(days=20)})
     voided = await closing.close_periods(middle)
     await closing.close_periods(world.close("period"))
-    await change(world, voided, "void")
+    await change(world, voided, "void", rebill=True)
     following = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
     assert await world.lines(following.invoice_id) == [
         ("API Calls — tiered usage (200,000 calls)", 1000),
@@ -159,11 +159,11 @@ async def amended(world: World, value: str) -> None:
         await correction_store.amend(tx, str(key), replacement=Replacement(value=value), reason=None)
 
 
-async def change(world: World, closed: InvoiceClosed, step: str) -> None:
+async def change(world: World, closed: InvoiceClosed, step: str, **how: bool) -> None:
     """Finalize or void an invoice."""
     async with begin(world.database, world.scope, SYSTEM_ACTOR) as tx:
         row = await invoice_store.view(tx.connection, world.scope.project_id, str(closed.invoice_id), lock=True)
-        await getattr(invoice_change_store, step)(tx, row)
+        await getattr(invoice_change_store, step)(tx, row, **how)
 
 
 async def test_what_an_invoice_would_owe_goes_to_a_wallet(world: World, closing: ClosingActivities) -> None:
@@ -205,8 +205,9 @@ async def test_a_correction_is_billed_again_when_its_invoice_is_voided(
     second = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
     assert second.total_minor == 9000 + 4900
     assert [row.settled_by for row in await world.rows(usage_corrections)] == [second.invoice_id]
-    await change(world, second, "void")
+    await change(world, second, "void", rebill=True)
     july = JUNE + timedelta(days=30)
     third = await closing.close_periods(world.close("period", start=JUNE, end=july))
-    assert third.total_minor == 9000 + 4900
+    # The correction of April and May's fee again, and June's fee.
+    assert third.total_minor == 9000 + 4900 + 4900
     assert len(await world.rows(invoices)) == 3

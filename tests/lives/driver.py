@@ -198,7 +198,7 @@ class Driver:
         self._after_end()
 
     def _after_end(self) -> None:
-        """Bill what changed after the end, as the workflow for it does at once."""
+        """Bill what changed or was reopened after the end, as the workflow for it does at once."""
         ended = self.record.ended_at
         if ended is not None:
             version = self.state.plan_version_id.int - 1
@@ -237,6 +237,7 @@ class Driver:
         match step.act:
             case "delete":
                 record.delete(invoice)
+                self._after_end()
             case "finalize":
                 record.issue(invoice, at=self.at)
             case "pay":
@@ -245,6 +246,7 @@ class Driver:
             case "void":
                 record.void(invoice, rebill=bool(step.m))
                 self._settled(invoice, "voided")
+                self._after_end()
 
     def _command(self, step: Step) -> None:
         at = self.at

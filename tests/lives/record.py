@@ -16,6 +16,7 @@ from billing.charges.flat import Flat
 from billing.charges.graduated import Graduated
 from billing.charges.per_unit import PerUnit
 from billing.closing.bill import Adjustments, Bill, HeldAdjustments, adjustments_of, bill_of
+from billing.closing.difference import LineKey, key_of
 from billing.closing.periods import (
     BilledLine,
     BillingTerms,
@@ -66,6 +67,7 @@ class Invoice:
     discounts: tuple[InvoiceLine, ...]
     state: InvoiceState = "issued"
     prepaid_minor: int = 0
+    forgiven: dict[LineKey, int] = field(default_factory=dict)
 
     @property
     def due_minor(self) -> int:
@@ -98,6 +100,7 @@ class Record:
     topped_up_minor: int = 0
     paid_minor: int = 0
     forgiven: dict[tuple[int, str], int] = field(default_factory=dict)
+    reopened: dict[datetime, UUID] = field(default_factory=dict)
 
     # What the close does
 
@@ -106,6 +109,9 @@ class Record:
     ) -> Invoice | None:
         """Bill what is unbilled in a window, as `operations.closing.close` does; None if nothing is."""
         bill, adjustments = self.proposed(kind, start=start, end=end, at=at, version=version)
+        if kind != "progressive":
+            for rated in bill.rated:
+                self.reopened.pop(rated.start, None)
         if not bill.lines and (kind == "progressive" or not adjustments.lines):
             return None
         made = Invoice(
@@ -172,9 +178,9 @@ class Record:
 
     def _history(self, first: datetime) -> History:
         """Return what was billed of periods since `first`, and of earlier ones that have changed."""
-        late = self._late_before(first)
+        late = self._late_before(first) | self.reopened.keys()
         lines = [line for line in self._billed_lines() if line.period.start >= first or line.period.start in late]
-        return history_of(lines)
+        return history_of(lines, self.reopened)
 
     def _billed_lines(self) -> list[BilledLine]:
         found = [
@@ -189,6 +195,7 @@ class Record:
                 invoice_id=invoice.id,
                 invoice_end=invoice.period.end,
                 voided=not invoice.is_live,
+                forgiven_minor=invoice.forgiven.get(key_of(line)),
             )
             for invoice in self.invoices
             for line in invoice.lines
@@ -255,10 +262,14 @@ class Record:
     def void(self, invoice: Invoice, *, rebill: bool) -> None:
         """Void an open invoice; what it held is forgiven unless it is to be billed again (R20)."""
         self._give_back(invoice)
+        self._reopen(invoice)
         if not rebill:
             for line in invoice.lines:
+                if line.amount_minor < 0:
+                    continue  # it gives money back: the customer still gets it
                 held = min(line.amount_minor, self.live_of(line.charged_period.start, line.charged_id))
                 key = (minute_of(line.charged_period.start), name_of(line.charged_id))
+                invoice.forgiven[key_of(line)] = max(0, held)
                 self.forgiven[key] = self.forgiven.get(key, 0) + max(0, held)
         self.wallet_minor += invoice.prepaid_minor
         invoice.prepaid_minor = 0
@@ -267,7 +278,12 @@ class Record:
     def delete(self, invoice: Invoice) -> None:
         """Delete a draft: it was never billed."""
         self._give_back(invoice)
+        self._reopen(invoice)
         self.invoices.remove(invoice)
+
+    def _reopen(self, invoice: Invoice) -> None:
+        for line in invoice.lines:
+            self.reopened[line.charged_period.start] = version_id(line.charged_id.int // 10 - 1)
 
     def _give_back(self, invoice: Invoice) -> None:
         self.corrected |= {line.charged_period.start for line in invoice.lines if line.reason == "adjustment"}

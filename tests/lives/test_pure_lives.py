@@ -17,8 +17,12 @@ from tests.lives.lives import (
     DISCOUNTED_PARTS,
     ENDS_WHILE_PENDING,
     ENDS_WITH_GRACE,
+    FORGIVING_VOIDS,
+    LATE_DELETES,
     MIGRATES_BACK,
     PAUSES,
+    REBILLING_VOIDS,
+    VOIDS_AFTER_CORRECTIONS,
     Life,
     instant,
     life,
@@ -39,8 +43,12 @@ KEPT: Final = frozenset(
         DISCOUNTED_PARTS,
         ENDS_WHILE_PENDING,
         ENDS_WITH_GRACE,
+        FORGIVING_VOIDS,
+        LATE_DELETES,
         MIGRATES_BACK,
         PAUSES,
+        REBILLING_VOIDS,
+        VOIDS_AFTER_CORRECTIONS,
     }
 )
 """The options of a life in which the core keeps the rules; each of the others is a known fault."""

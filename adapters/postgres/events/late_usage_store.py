@@ -10,14 +10,16 @@ from typing import Final
 #: late, too. Counts events as closes do quantities: from the rollups for whole UTC days, from the events at the edges.
 #: The parts of a charge with filters, and the groups of one with group_by, together count every event of their metric.
 #: A metric that carries over gives its periods every time, as late events change all that follow; their difference may
-#: then be nothing. Periods whose months of events were detached (`event_floor`) cannot be counted again.
+#: then be nothing. What a voided invoice forgave counts as billed. Periods whose months of
+#: events were detached (`event_floor`) cannot be counted again.
 LATE_PERIODS: Final = """
     WITH lines AS (
         SELECT coalesce(p.supplied ->> 'part_of', CAST(p.id AS text)) AS charge, l.metric_id, l.period_start,
                l.period_end, p.plan_version_id,
-               CASE WHEN i.status <> 'voided' THEN l.events_count ELSE 0 END AS events_count,
-               i.status <> 'voided' AND i.period_end >= l.period_end AS reaches_the_end
+               CASE WHEN b.bills THEN l.events_count ELSE 0 END AS events_count,
+               b.bills AND i.period_end >= l.period_end AS reaches_the_end
         FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id JOIN plan_charges p ON p.id = l.charge_id
+        CROSS JOIN LATERAL (SELECT i.status <> 'voided' OR l.forgiven_minor IS NOT NULL AS bills) b
         WHERE l.subscription_id = :subscription AND l.period_start < :start AND l.period_start >= event_floor()
     ), billed AS (
         SELECT charge, metric_id, period_start, max(period_end) AS period_end, sum(events_count) AS events
@@ -50,5 +52,14 @@ LATE_PERIODS: Final = """
         SELECT FROM usage_corrections k
         WHERE k.subscription_id = :subscription AND k.settled_at IS NULL AND k.metric_id = c.metric_id
           AND k.occurred_at >= c.period_start AND k.occurred_at < c.period_end
+    )
+"""
+
+#: Whether `:subscription` has periods before `:start` that are to be rated again (R20). Those whose
+#: events were detached cannot be.
+HAS_REOPENED: Final = """
+    EXISTS (
+        SELECT FROM reopened_periods o
+        WHERE o.subscription_id = :subscription AND o.period_start < :start AND o.period_start >= event_floor()
     )
 """

@@ -1,7 +1,9 @@
 """What the bill of a subscription depends on: its terms, its plan versions, and what was billed before."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -27,6 +29,7 @@ from models.tables import (
     invoice_lines,
     period_coupons,
     plan_versions,
+    reopened_periods,
     served_versions,
     subscriptions,
     usage_corrections,
@@ -50,6 +53,7 @@ class Terms(BillingTerms):
     has_carried: bool
     has_adjustments: bool
     has_corrections: bool
+    has_reopened: bool
     changed_plans: bool
     net_payment_term_days: int
     billing_entity_id: UUID | None
@@ -103,6 +107,7 @@ _TERMS: Final = (
         exists()
         .where(usage_corrections.c.subscription_id == subscriptions.c.id, usage_corrections.c.settled_at.is_(None))
         .label("has_corrections"),
+        exists().where(reopened_periods.c.subscription_id == subscriptions.c.id).label("has_reopened"),
         exists().where(served_versions.c.subscription_id == subscriptions.c.id).label("changed_plans"),
     )
     .join(customers, customers.c.id == subscriptions.c.customer_id)
@@ -134,6 +139,7 @@ async def terms_of(connection: AsyncConnection, subscription_id: UUID, *, lock: 
         has_carried=row.has_carried,
         has_adjustments=row.has_adjustments,
         has_corrections=row.has_corrections,
+        has_reopened=row.has_reopened,
         changed_plans=row.changed_plans,
         net_payment_term_days=row.net_payment_term,
         billing_entity_id=row.billing_entity_id,
@@ -207,22 +213,33 @@ async def version_of(connection: AsyncConnection, plan_version_id: UUID) -> Pric
 _BILLED: Final = Prepared(
     text(f"""
     SELECT l.charge_id, l.group_key, l.period_start, l.period_end, l.amount_minor, l.quantity, l.events_count,
-           c.plan_version_id, i.id AS invoice_id, i.period_end AS invoice_end, i.status = 'voided' AS voided
+           c.plan_version_id, i.id AS invoice_id, i.period_end AS invoice_end, i.status = 'voided' AS voided,
+           l.forgiven_minor
     FROM invoice_lines l JOIN invoices i ON i.id = l.invoice_id JOIN plan_charges c ON c.id = l.charge_id
-    WHERE l.subscription_id = :subscription AND (l.period_start >= :start OR l.period_start IN ({LATE_PERIODS}))
+    WHERE l.subscription_id = :subscription AND (
+        l.period_start >= :start OR l.period_start IN ({LATE_PERIODS})
+        OR l.period_start = ANY(CAST(:reopened AS timestamptz[]))
+    )
     ORDER BY i.period_end, i.id
     """)  # noqa: S608 - both parts are constants
 )
 
 
-async def history_since(connection: AsyncConnection, subscription_id: UUID, start: datetime) -> History:
+async def history_since(
+    connection: AsyncConnection,
+    subscription_id: UUID,
+    start: datetime,
+    *,
+    reopened: Mapping[datetime, UUID] = MappingProxyType({}),
+) -> History:
     """Read what was billed for the periods that start at or after `start`, and for earlier ones with late usage.
 
+    `reopened` are periods that are to be rated again, with their plan version: what was billed of them is read, too.
     Must come after the lock of `terms_of`, so that it sees what the last close wrote.
     """
-    parameters = {"subscription": subscription_id, "start": start}
+    parameters = {"subscription": subscription_id, "start": start, "reopened": list(reopened)}
     rows = await (await _BILLED.run(await driver(connection), parameters)).fetchall()
-    return history_of(_billed_line(row) for row in rows)
+    return history_of((_billed_line(row) for row in rows), reopened)
 
 
 def _billed_line(row: Any) -> BilledLine:
@@ -237,4 +254,5 @@ def _billed_line(row: Any) -> BilledLine:
         invoice_id=row.invoice_id,
         invoice_end=row.invoice_end,
         voided=row.voided,
+        forgiven_minor=row.forgiven_minor,
     )

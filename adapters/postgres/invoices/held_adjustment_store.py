@@ -138,10 +138,11 @@ async def apply_adjustments(
         await connection.execute(invoiced.values(invoice_id=invoice_id, updated_at=func.clock_timestamp()))
 
 
-async def restore_adjustments(connection: AsyncConnection, invoice_id: UUID) -> None:
+async def restore_adjustments(connection: AsyncConnection, invoice_id: UUID, *, with_add_ons: bool) -> None:
     """Undo `apply_adjustments` for an invoice that is voided or deleted, before its lines go.
 
-    A coupon that discounts another invoice of the same billing period stays used by that one.
+    A coupon that discounts another invoice of the same billing period stays used by that one. `with_add_ons` lets the
+    fees wait for the next invoice; without it they stay with this one.
     """
     mine = and_(invoice_lines.c.invoice_id == invoice_id, invoice_lines.c.kind == DISCOUNT_LINE)
     lines = select(_APPLICATION, invoice_lines.c.subscription_id, invoice_lines.c.period_start).where(mine)
@@ -155,5 +156,7 @@ async def restore_adjustments(connection: AsyncConnection, invoice_id: UUID) -> 
             counted = update(applied_coupons).where(applied_coupons.c.id == application_id, uses.is_not(None))
             now = func.clock_timestamp()
             await connection.execute(counted.values(uses_left=uses + 1, used_up_at=None, updated_at=now))
+    if not with_add_ons:
+        return
     freed = update(applied_add_ons).where(applied_add_ons.c.invoice_id == invoice_id)
     await connection.execute(freed.values(invoice_id=None, updated_at=func.clock_timestamp()))

@@ -19,6 +19,7 @@ from adapters.postgres.invoices import (
     held_adjustment_store,
     invoice_collection_store,
     payment_attempt_store,
+    reopened_period_store,
 )
 from adapters.postgres.invoices.invoice_store import Fee, Invoice
 from adapters.postgres.invoices.invoice_write_store import DRAW_NUMBER, number_prefix, webhook_data, webhook_order
@@ -32,7 +33,7 @@ from models.identifiers import (
     subscription_workflow_id,
 )
 from models.messages.subscription import InvoiceStatusChanged
-from models.problems import conflict
+from models.problems import conflict, invalid
 from models.tables import customers, invoice_lines, invoices
 from models.webhook_types import WebhookType
 
@@ -159,29 +160,38 @@ async def notify(tx: Transaction, row: Invoice, status: str) -> str:
     return workflow_id
 
 
-async def void(tx: Transaction, row: Invoice) -> str | None:
-    """Void a draft or an open invoice: it bills nothing any more. `row` is the locked view.
+async def void(tx: Transaction, row: Invoice, *, rebill: bool = False) -> str | None:
+    """Void a draft or an open invoice: it bills nothing any more (R20). `row` is the locked view.
 
-    What wallets paid goes back to them; uses of coupons and fees of add-ons wait for the next invoice again. Raises
-    `Problem` 409 `illegal_transition` for a paid or voided one, `payment_pending` while a charge's outcome is unknown,
-    `invoice_partly_paid` when money was received.
+    What wallets paid goes back to them, and uses of coupons wait for the next invoice again. What the invoice charged
+    is forgiven, its add-ons included; with `rebill` the next invoice bills it again.
+
+    Raises `Problem` 409 `illegal_transition` for a paid or voided one, `payment_pending` while a charge's outcome is
+    unknown, `invoice_partly_paid` when money was received; 422 for `rebill` on an invoice without a subscription.
     """
+    if rebill and row.subscription_id is None:
+        raise invalid("rebill", "has no effect on a one-off invoice; make a new one instead")
     status = next_status(row, "void")
     await no_open_attempt(tx.connection, row.id)
     if row.settled_minor > row.prepaid_minor:
         raise conflict("invoice_partly_paid", "Refund what was paid of this invoice before it is voided.")
-    await held_adjustment_store.restore_adjustments(tx.connection, row.id)
+    await held_adjustment_store.restore_adjustments(tx.connection, row.id, with_add_ons=rebill)
     await correction_store.reopen(tx.connection, row.id)
+    if row.subscription_id is not None:
+        if not rebill:
+            await reopened_period_store.forgive(tx.connection, row.subscription_id, row.id)
+        # Also after forgiving: a correction of what is forgiven now may have been billed already.
+        await reopened_period_store.reopen(tx, row.subscription_id, row.id)
     if row.prepaid_minor:
         await wallet_move_store.restore_adjustments(tx, row.id, row.customer_now)
     nothing = {"next_attempt_at": None, "settled_minor": 0, "prepaid_minor": 0}
     await _set(tx.connection, row.id, status=status, voided_at=row.customer_now, **nothing)
-    await log(tx, row, "voided")
+    await log(tx, row, "voided", data={"rebill": rebill})
     return None if row.status == "draft" else await notify(tx, row, status)
 
 
 async def delete_draft(tx: Transaction, row: Invoice) -> None:
-    """Delete a draft and its lines; what they billed can be billed again.
+    """Delete a draft and its lines; what they billed is on the next invoice of its subscription (R20).
 
     Raises `Problem` 409 `invoice_is_final`: an issued invoice is a permanent record (B101).
     """
@@ -189,8 +199,10 @@ async def delete_draft(tx: Transaction, row: Invoice) -> None:
         raise conflict(
             "invoice_is_final", "Only drafts can be deleted; void an issued invoice.", invoice_status=row.status
         )
-    await held_adjustment_store.restore_adjustments(tx.connection, row.id)
+    await held_adjustment_store.restore_adjustments(tx.connection, row.id, with_add_ons=True)
     await correction_store.reopen(tx.connection, row.id)
+    if row.subscription_id is not None:
+        await reopened_period_store.reopen(tx, row.subscription_id, row.id)
     await tx.connection.execute(delete(invoice_lines).where(invoice_lines.c.invoice_id == row.id))
     await tx.connection.execute(delete(invoices).where(invoices.c.id == row.id))
     await log(tx, row, "deleted")

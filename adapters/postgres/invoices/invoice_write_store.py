@@ -79,7 +79,7 @@ class NewInvoice:
 _LINE_COLUMNS: Final = {
     column.name: column.type.compile(DIALECT)
     for column in invoice_lines.columns
-    if column.name not in ("project_id", "invoice_id", "created_at")
+    if column.name not in ("project_id", "invoice_id", "forgiven_minor", "created_at")
 }
 
 #: Draws the next number: of the billing entity's series (B119), else of the project's (C8). Gives none for a draft.

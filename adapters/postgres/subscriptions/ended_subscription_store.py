@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Update, func, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.events.late_usage_store import LATE_PERIODS
+from adapters.postgres.events.late_usage_store import HAS_REOPENED, LATE_PERIODS
 from models.messages.base import SubscriptionRef
 from models.tables import subscriptions
 
@@ -17,12 +17,12 @@ _ENDED: Final = text("""
     FROM subscriptions s JOIN projects p ON p.id = s.project_id
     WHERE s.id = ANY(:subscriptions) AND s.ended_at IS NOT NULL
 """)
-_IS_LATE: Final = text(f"SELECT EXISTS ({LATE_PERIODS})")
+_IS_LATE: Final = text(f"SELECT EXISTS ({LATE_PERIODS}) OR {HAS_REOPENED}")
 
 
 @dataclass(frozen=True)
 class EndedSubscription:
-    """An ended subscription; `late` says that periods of it have other usage than was billed."""
+    """An ended subscription; `late` says that periods of it have changed since they were billed."""
 
     ref: SubscriptionRef
     in_test_clock: bool
