@@ -69,7 +69,7 @@ async def test_a_generated_key_is_shown_once_and_works(service: Service, browser
     found = re.search(r'<code id="secret">(uf_live_[0-9a-f]{64})</code>', made.text)
     assert found, made.text
     assert "<b>backend" not in made.text
-    assert (await service.http.get("/v1/projects", headers=bearer(found[1]))).status_code == 200
+    assert (await service.http.get("/v1/events", headers=bearer(found[1]))).status_code == 200
     again = await browser.get("/ui/keys")
     assert found[1] not in again.text
     assert "&lt;b&gt;backend&lt;/b&gt;" in again.text
