@@ -80,6 +80,7 @@ def as_row(outcome: Outcome, before: str) -> dict[str, Any]:
 
 
 def answer_of(message: CollectInvoice, attempt: Attempt, outcome: Outcome) -> InvoiceCollected:
+    """Return what the workflow learns of an attempt from its outcome."""
     base = {"invoice_id": message.invoice_id, "attempt_no": attempt.request.attempt_no}
     match outcome:
         case Succeeded(payment_id=payment_id):
