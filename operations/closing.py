@@ -57,7 +57,8 @@ async def close(tx: Transaction, message: ClosePeriods) -> InvoiceClosed:
         return InvoiceClosed(invoice_id=None, existing_invoice_id=last, currency=currency)
     # Wallets are locked before the number is drawn, here as in every other transaction that does both.
     drawn = NO_WALLET_DRAW if message.draft else await wallet_draw(tx.connection, terms, proposal, window)
-    if not message.draft:
+    # An invoice that somebody asked for shows its amount; charging too little answers `amount_not_collectable`.
+    if not message.draft and message.kind != "on_demand":
         left = proposal.total_minor - drawn.total_minor
         currency, provider = proposal.bill.currency, terms.payment_provider
         carried = carried_amount_store.carry_on(terms.customer_id, provider, left, currency)

@@ -40,7 +40,7 @@ async def test_a_worker_stops_when_postgres_and_temporal_are_gone(
         stopping.insert(0, stack.stop)
 
         async def leads() -> bool:
-            return "this worker runs the relay" in stack.tail("worker")
+            return "relay_leads" in stack.tail("worker")
 
         await eventually(leads, seconds=LIMIT_SECONDS)
         while len(stopping) > 1:
@@ -53,7 +53,7 @@ async def test_a_worker_stops_when_postgres_and_temporal_are_gone(
             return worker.poll()
 
         assert await eventually(code, seconds=LIMIT_SECONDS, until=lambda found: found is not None) == 0
-        assert "worker stopped" in stack.tail("worker")
+        assert "worker_stopped" in stack.tail("worker")
     finally:
         for stop in stopping:
             stop()

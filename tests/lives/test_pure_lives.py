@@ -20,7 +20,6 @@ from tests.lives.lives import (
     FORGIVING_VOIDS,
     LATE_DELETES,
     MIGRATES_BACK,
-    PAUSES,
     REBILLING_VOIDS,
     VOIDS_AFTER_CORRECTIONS,
     Life,
@@ -46,7 +45,6 @@ KEPT: Final = frozenset(
         FORGIVING_VOIDS,
         LATE_DELETES,
         MIGRATES_BACK,
-        PAUSES,
         REBILLING_VOIDS,
         VOIDS_AFTER_CORRECTIONS,
     }
