@@ -289,7 +289,7 @@ async def _one_off(client: httpx.AsyncClient) -> dict[str, Any]:
     line = {"description": "Consulting", "quantity": "2", "unit_price": "600", "amount": "1200"}
     body = {"customer_id": "cust_acme", "currency": "USD", "line_items": [line]}
     answer = await client.post("/v1/invoices/one_off", json=body)
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == 201, answer.text
     document: dict[str, Any] = answer.json()
     return document
 

@@ -24,7 +24,7 @@ async def customer(api: httpx.AsyncClient, code: str, **more: Any) -> dict[str, 
 async def issued(api: httpx.AsyncClient, code: str, **more: Any) -> str:
     """Draft and finalize a one-off invoice, and give its number."""
     draft = await api.post("/v1/invoices/one_off", json={"customer_id": code, "line_items": LINES, **more})
-    assert draft.status_code == 200, draft.text
+    assert draft.status_code == 201, draft.text
     final = await api.post(f"/v1/invoices/{draft.json()['id']}/finalize")
     assert final.status_code == 200, final.text
     return str(final.json()["invoice_number"])
