@@ -121,7 +121,7 @@ async def test_every_change_is_in_the_audit_log(service: Service) -> None:
     log = await service.http.get("/v1/audit_logs?resource_type=project&action=created", headers=key)
     assert log.headers["x-total-count"] == "3"
     assert {entry["actor_type"] for entry in log.json()} == {"bootstrap", "api_key"}
-    future = await service.http.get("/v1/audit_logs?start_date=2999-01-01", headers=key)
+    future = await service.http.get("/v1/audit_logs?start_date=2199-01-01", headers=key)
     assert future.json() == []
     other = bearer(await service.key("Other"))
     assert (await service.http.get(f"/v1/audit_logs/project/{project['id']}", headers=other)).json() == []
