@@ -40,15 +40,15 @@ async def close(tx: Transaction, message: ClosePeriods) -> InvoiceClosed:
     settles = terms.has_corrections and message.kind != "progressive"
     corrections = await correction_store.pending(tx.connection, terms.subscription_id) if settles else []
     window = _window(message)
-    rates = terms.has_reopened and message.kind != "progressive"
-    reopened = await reopened_period_store.reopened(tx.connection, terms.subscription_id) if rates else []
     proposal = await propose(tx.connection, terms, window, lock=True, draft=message.draft)
     if not proposal.bill.lines:
         # An earlier run of the same close leaves nothing to bill: its invoice is the answer (C8).
         known = await invoice_store.by_billing_key(tx.connection, message.billing_key)
         if known is not None:
             return known
-    await reopened_period_store.mark_rated(tx.connection, reopened, {rated.start for rated in proposal.bill.rated})
+    if message.kind != "progressive":
+        rated = {period.start for period in proposal.bill.rated}
+        await reopened_period_store.mark_rated(tx.connection, proposal.reopened, rated)
     if not proposal.lines or (message.kind == "progressive" and not proposal.bill.lines):
         currency, last = proposal.bill.currency, proposal.bill.history.last_invoice_id
         await threshold_store.record_crossings(tx, message, currency=currency, invoice_id=None)

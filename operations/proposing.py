@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from adapters.postgres.invoices import carried_amount_store, held_adjustment_store
 from adapters.postgres.invoices.billing_store import Terms, history_since, version_of
-from adapters.postgres.invoices.reopened_period_store import reopened
+from adapters.postgres.invoices.reopened_period_store import ReopenedPeriod, reopened
 from adapters.postgres.rows import AsyncConnection
 from adapters.postgres.subscriptions.period_version_store import ServedVersions, versions_of
 from adapters.postgres.usage.usage_store import usages
@@ -28,6 +28,7 @@ class Proposal:
     adjustments: Adjustments
     lines: tuple[InvoiceLine, ...]
     owed_minor: int
+    reopened: Sequence[ReopenedPeriod]
 
     @property
     def beside(self) -> tuple[InvoiceLine, ...]:
@@ -54,7 +55,9 @@ async def propose(
     `lock` keeps other subscriptions of the customer from using the same coupons and fees until the transaction ends;
     `used` is what other invoices that are proposed at the same time take of them. Raises `AbsurdInvoice`.
     """
-    bill = await unbilled(connection, terms, window)
+    # Read before what was billed is, so that what is reopened later stays for the next close.
+    again = await reopened(connection, terms.subscription_id) if terms.has_reopened else []
+    bill = await unbilled(connection, terms, window, again)
     held = await held_adjustment_store.held_adjustments(connection, terms, bill, lock=lock)
     for taken in used:
         held = held.after(taken)
@@ -67,12 +70,14 @@ async def propose(
         waiting = await carried_amount_store.take_over(connection, terms.customer_id, bill.currency, lock=lock)
         lines += tuple(waiting)
     due = total(lines)
-    return Proposal(bill, adjustments, lines + carryover_line(due), owed_minor=max(0, -due))
+    return Proposal(bill, adjustments, lines + carryover_line(due), owed_minor=max(0, -due), reopened=again)
 
 
-async def unbilled(connection: AsyncConnection, terms: Terms, window: Window) -> Bill:
-    """Return the charges of a window that are not billed yet. Raises `AbsurdInvoice`."""
-    found = await reopened(connection, terms.subscription_id) if terms.has_reopened else []
+async def unbilled(connection: AsyncConnection, terms: Terms, window: Window, found: Sequence[ReopenedPeriod]) -> Bill:
+    """Return the charges of a window, and of periods that were ``found`` reopened, that are not billed yet.
+
+    Raises `AbsurdInvoice`.
+    """
     first = first_start(terms, window)
     again = {row.period_start: row.plan_version_id for row in found}
     history = await history_since(connection, terms.subscription_id, first, reopened=again)
