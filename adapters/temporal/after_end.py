@@ -1,7 +1,7 @@
 """Starting the workflow that bills an ended subscription once more; one that runs already only hears of it."""
 
 import contextlib
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.common import (
@@ -25,6 +25,8 @@ from models.messages.base import SubscriptionRef
 from models.messages.closing import InvoiceClosed
 from models.messages.collecting import CollectInvoiceUntilSettled, InvoiceCollected
 from models.messages.subscription import ChargeInvoice, InvoiceNow
+
+_Answer = TypeVar("_Answer", InvoiceClosed, InvoiceCollected)
 
 _SUMMARY: Final = "what is billed after the subscription's end"
 
@@ -61,21 +63,7 @@ async def invoice_now(client: Client, queue: str, ref: SubscriptionRef, command:
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         **_options(ref),
     )
-    try:
-        answer = await client.execute_update_with_start_workflow(
-            "invoice_now",
-            command,
-            start_workflow_operation=start,
-            id=f"invoice_now:{command.request_id}",
-            result_type=InvoiceClosed,
-        )
-    except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError):
-        # The start has a future of its own with the same error, which is logged unless somebody has looked at it.
-        with contextlib.suppress(Exception):
-            await start.workflow_handle()
-        raise
-    assert isinstance(answer, InvoiceClosed)
-    return answer
+    return await _started_and_updated(client, start, "invoice_now", command, InvoiceClosed)
 
 
 async def charge_invoice(
@@ -93,18 +81,28 @@ async def charge_invoice(
         static_summary=f"invoice {start.invoice.number}",
         priority=Priority(fairness_key=str(start.project_id)),
     )
+    return await _started_and_updated(client, begin, "charge_invoice", command, InvoiceCollected)
+
+
+async def _started_and_updated(
+    client: Client,
+    start: WithStartWorkflowOperation[Any, Any],
+    update: str,
+    command: InvoiceNow | ChargeInvoice,
+    answer_type: type[_Answer],
+) -> _Answer:
     try:
         answer = await client.execute_update_with_start_workflow(
-            "charge_invoice",
+            update,
             command,
-            start_workflow_operation=begin,
-            id=f"charge_invoice:{command.request_id}",
-            result_type=InvoiceCollected,
+            start_workflow_operation=start,
+            id=f"{update}:{command.request_id}",
+            result_type=answer_type,
         )
     except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError):
-        # As above: the error is looked at, and the start's future is not.
+        # The start has a future of its own with the same error, which is logged unless somebody has looked at it.
         with contextlib.suppress(Exception):
-            await begin.workflow_handle()
+            await start.workflow_handle()
         raise
-    assert isinstance(answer, InvoiceCollected)
+    assert isinstance(answer, answer_type)
     return answer
