@@ -128,6 +128,7 @@ def _invoice(
         lines=proposal.lines,
         billing_key=message.billing_key,
         at=message.at,
+        timezone=terms.cycle.timezone,
         due_at=message.at + timedelta(days=terms.net_payment_term_days),
         period_start=proposal.bill.period.start,
         period_end=proposal.bill.period.end,

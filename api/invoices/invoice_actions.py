@@ -126,6 +126,10 @@ def _line(index: int, item: NewLineItem, currency: str) -> InvoiceLine:
     with exact():
         minor = to_minor(amount.scaleb(-exponent(currency)), currency)
         price = None if item.unit_price is None else item.unit_price.scaleb(-exponent(currency))
+    priced = item.priced_amount
+    if priced is not None and to_minor(priced.scaleb(-exponent(currency)), currency) != minor:
+        message = f"must be quantity x unit_price, rounded once ({plain(priced)}); send one of the two"
+        raise invalid(f"line_items.{index}.amount", message, "contradictory_line")
     if abs(minor) > LARGEST_MINOR:
         raise invalid(f"line_items.{index}.amount", f"must not be more than {LARGEST_MINOR} minor units")
     return InvoiceLine(

@@ -51,13 +51,21 @@ class NewLineItem(BaseModel):
     description: str = Field(min_length=1, max_length=1000)
     quantity: NonNegative = Decimal(1)
     unit_price: Quantity | None = None
-    amount: WholeMinor | None = Field(default=None, description="Without it, quantity x unit_price, rounded once.")
+    amount: WholeMinor | None = Field(
+        default=None,
+        description="Without it, quantity x unit_price, rounded once; beside a price it must be just that.",
+    )
 
     @property
     def exact_amount(self) -> Decimal | None:
         """The amount in minor units, unrounded; None when the line names neither an amount nor a price."""
-        if self.amount is not None or self.unit_price is None:
-            return self.amount
+        return self.priced_amount if self.amount is None else self.amount
+
+    @property
+    def priced_amount(self) -> Decimal | None:
+        """Quantity x unit_price in minor units, unrounded; None when the line names no price."""
+        if self.unit_price is None:
+            return None
         with exact():
             return self.quantity * self.unit_price
 

@@ -13,6 +13,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.payment_port import collects_automatically
+from adapters.postgres.customers import billing_zone_store
 from adapters.postgres.events import correction_store
 from adapters.postgres.invoices import (
     credit_carryover_store,
@@ -95,6 +96,7 @@ async def finalize(tx: Transaction, row: Invoice) -> str | None:
     wallet = await credit_carryover_store.lock_wallet(tx, row.customer_id, row.currency) if owed else None
     status: InvoiceStatus = issued if row.total_minor > drawn.total_minor else "paid"
     term = await tx.connection.scalar(select(customers.c.net_payment_term).where(customers.c.id == row.customer_id))
+    timezone = await billing_zone_store.zone_of_invoice(tx.connection, row.customer_id, row.subscription_id)
     collect = row.kind == "one_off" and status == "issued" and collects_automatically(row.payment_provider)
     number: str | None = await tx.connection.scalar(
         _FINALIZE,
@@ -102,7 +104,7 @@ async def finalize(tx: Transaction, row: Invoice) -> str | None:
             "project_id": tx.scope.project_id,
             "billing_entity_id": row.billing_entity_id,
             "is_final": True,
-            "number_prefix": number_prefix(at),
+            "number_prefix": number_prefix(at, timezone),
             "status": status,
             "at": at,
             "due_at": at + timedelta(days=term or 0),

@@ -23,6 +23,7 @@ from adapters.postgres.prepared import DIALECT, Prepared
 from billing.invoice import InvoiceLine, InvoiceStatus, total
 from billing.money import to_major
 from billing.numbers import json_number, plain
+from billing.period import zone
 from models.identifiers import new_id, shown_id
 from models.tables import invoice_lines
 from models.webhook_types import WebhookType
@@ -40,7 +41,8 @@ class AlreadyBilled(Exception):
 class NewInvoice:
     """An invoice to be written. `at` is the subscription's now; amounts are minor units of `currency`.
 
-    `prepaid_minor` is what wallets pay; the caller writes its settlements (B133).
+    `prepaid_minor` is what wallets pay; the caller writes its settlements (B133). `timezone` is the billing zone, whose
+    date the number shows; a draft has no number.
     """
 
     scope: ProjectScope
@@ -54,6 +56,7 @@ class NewInvoice:
     billing_key: str
     at: datetime
     due_at: datetime | None
+    timezone: str = "UTC"
     subscription_id: UUID | None = None
     billing_entity_id: UUID | None = None
     period_start: datetime | None = None
@@ -184,7 +187,7 @@ def _parameters(invoice: NewInvoice) -> dict[str, Any]:
         "organization_id": invoice.scope.organization_id,
         "project_id": invoice.scope.project_id,
         "is_final": invoice.is_final,
-        "number_prefix": number_prefix(invoice.at),
+        "number_prefix": number_prefix(invoice.at, invoice.timezone),
         "customer_id": invoice.customer_id,
         "subscription_id": invoice.subscription_id,
         "billing_entity_id": invoice.billing_entity_id,
@@ -218,9 +221,9 @@ def _title(invoice: NewInvoice, action: str) -> str:
     return "Invoice paid from wallets" if action == "paid" and invoice.prepaid_minor else _TITLES[action]
 
 
-def number_prefix(at: datetime) -> str:
-    """Return what stands before the running number: INV-20260501-."""
-    return f"INV-{at:%Y%m%d}-"
+def number_prefix(at: datetime, timezone: str) -> str:
+    """Return what stands before the running number, with the date in the billing zone: INV-20260501-."""
+    return f"INV-{at.astimezone(zone(timezone)):%Y%m%d}-"
 
 
 def _actions(invoice: NewInvoice) -> tuple[str, ...]:
