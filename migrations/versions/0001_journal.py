@@ -51,6 +51,7 @@ CREATE TABLE audit_log (
     sequence bigint DEFAULT nextval('audit_sequence'::regclass) NOT NULL
 );
 CREATE INDEX ix_audit_log_project ON audit_log (project_id, sequence);
+CREATE INDEX ix_audit_log_recorded_at ON audit_log USING brin (recorded_at) WITH (autosummarize = on);
 CREATE INDEX ix_audit_log_resource ON audit_log (resource_type, resource_id, sequence);
 ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY;
 GRANT SELECT, INSERT, UPDATE, DELETE ON audit_log TO durabill_system;
@@ -79,6 +80,7 @@ CREATE TABLE outbox (
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     parked_at timestamptz
 );
+CREATE INDEX ix_outbox_delivered ON outbox (delivered_at) WHERE delivered_at IS NOT NULL;
 CREATE INDEX ix_outbox_ordering ON outbox (ordering_key, id)
     WHERE delivered_at IS NULL AND parked_at IS NULL AND topic <> 'webhook';
 CREATE INDEX ix_outbox_parked ON outbox (id) WHERE parked_at IS NOT NULL;
@@ -101,6 +103,7 @@ CREATE TABLE notifications (
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT uq_notifications_project_id_key UNIQUE (project_id, key)
 );
+CREATE INDEX ix_notifications_created_at ON notifications (created_at);
 CREATE INDEX ix_notifications_project_id ON notifications (project_id, id);
 CREATE INDEX ix_notifications_unread ON notifications (project_id, id) WHERE read_at IS NULL;
 CALL protect_table('notifications');
@@ -117,6 +120,7 @@ CREATE TABLE idempotency_keys (
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT pk_idempotency_keys PRIMARY KEY (project_id, route, key)
 );
+CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys (created_at);
 CALL protect_table('idempotency_keys');
 
 GRANT USAGE ON SEQUENCE audit_sequence, outbox_id_seq TO durabill_app, durabill_system;

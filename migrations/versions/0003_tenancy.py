@@ -1,4 +1,4 @@
-"""Tenancy: organizations, projects, keys, members and integrations.
+"""Tenancy: organizations, projects, keys, sessions of the dashboard, members and integrations.
 
 Revision ID: tenancy
 Revises: customers
@@ -63,6 +63,7 @@ CREATE TABLE api_keys (
     last_used_at timestamptz,
     expires_at timestamptz,
     revoked_at timestamptz,
+    scopes text[],
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT ck_api_keys_kind CHECK (kind IN ('secret', 'ingest'))
@@ -70,6 +71,19 @@ CREATE TABLE api_keys (
 CREATE INDEX ix_api_keys_organization_id ON api_keys (organization_id);
 CREATE UNIQUE INDEX uq_api_keys_key_hash ON api_keys (key_hash);
 CALL protect_table('api_keys', 'organization_id', 'organization_id');
+
+CREATE TABLE dashboard_sessions (
+    token_hash bytea NOT NULL,
+    key_id uuid NOT NULL,
+    csrf text NOT NULL,
+    expires_at timestamptz NOT NULL,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_dashboard_sessions PRIMARY KEY (token_hash)
+);
+CREATE INDEX ix_dashboard_sessions_expires_at ON dashboard_sessions (expires_at);
+ALTER TABLE dashboard_sessions ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON dashboard_sessions TO durabill_system;
+CREATE POLICY system_all ON dashboard_sessions TO durabill_system USING (true) WITH CHECK (true);
 
 CREATE TABLE members (
     id uuid CONSTRAINT pk_members PRIMARY KEY,
@@ -161,8 +175,8 @@ CALL protect_table('integration_syncs');
 DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
-DROP TABLE integration_syncs, integration_mappings, integration_customers, integrations, members, api_keys, projects,
-    organizations;
+DROP TABLE integration_syncs, integration_mappings, integration_customers, integrations, members,
+    dashboard_sessions, api_keys, projects, organizations;
 """
 
 

@@ -42,8 +42,11 @@ CREATE TABLE subscriptions (
     on_termination_action text DEFAULT 'generate_invoice' NOT NULL,
     contract jsonb,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    pauses jsonb DEFAULT '[]'::jsonb NOT NULL,
     test_clock_id uuid CONSTRAINT fk_subscriptions_test_clock_id_test_clocks REFERENCES test_clocks,
     clock_reached_at timestamptz,
+    left_clock_at timestamptz,
+    late_usage_at timestamptz,
     activated_at timestamptz,
     paused_at timestamptz,
     resumed_at timestamptz,
@@ -61,7 +64,9 @@ CREATE INDEX ix_subscriptions_customer_id ON subscriptions (customer_id, created
 CREATE INDEX ix_subscriptions_plan_version_id ON subscriptions (plan_version_id);
 CREATE INDEX ix_subscriptions_project_id ON subscriptions (project_id, id);
 CREATE INDEX ix_subscriptions_test_clock_id ON subscriptions (test_clock_id) WHERE test_clock_id IS NOT NULL;
-CREATE UNIQUE INDEX uq_subscriptions_external_id ON subscriptions (project_id, external_id);
+CREATE INDEX ix_subscriptions_parked ON subscriptions (project_id) WHERE needs_attention IS NOT NULL;
+CREATE INDEX ix_subscriptions_external_id ON subscriptions (project_id, external_id) WHERE external_id IS NOT NULL;
+CREATE UNIQUE INDEX uq_subscriptions_external_id ON subscriptions (project_id, external_id) WHERE ended_at IS NULL;
 CALL protect_table('subscriptions');
 
 CREATE TABLE served_versions (

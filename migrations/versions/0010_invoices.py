@@ -57,6 +57,7 @@ CREATE TABLE invoices (
 );
 CREATE INDEX ix_invoices_billing_entity_id ON invoices (billing_entity_id) WHERE billing_entity_id IS NOT NULL;
 CREATE INDEX ix_invoices_customer_id ON invoices (customer_id);
+CREATE INDEX ix_invoices_parked ON invoices (project_id) WHERE needs_attention IS NOT NULL;
 CREATE INDEX ix_invoices_project_id ON invoices (project_id, id);
 CREATE INDEX ix_invoices_subscription_id ON invoices (subscription_id, period_start);
 CREATE UNIQUE INDEX uq_invoices_number ON invoices (project_id, number) WHERE number IS NOT NULL;
@@ -87,6 +88,7 @@ CREATE TABLE invoice_lines (
     CONSTRAINT uq_invoice_lines_invoice_id_position UNIQUE (invoice_id, "position")
 );
 CREATE INDEX ix_invoice_lines_billed ON invoice_lines (subscription_id, period_start);
+CREATE INDEX ix_invoice_lines_carried ON invoice_lines (reference) WHERE kind = 'carried';
 CREATE INDEX ix_invoice_lines_discounts ON invoice_lines (reference) WHERE kind = 'discount';
 CALL protect_table('invoice_lines');
 
@@ -145,6 +147,20 @@ CREATE INDEX ix_applied_coupons_coupon_id ON applied_coupons (coupon_id, custome
 CREATE INDEX ix_applied_coupons_customer_id ON applied_coupons (customer_id, id);
 CALL protect_table('applied_coupons');
 
+CREATE TABLE period_coupons (
+    project_id uuid NOT NULL,
+    subscription_id uuid NOT NULL,
+    period_start timestamptz NOT NULL,
+    application_id uuid NOT NULL,
+    since_minor bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT pk_period_coupons PRIMARY KEY (subscription_id, period_start, application_id),
+    CONSTRAINT fk_period_coupons_subscription_id_subscriptions FOREIGN KEY (subscription_id) REFERENCES
+        subscriptions(id),
+    CONSTRAINT fk_period_coupons_application_id_applied_coupons FOREIGN KEY (application_id) REFERENCES
+        applied_coupons(id)
+);
+CALL protect_table('period_coupons');
+
 CREATE TABLE add_ons (
     id uuid CONSTRAINT pk_add_ons PRIMARY KEY,
     project_id uuid NOT NULL,
@@ -195,7 +211,8 @@ SET LOCAL lock_timeout = '5s';
 ALTER TABLE usage_corrections DROP CONSTRAINT fk_usage_corrections_settled_by_invoices;
 ALTER TABLE wallet_transactions DROP CONSTRAINT fk_wallet_transactions_invoice_id_invoices;
 ALTER TABLE settlements DROP CONSTRAINT fk_settlements_invoice_id_invoices;
-DROP TABLE applied_add_ons, add_ons, applied_coupons, coupons, invoice_lines, invoices, invoice_counters;
+DROP TABLE applied_add_ons, add_ons, period_coupons, applied_coupons, coupons, invoice_lines, invoices,
+    invoice_counters;
 """
 
 

@@ -1,4 +1,4 @@
-"""Payments: payment attempts, refunds and the sandbox's charges.
+"""Payments: payment attempts, providers' encrypted keys, refunds and the sandbox's charges.
 
 Revision ID: payments
 Revises: invoices
@@ -51,6 +51,22 @@ CREATE UNIQUE INDEX uq_payment_attempts_succeeded ON payment_attempts (invoice_i
     WHERE status = 'succeeded' AND attempt_no IS NOT NULL;
 CALL protect_table('payment_attempts');
 
+CREATE TABLE payment_credentials (
+    id uuid CONSTRAINT pk_payment_credentials PRIMARY KEY,
+    project_id uuid NOT NULL,
+    provider text NOT NULL,
+    mode text NOT NULL,
+    sealed_key text NOT NULL,
+    last_four text NOT NULL,
+    account_id text,
+    verified_at timestamptz,
+    created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT ck_payment_credentials_mode CHECK (mode IN ('live', 'test')),
+    CONSTRAINT uq_payment_credentials_project_id_provider UNIQUE (project_id, provider)
+);
+CALL protect_table('payment_credentials');
+
 CREATE TABLE refunds (
     id uuid CONSTRAINT pk_refunds PRIMARY KEY,
     project_id uuid NOT NULL,
@@ -83,7 +99,7 @@ CREATE POLICY system_all ON sandbox_charges TO durabill_system USING (true) WITH
 DOWNGRADE = """
 SET LOCAL lock_timeout = '5s';
 
-DROP TABLE sandbox_charges, refunds, payment_attempts;
+DROP TABLE sandbox_charges, refunds, payment_credentials, payment_attempts;
 """
 
 

@@ -1,13 +1,13 @@
 """What voided invoices forgave, and the billing periods that are to be billed again.
 
 Revision ID: forgiven_lines
-Revises: scopes
+Revises: alerts
 """
 
 from alembic import op
 
 revision = "forgiven_lines"
-down_revision = "scopes"
+down_revision = "alerts"
 branch_labels = None
 depends_on = None
 
