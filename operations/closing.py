@@ -4,12 +4,15 @@ terms -> quantities -> rate -> difference -> discounts -> credits -> settle by w
 is in `billing/closing`; `operations/proposing.py` reads what it needs; this file locks and writes.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from adapters.payment_port import collects_automatically
 from adapters.postgres.alerts import threshold_store
 from adapters.postgres.events import correction_store
+from adapters.postgres.events.correction_store import PendingCorrection
 from adapters.postgres.invoices import (
     billing_store,
     carried_amount_store,
@@ -20,6 +23,7 @@ from adapters.postgres.invoices import (
 )
 from adapters.postgres.invoices.billing_store import Terms
 from adapters.postgres.invoices.invoice_write_store import NewInvoice, write_invoice
+from adapters.postgres.journal import failure_notifications
 from adapters.postgres.journal.transaction import Transaction
 from adapters.postgres.wallets import wallet_move_store
 from adapters.postgres.wallets.wallet_move_store import NO_WALLET_DRAW, WalletDraw
@@ -38,9 +42,10 @@ async def close(tx: Transaction, message: ClosePeriods) -> InvoiceClosed:
     terms = await billing_store.terms_of(tx.connection, message.subscription.subscription_id, lock=True)
     # Read before the usage is, so that a correction that comes later stays pending.
     settles = terms.has_corrections and message.kind != "progressive"
-    corrections = await correction_store.pending(tx.connection, terms.subscription_id) if settles else []
+    pending = await correction_store.pending(tx.connection, terms.subscription_id) if settles else []
     window = _window(message)
     proposal = await propose(tx.connection, terms, window, lock=True, draft=message.draft)
+    corrections = await _without_left_out(tx, terms, proposal, pending)
     if not proposal.bill.lines:
         # An earlier run of the same close leaves nothing to bill: its invoice is the answer (C8).
         known = await invoice_store.by_billing_key(tx.connection, message.billing_key)
@@ -83,6 +88,23 @@ async def close(tx: Transaction, message: ClosePeriods) -> InvoiceClosed:
         due_at=invoice.due_at,
         line_count=len(invoice.lines),
     )
+
+
+async def _without_left_out(
+    tx: Transaction, terms: Terms, proposal: Proposal, pending: Sequence[PendingCorrection]
+) -> list[UUID]:
+    """Tell operators of the periods that are left out, and return the corrections of the others, which are settled."""
+    left_out = proposal.bill.left_out
+    for period, reason in left_out:
+        shown = shown_id("subscription", terms.subscription_id)
+        await failure_notifications.period_left_out(
+            tx, subscription_id=terms.subscription_id, shown=shown, period=period, reason=reason
+        )
+    return [
+        correction.id
+        for correction in pending
+        if not any(period.contains(correction.occurred_at) for period, _ in left_out)
+    ]
 
 
 def _window(message: ClosePeriods) -> Window:

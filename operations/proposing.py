@@ -4,8 +4,9 @@ terms -> quantities -> rate -> difference -> discounts -> credits -> wallets; ea
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from adapters.postgres.failures import is_of_the_data
 from adapters.postgres.invoices import carried_amount_store, held_adjustment_store
 from adapters.postgres.invoices.billing_store import Terms, history_since, version_of
 from adapters.postgres.invoices.reopened_period_store import ReopenedPeriod, reopened
@@ -14,8 +15,8 @@ from adapters.postgres.subscriptions.period_version_store import ServedVersions,
 from adapters.postgres.usage.usage_store import usages
 from adapters.postgres.wallets import wallet_move_store
 from adapters.postgres.wallets.wallet_move_store import NO_WALLET_DRAW, WalletDraw
-from billing.closing.bill import Adjustments, Bill, adjustments_of, bill_of, carryover_line
-from billing.closing.periods import PeriodToRate, Window, first_start, periods_to_rate
+from billing.closing.bill import Adjustments, Bill, Priced, adjustments_of, bill_of, carryover_line
+from billing.closing.periods import LeftOut, PeriodToRate, Window, first_start, periods_to_rate
 from billing.invoice import InvoiceLine, total
 from billing.rating import rate
 
@@ -76,7 +77,8 @@ async def propose(
 async def unbilled(connection: AsyncConnection, terms: Terms, window: Window, found: Sequence[ReopenedPeriod]) -> Bill:
     """Return the charges of a window, and of periods that were ``found`` reopened, that are not billed yet.
 
-    Raises `AbsurdInvoice`.
+    A period that was billed before and cannot be rated again is left out, so that it holds up no other. Raises
+    `AbsurdInvoice`.
     """
     first = first_start(terms, window)
     again = {row.period_start: row.plan_version_id for row in found}
@@ -88,8 +90,20 @@ async def unbilled(connection: AsyncConnection, terms: Terms, window: Window, fo
         served = await versions_of(connection, terms.subscription_id)
     periods = periods_to_rate(terms, window, history, lambda start: served.of(start) or pinned)
     currency = (await version_of(connection, pinned)).currency
-    priced = [(period, await _priced(connection, terms, window, period, currency)) for period in periods]
-    return bill_of(terms, window, history, priced, currency=currency)
+    priced, left_out = list[Priced](), list[LeftOut]()
+    for period in periods:
+        if not history.was_billed(period.period.start):
+            priced.append((period, await _priced(connection, terms, window, period, currency)))
+            continue
+        try:
+            async with connection.begin_nested():
+                priced.append((period, await _priced(connection, terms, window, period, currency)))
+        except Exception as error:
+            if not is_of_the_data(error):
+                raise
+            left_out.append(LeftOut(period.period, f"{type(error).__name__}: {error}"))
+    bill = bill_of(terms, window, history, priced, currency=currency)
+    return replace(bill, left_out=(*left_out, *bill.left_out)) if left_out else bill
 
 
 async def _priced(

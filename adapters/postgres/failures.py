@@ -1,7 +1,9 @@
 """What Postgres refuses: the caller's mistake, or a lost connection."""
 
 import psycopg
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from models.problems import Problem
 
 
 def is_unstorable(error: BaseException) -> bool:
@@ -12,6 +14,11 @@ def is_unstorable(error: BaseException) -> bool:
     if isinstance(cause, psycopg.errors.ProgramLimitExceeded):  # too long for an index
         return True
     return isinstance(error, UnicodeEncodeError)
+
+
+def is_of_the_data(error: BaseException) -> bool:
+    """Tell an error that the same data gives every time from one of the database, or of the connection to it."""
+    return is_unstorable(error) or not isinstance(error, SQLAlchemyError | psycopg.Error | OSError | Problem)
 
 
 def is_unreachable(error: BaseException) -> bool:

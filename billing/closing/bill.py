@@ -11,9 +11,9 @@ from typing import Final
 from uuid import UUID
 
 from billing.closing.difference import difference, nothing_left, unbilled_usage
-from billing.closing.periods import BillingTerms, History, PeriodToRate, Window, shown_period
+from billing.closing.periods import BillingTerms, History, LeftOut, PeriodToRate, Window, shown_period
 from billing.discounts import AppliedCoupon, Discount, after_use, cents_in_major, cents_in_minor, discounts
-from billing.invoice import DiscountedLine, InvoiceLine
+from billing.invoice import AbsurdInvoice, DiscountedLine, InvoiceLine
 from billing.money import normalise_currency
 from billing.period import Period
 
@@ -28,7 +28,8 @@ CREDIT: Final = "wallet_credit"
 class Bill:
     """The charges that an invoice for a window has now, in minor units of `currency`; none when all is billed.
 
-    `rated` are the periods that were looked at, in order, `history` is what was billed of them before.
+    `rated` are the periods that were looked at, in order, `history` is what was billed of them before. `left_out` are
+    those that were billed before and cannot be rated again: the next invoice tries them again.
     """
 
     lines: tuple[InvoiceLine, ...]
@@ -36,6 +37,11 @@ class Bill:
     period: Period
     rated: tuple[Period, ...]
     history: History
+    left_out: tuple[LeftOut, ...] = ()
+
+
+Priced = tuple[PeriodToRate, Sequence[InvoiceLine]]
+"""A period of a close, and what it costs now."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +95,31 @@ class Adjustments:
     add_on_ids: tuple[UUID, ...] = ()
 
 
-def bill_of(
-    terms: BillingTerms,
-    window: Window,
-    history: History,
-    priced: Sequence[tuple[PeriodToRate, Sequence[InvoiceLine]]],
-    *,
-    currency: str,
-) -> Bill:
+def bill_of(terms: BillingTerms, window: Window, history: History, priced: Sequence[Priced], *, currency: str) -> Bill:
     """Return what is left to bill of the prices of these periods (C2).
 
-    A window that is a period's end has a line also when all of it was billed before. Raises `AbsurdInvoice`.
+    A window that is a period's end has a line also when all of it was billed before. A period that was billed before,
+    and whose changes would make the invoice absurd, is left out. Raises `AbsurdInvoice` for the others.
     """
+    try:
+        return _bill(terms, window, history, priced, currency)
+    except AbsurdInvoice:
+        known = {each for each, (rated, _) in enumerate(priced) if history.was_billed(rated.period.start)}
+        if not known:
+            raise
+    chosen = [each for each in range(len(priced)) if each not in known]
+    bill = _bill(terms, window, history, [priced[each] for each in chosen], currency)
+    left_out = []
+    for each in sorted(known):
+        more = sorted([*chosen, each])
+        try:
+            bill, chosen = _bill(terms, window, history, [priced[one] for one in more], currency), more
+        except AbsurdInvoice as error:
+            left_out.append(LeftOut(priced[each][0].period, str(error)))
+    return replace(bill, left_out=tuple(left_out))
+
+
+def _bill(terms: BillingTerms, window: Window, history: History, priced: Sequence[Priced], currency: str) -> Bill:
     lines = [line for _, found in priced for line in found]
     if window.kind == "progressive":
         left = unbilled_usage(history.billed, lines)

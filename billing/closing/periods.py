@@ -89,6 +89,10 @@ class History:
     closed_until: datetime | None = None
     last_invoice_id: UUID | None = None
 
+    def was_billed(self, start: datetime) -> bool:
+        """Tell whether the period that starts there was billed to its end before, in a voided invoice perhaps."""
+        return start in self.settled or start in self.reopened
+
     @property
     def starts(self) -> set[datetime]:
         """The starts of all periods that are known here."""
@@ -122,6 +126,13 @@ def history_of(lines: Iterable[BilledLine], reopened: Mapping[datetime, UUID] = 
         if not line.voided:
             closed_until, last_invoice_id = line.invoice_end, line.invoice_id
     return History(billed, versions, frozenset(closed), frozenset(settled), reopened, closed_until, last_invoice_id)
+
+
+class LeftOut(NamedTuple):
+    """A period that was billed before and cannot be rated again: it is left as it was billed, with the reason."""
+
+    period: Period
+    reason: str
 
 
 class PeriodToRate(NamedTuple):

@@ -4,15 +4,24 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import bindparam, delete, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from activities.closing import ClosingActivities
 from models.identifiers import new_id
-from models.tables import events, invoice_lines, metrics, plan_charges
+from models.tables import events, invoice_lines, metrics, notifications, plan_charges, usage_rollups
 from tests.support.billing_world import APRIL, JUNE, MAY, World
 
 PER_CALL = {"kind": "per_unit", "unit_price": "0.01"}
 MAY_2 = MAY + timedelta(days=1)
+_MORE_REGIONS = text("""
+    INSERT INTO events (project_id, idempotency_key, id, metric_ref, value, properties, occurred_at, source, metric_id,
+        customer_id, subscription_id, status)
+    SELECT project_id, gen_random_uuid()::text, gen_random_uuid(), metric_ref, value,
+           jsonb_build_object('region', 'r' || n), occurred_at, source, metric_id, customer_id, subscription_id, status
+    FROM events, generate_series(CAST(:first AS integer), CAST(:last AS integer)) n
+    WHERE subscription_id = :subscription AND properties = :known
+""").bindparams(bindparam("known", type_=JSONB))
 
 
 async def regrouped(world: World, **columns: Any) -> World:
@@ -143,3 +152,45 @@ async def test_a_renamed_metric_is_on_the_next_invoice_by_its_new_name(
     await world.change(metrics, world.metric_id, name="Requests", unit="requests")
     may = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
     assert (await usage_lines_of(world, may.invoice_id))[0][0] == "Requests — tiered usage (0 requests)"
+
+
+async def test_item_13_a_closed_period_that_cannot_be_rated_again_holds_up_no_other(
+    by_region: World, closing: ClosingActivities
+) -> None:
+    """April closes with 400 regions at 0.01 (4.00 + 49.00); 200 more come late: 600 are above the 500 allowed.
+
+    May bills its own 7 calls, 0.07 + 49.00 = 49.07, and says once that April was left out. With the 200 late events
+    voided but for one region, June bills that one: 0.01, its fee being on the invoice that was asked for.
+    """
+    world, july = by_region, JUNE + timedelta(days=30)
+    await _use_regions(world, 1, 400)
+    assert (await closing.close_periods(world.close("period"))).total_minor == 5300
+    await _use_regions(world, 401, 600)
+    await world.use(7, MAY_2, region="r1")
+    may = await closing.close_periods(world.close("period", start=MAY, end=JUNE))
+    assert may.total_minor == 4907
+    again = await closing.close_periods(world.close("on_demand", end=JUNE + timedelta(days=1)))
+    assert await usage_lines_of(world, again.invoice_id) == [("API Calls — usage (0 calls)", 0)]
+    (told,) = await world.rows(notifications, notifications.c.resource_id == world.subscription_id)
+    assert "TooManyGroups: grouping by region gives more than 500 groups" in told.message
+    assert "2026-04-01" in told.message
+    async with world.database.transaction(world.scope) as connection:
+        late = [f"r{number}" for number in range(402, 601)]
+        await connection.execute(delete(events).where(events.c.properties["region"].as_string().in_(late)))
+        fewer = update(usage_rollups).where(usage_rollups.c.day == APRIL.date())
+        await connection.execute(fewer.values(value_sum=401, event_count=401))
+    june = await closing.close_periods(world.close("period", start=JUNE, end=july))
+    assert ("API Calls (region: r401) — usage (1 calls)", 1) in await usage_lines_of(world, june.invoice_id)
+    assert june.total_minor == 1
+
+
+async def _use_regions(world: World, first: int, last: int) -> None:
+    """Record one call of each region on 1 April, with its rollup, in two statements."""
+    await world.use(1, APRIL, region=f"r{first}")
+    count = last - first
+    more = {"known": {"region": f"r{first}"}, "first": first + 1, "last": last}
+    async with world.database.transaction(world.scope) as connection:
+        await connection.execute(_MORE_REGIONS, {**more, "subscription": world.subscription_id})
+        grown = update(usage_rollups).where(usage_rollups.c.day == APRIL.date())
+        more_columns = {"value_sum": usage_rollups.c.value_sum + count}
+        await connection.execute(grown.values(event_count=usage_rollups.c.event_count + count, **more_columns))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, and_, func, insert, select, update
@@ -233,12 +233,20 @@ def _shown(stored: Row[Any]) -> str:
     return shown_id("event", stored.id)
 
 
-async def pending(connection: AsyncConnection, subscription_id: UUID) -> list[UUID]:
+class PendingCorrection(NamedTuple):
+    """A correction that no close has looked at, with the time of its event."""
+
+    id: UUID
+    occurred_at: datetime
+
+
+async def pending(connection: AsyncConnection, subscription_id: UUID) -> list[PendingCorrection]:
     """List the corrections of a subscription that no close has looked at; to be read before the usage is."""
-    statement = select(usage_corrections.c.id).where(
-        usage_corrections.c.subscription_id == subscription_id, usage_corrections.c.settled_at.is_(None)
+    columns = usage_corrections.c
+    statement = select(columns.id, columns.occurred_at).where(
+        columns.subscription_id == subscription_id, columns.settled_at.is_(None)
     )
-    return list((await connection.execute(statement)).scalars())
+    return [PendingCorrection(*row) for row in await connection.execute(statement)]
 
 
 async def mark_billed(connection: AsyncConnection, ids: Sequence[UUID], invoice_id: UUID | None) -> None:

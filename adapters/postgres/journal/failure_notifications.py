@@ -4,6 +4,7 @@ subscriptions that are suspended as unpaid."""
 from uuid import UUID
 
 from adapters.postgres.journal.transaction import Transaction
+from billing.period import Period
 
 
 async def payment_failed(tx: Transaction, *, invoice_id: UUID, number: str | None, payment: str, reason: str) -> None:
@@ -42,6 +43,23 @@ async def run_parked(tx: Transaction, *, subscription_id: UUID, shown: str, at: 
         "in the Temporal UI; usage and later periods go on meanwhile."
     )
     await _of_subscription(tx, subscription_id, "parked", at=at, title=title, body=body)
+
+
+async def period_left_out(tx: Transaction, *, subscription_id: UUID, shown: str, period: Period, reason: str) -> None:
+    """Tell, once for each period, that one billed before cannot be rated again (C10)."""
+    start, end = period.start.isoformat(), period.end.isoformat()
+    await tx.notify(
+        kind="billing",
+        title=f"A billed period of subscription {shown} needs attention",
+        body=(
+            f"The period from {start} to {end} has changed since it was billed and cannot be rated again: {reason}. "
+            "It stays as it was billed, and later periods are billed without it. Each next invoice tries it again: "
+            "amend or void the events that are at fault, or raise the limit that is named."
+        ),
+        resource_type="subscription",
+        resource_id=subscription_id,
+        key=f"subscription.period_left_out/{subscription_id}/{start}",
+    )
 
 
 async def suspended(tx: Transaction, *, subscription_id: UUID, shown: str, at: str, reason: str) -> None:
