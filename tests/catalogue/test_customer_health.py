@@ -90,7 +90,7 @@ async def test_an_unpaid_invoice_is_overdue_once_the_customers_clock_passes_its_
 
 
 async def test_a_customer_lives_on_a_clock_that_is_ready(service: Service, api: httpx.AsyncClient) -> None:
-    (project,) = (await api.get("/v1/projects")).json()
+    project = (await api.get("/v1/projects")).json()[0]
     allowed = await api.patch(f"/v1/projects/{project['id']}", json={"allow_test_clocks": True})
     assert allowed.status_code == 200, allowed.text
     clock = await made(api, "/v1/test_clocks", {"frozen_time": "2030-01-01T00:00:00Z"})
