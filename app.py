@@ -41,7 +41,7 @@ _log = structlog.get_logger("durabill.api")
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configuration: Settings = app.state.settings
-    database = Database(configuration.database_url.get_secret_value(), pool_size=configuration.database_pool_size)
+    database = Database.configured(configuration)
     app.state.database = database
     key = configuration.stripe_api_key
     app.state.providers = payment_providers(

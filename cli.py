@@ -9,7 +9,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, unquote, urlsplit
 
 import typer
@@ -20,6 +20,9 @@ from rich.table import Column, Table
 from devstack.processes import StackError
 from devstack.programs import ROOT, api_arguments, worker_arguments
 from settings import settings
+
+if TYPE_CHECKING:
+    from adapters.postgres.database import Database
 
 app = typer.Typer(
     help="Durabill: usage billing where every subscription is one durable workflow.", no_args_is_help=True
@@ -111,18 +114,31 @@ def worker() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database of DATABASE_URL to the newest schema, and make the login that URL names.
+    """Bring the database of DATABASE_URL to the newest schema, and make the application's two logins.
+
+    They are the users of DATABASE_URL and of DURABILL_DATABASE_SYSTEM_URL (by default the same URL, its user with
+    `_system_login` behind its name).
 
     DURABILL_DATABASE_ADMIN_URL is the same database as its owner. Safe to run again, and by several at once.
     """
+    from adapters.postgres.database import system_url_of
     from adapters.postgres.migrate import newest_revision, upgrade
+    from adapters.postgres.schema import Login
 
-    login = urlsplit(settings().database_url.get_secret_value())
-    if login.username is None:
-        raise StackError("DATABASE_URL names no user; the application needs a login of its own.")
+    def login_of(url: str) -> Login:
+        parts = urlsplit(url)
+        return Login(unquote(parts.username or ""), None if parts.password is None else unquote(parts.password))
+
+    url, system_url = settings().database_url.get_secret_value(), settings().database_system_url
+    try:
+        system = login_of(system_url_of(url) if system_url is None else system_url.get_secret_value())
+    except ValueError as error:
+        raise StackError("DATABASE_URL names no user; the application needs a login of its own.") from error
+    tenants = login_of(url)
+    if not (tenants.name and system.name) or tenants.name == system.name:
+        raise StackError("DATABASE_URL and DURABILL_DATABASE_SYSTEM_URL need two logins, each with a name of its own.")
     owner = settings().database_admin_url or settings().database_url
-    password = None if login.password is None else unquote(login.password)
-    upgrade(owner.get_secret_value(), login=unquote(login.username), password=password)
+    upgrade(owner.get_secret_value(), app=tenants, system=system)
     _say(f"the database is at revision {newest_revision()}")
 
 
@@ -191,12 +207,19 @@ def _database_url(*, user: str = "durabill") -> str:
     return configured.database_url.get_secret_value()
 
 
+def _database() -> "Database":
+    """Return a few connections to the database of the settings or of the local stack."""
+    from adapters.postgres.database import Database
+
+    system = settings().database_system_url
+    return Database(_database_url(), system_url=None if system is None else system.get_secret_value(), pool_size=4)
+
+
 async def _verified_usage(project: str | None, *, quiet: bool) -> list[dict[str, Any]]:
     """Check one project after the other, saying how far it has come."""
-    from adapters.postgres.database import Database
     from adapters.postgres.usage import usage_check_store
 
-    database = Database(_database_url(), pool_size=2)
+    database = _database()
     found: list[dict[str, Any]] = []
     try:
         for scope in await usage_check_store.all_projects(database):
@@ -267,10 +290,9 @@ def outbox(
     """List messages that nobody could read and that were set aside, or release one when its cause is mended."""
     import asyncio
 
-    from adapters.postgres.database import Database
     from adapters.postgres.subscriptions import parking_store
 
-    database = Database(_database_url(), pool_size=1)
+    database = _database()
     rows, released = asyncio.run(parking_store.list_or_release(database, release=release))
     if release is not None and not released:
         raise StackError(f"Row {release} is not set aside.")

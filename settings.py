@@ -48,13 +48,19 @@ class Settings(BaseSettings):
         default=None, description="Where people reach the API; links are built from it, never from a request's Host."
     )
 
-    # Postgres: the application's login (row-level security applies) and the owner that migrates
+    # Postgres: the application's two logins (row-level security applies) and the owner that migrates
     database_url: SecretStr = Field(
         default=SecretStr("postgresql://durabill@127.0.0.1:5432/durabill"),
         validation_alias=AliasChoices("DATABASE_URL", "DURABILL_DATABASE_URL"),
     )
+    database_system_url: SecretStr | None = Field(
+        default=None,
+        description="The login for work across tenants; None: DATABASE_URL with `_system_login` behind its user.",
+    )
     database_admin_url: SecretStr | None = None
-    database_pool_size: int = Field(default=20, ge=2, le=200)
+    database_pool_size: int = Field(
+        default=20, ge=4, le=200, description="Connections of one process, a quarter of them for work across tenants."
+    )
 
     # Temporal
     temporal_address: str = Field(

@@ -124,7 +124,7 @@ async def main(configuration: Settings) -> None:
     stopping = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stopping.set)
-    database = Database(configuration.database_url.get_secret_value(), pool_size=configuration.database_pool_size)
+    database = Database.configured(configuration)
     sdk_port = None if configuration.worker_metrics_port is None else _free_port()
     runtime = None if sdk_port is None else temporal.metrics_runtime(sdk_port)
     metrics = None if sdk_port is None else await _serve_metrics(configuration, sdk_port)

@@ -12,7 +12,7 @@ from settings import settings
 async def main() -> None:
     """Deliver until the process is ended."""
     configuration = settings()
-    database = Database(configuration.database_url.get_secret_value(), pool_size=5)
+    database = Database.configured(configuration)
     await Webhooks(database, configuration).run()
 
 

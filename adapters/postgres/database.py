@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import msgspec
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from adapters.postgres.schema import APP_ROLE, SYSTEM_ROLE
 from models.problems import unavailable
+from settings import Settings
 
 _LOG = structlog.get_logger(__name__)
 # JSONB keeps every digit of a number, so neither writing nor reading may pass through a float (C11).
@@ -78,20 +80,18 @@ def _settings_of(scope: Scope) -> dict[str, str]:
 
 
 class Database:
-    """The application's connections to Postgres, as the unprivileged login."""
+    """The application's connections to Postgres: a pool for tenants and one for the system, each with its own login.
 
-    def __init__(self, url: str, *, pool_size: int = 20) -> None:
-        self.engine: AsyncEngine = create_async_engine(
-            sqlalchemy_url(url),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=10,
-            pool_pre_ping=False,
-            # What a statement was given may be personal or secret; it stays out of errors and logs.
-            hide_parameters=True,
-            json_serializer=exact_json,
-            json_deserializer=_JSON_DECODER.decode,
-        )
+    What runs in a tenant's connection can take no other role than the tenant's. The two pools together open at most
+    ``pool_size`` connections (from 4 on), a quarter of them for the system. Without ``system_url`` the system's login
+    is the one that ``system_url_of`` derives.
+    """
+
+    def __init__(self, url: str, *, system_url: str | None = None, pool_size: int = 20) -> None:
+        # The relay that leads holds one for as long as it leads.
+        for_system = max(2, pool_size // 4)
+        self.engine = _engine(url, max(1, pool_size - for_system))
+        self.system_engine = _engine(system_url or system_url_of(url), for_system)
 
     @asynccontextmanager
     async def transaction(self, scope: Scope) -> AsyncIterator[AsyncConnection]:
@@ -99,7 +99,7 @@ class Database:
 
         Raises ``Problem`` 503 ``database_unavailable`` if Postgres cannot be reached.
         """
-        async with self._begun() as connection:
+        async with self._begun(scope) as connection:
             await (await driver(connection)).execute(_SET_SCOPE.encode(), _settings_of(scope), prepare=True)
             yield connection
 
@@ -112,20 +112,22 @@ class Database:
         For the hot paths: begin, scope and statements are one round trip, which is most of what a short transaction
         waits for on a busy machine.
         """
-        async with self._begun() as connection:
+        async with self._begun(scope) as connection:
             _, *rows = await run_together(connection, (_SET_SCOPE, _settings_of(scope)), *asked)
             yield connection, rows
 
     @asynccontextmanager
-    async def _begun(self) -> AsyncIterator[AsyncConnection]:
+    async def _begun(self, scope: Scope) -> AsyncIterator[AsyncConnection]:
+        engine = self.system_engine if isinstance(scope, SystemScope) else self.engine
         try:
-            async with self.engine.begin() as connection:
+            async with engine.begin() as connection:
                 yield connection
         except PoolTimeoutError as error:
             raise unavailable("database_busy", "All database connections are in use; try again.") from error
         except (DBAPIError, psycopg.OperationalError, OSError) as error:
             if is_connection_loss(error):
                 await self.engine.dispose(close=False)
+                await self.system_engine.dispose(close=False)
                 raise unavailable("database_unavailable", "Postgres cannot be reached; try again.") from error
             if (_sqlstate(error) or "").startswith(_EXHAUSTED):
                 _LOG.error("database_exhausted", sqlstate=_sqlstate(error), error=str(error).splitlines()[0])
@@ -136,9 +138,33 @@ class Database:
                 raise unavailable("database_busy", "Another request was in the way; try again.") from error
             raise
 
+    @classmethod
+    def configured(cls, settings: Settings) -> "Database":
+        """Return the connections that a deployment's settings name."""
+        system = settings.database_system_url
+        return cls(
+            settings.database_url.get_secret_value(),
+            system_url=None if system is None else system.get_secret_value(),
+            pool_size=settings.database_pool_size,
+        )
+
     async def close(self) -> None:
         """Close every connection."""
-        await asyncio.shield(self.engine.dispose())
+        await asyncio.shield(asyncio.gather(self.engine.dispose(), self.system_engine.dispose()))
+
+
+def _engine(url: str, pool_size: int) -> AsyncEngine:
+    return create_async_engine(
+        sqlalchemy_url(url),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=False,
+        # What a statement was given may be personal or secret; it stays out of errors and logs.
+        hide_parameters=True,
+        json_serializer=exact_json,
+        json_deserializer=_JSON_DECODER.decode,
+    )
 
 
 async def run_together(connection: AsyncConnection, *asked: Asked) -> list[list[tuple[Any, ...]]]:
@@ -190,6 +216,19 @@ async def driver(connection: AsyncConnection) -> "psycopg.AsyncConnection[Any]":
     found = began.connection.driver_connection
     assert isinstance(found, psycopg.AsyncConnection)
     return found
+
+
+def system_url_of(url: str) -> str:
+    """Return the URL of the system's login where none is set: the application's, its user named ``..._system_login``.
+
+    Raises ValueError if ``url`` names no user.
+    """
+    parts = urlsplit(url)
+    user, separator, rest = parts.netloc.partition("@")
+    name, colon, password = user.partition(":")
+    if not (separator and name):
+        raise ValueError("the database's URL names no user; the application needs a login of its own")
+    return urlunsplit(parts._replace(netloc=f"{name}_system_login{colon}{password}@{rest}"))
 
 
 def sqlalchemy_url(url: str) -> str:

@@ -9,7 +9,11 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from adapters.postgres.database import sqlalchemy_url
-from adapters.postgres.schema import login_statements, role_statements
+from adapters.postgres.schema import Login, login_statements, role_statements
+
+APP = Login("durabill")
+SYSTEM = Login("durabill_system_login")
+"""The logins of a Postgres on this machine, which asks for no password."""
 
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -29,13 +33,13 @@ def create_database(admin_url: str, name: str) -> None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
-def upgrade(admin_url: str, *, login: str = "durabill", password: str | None = None) -> None:
-    """Create the roles and the application's login, then run every migration that is missing.
+def upgrade(admin_url: str, *, app: Login = APP, system: Login = SYSTEM) -> None:
+    """Create the roles and the two logins, then run every migration that is missing.
 
     ``admin_url`` is a libpq URL of the owner of the database. Safe to run again, and by several at once.
     """
     with psycopg.connect(admin_url, autocommit=True, connect_timeout=10) as connection:
-        for statement in role_statements() + login_statements(login, password):
+        for statement in role_statements() + login_statements(app, system):
             connection.execute(statement.encode())
     command.upgrade(_config(admin_url), "head")
 

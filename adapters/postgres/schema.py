@@ -5,9 +5,11 @@ with what is demanded here.
 
 Two roles without login own no table: ``durabill_app`` sees the rows of one project (or, for the tables of an
 organization, of one organization) per transaction; ``durabill_system`` sees all and is used for key look-up,
-bootstrap, the relay and clocks. The application's login is a member of both and inherits neither, so a
-transaction that forgot its scope sees nothing.
+bootstrap, the relay and clocks. Each has a login of its own, which is a member of that role alone and inherits nothing:
+a transaction that forgot its scope sees nothing, and a tenant's transaction cannot become the system's.
 """
+
+from dataclasses import dataclass
 
 from models.tables import metadata
 
@@ -82,12 +84,35 @@ def security_statements(tables: list[str] | None = None) -> list[str]:
     return statements
 
 
-def login_statements(login: str, password: str | None) -> list[str]:
-    """Create the application's login: no superuser, no inheritance, member of both roles."""
-    secret = "" if password is None else " PASSWORD '" + password.replace("'", "''") + "'"
+@dataclass(frozen=True)
+class Login:
+    """A login of the cluster; without a password where Postgres asks for none."""
+
+    name: str
+    password: str | None = None
+
+
+def login_statements(app: Login, system: Login) -> list[str]:
+    """Create the two logins, each a member of its role alone: no superuser, no inheritance.
+
+    The application's login of an older release was a member of both roles. It stays so in the run that makes the
+    system's login, because processes of that release may still work, and is put out by the next run.
+    """
     return [
-        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{login}') THEN "
-        f"CREATE ROLE {login} LOGIN NOINHERIT{secret}; END IF; "
+        f"DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{system.name}') "  # noqa: S608 - names of roles
+        f"AND pg_has_role('{app.name}', '{SYSTEM_ROLE}', 'MEMBER') THEN "
+        f"REVOKE {SYSTEM_ROLE} FROM {app.name}; END IF; "
+        f"EXCEPTION WHEN undefined_object THEN NULL; END $$",
+        *_login(app, APP_ROLE),
+        *_login(system, SYSTEM_ROLE),
+    ]
+
+
+def _login(login: Login, role: str) -> list[str]:
+    secret = "" if login.password is None else " PASSWORD '" + login.password.replace("'", "''") + "'"
+    return [
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{login.name}') THEN "
+        f"CREATE ROLE {login.name} LOGIN NOINHERIT{secret}; END IF; "
         f"EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
-        f"GRANT {APP_ROLE}, {SYSTEM_ROLE} TO {login}",
+        f"GRANT {role} TO {login.name}",
     ]

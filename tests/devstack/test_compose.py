@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pydantic import AliasChoices
 
+from adapters.postgres.database import system_url_of
 from devstack.embedded_postgres import EmbeddedPostgres
 from models.identifiers import SEARCH_ATTRIBUTES
 from settings import Settings
@@ -117,8 +118,9 @@ def test_migrate_makes_schema_and_login_as_compose_calls_it(tmp_path: Path) -> N
         for _ in range(2):
             command = [sys.executable, "-m", "cli", *OURS["migrate"]["command"]]
             subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=True, timeout=90)
-        with psycopg.connect(login) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("SELECT * FROM organizations")
+        for each in (login, system_url_of(login)):
+            with psycopg.connect(each) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("SELECT * FROM organizations")
     finally:
         server.stop()
 

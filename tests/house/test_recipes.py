@@ -159,7 +159,7 @@ same = priced(ChargeBody.model_validate(by_properties), "charges.0").model
 )
 columns = new_columns(MetricBody.model_validate({"name": "Heat", "aggregation": "spread", "field_name": "degrees"}))
 events = [EventValue(key=str(n), value=n, occurred_at=AT, received_at=AT) for n in (5, 2, 9)]
-nowhere = {"DATABASE_URL": "postgresql://nowhere/none", "TEMPORAL_ADDRESS": "127.0.0.1:9"}
+nowhere = {"DATABASE_URL": "postgresql://nobody@nowhere/none", "TEMPORAL_ADDRESS": "127.0.0.1:9"}
 app = create_app(Settings.model_validate(nowhere))
 document = app.openapi()
 setup = ProviderSetup(database=None, stripe_api_key=None, stripe_api_base=None, timeout_seconds=1)

@@ -74,7 +74,7 @@ async def leadership(database: Database) -> AsyncIterator[AsyncConnection | None
 
     Postgres lets go of the lock when the connection ends, however the process died.
     """
-    async with database.engine.connect() as opened:
+    async with database.system_engine.connect() as opened:
         connection = await opened.execution_options(isolation_level="AUTOCOMMIT")
         locked = await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LEADER})
         try:
