@@ -5,7 +5,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    ForeignKey,
     Index,
     Integer,
     Numeric,
@@ -17,16 +16,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import DECIMAL, INSTANT, metadata, partial_index, project, tenant_table
+from models.tables.base import DECIMAL, INSTANT, metadata, partial_index, project, refers_to, tenant_table
 
 ALERT_KINDS = ("usage", "projected_usage", "spend", "wallet_balance")
 
 usage_alerts = tenant_table(
     "usage_alerts",
-    Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), nullable=False),
+    Column("subscription_id", Uuid, nullable=False),
+    refers_to("subscription_id", "subscriptions"),
     Column("kind", Text, nullable=False, server_default="usage"),
     # NULL for an alert on money
-    Column("metric_id", Uuid, ForeignKey("metrics.id")),
+    Column("metric_id", Uuid),
+    refers_to("metric_id", "metrics"),
     # Only events with one of these values: {"key": ..., "values": [...]}
     Column("filter", JSONB(none_as_null=True)),
     # Units of the metric; minor units for an alert on money
@@ -45,13 +46,14 @@ usage_alerts = tenant_table(
     CheckConstraint("threshold_value > 0 AND threshold_value <> 'NaN'", name="threshold_value"),
     CheckConstraint("cardinality(levels) BETWEEN 1 AND 10", name="levels"),
     partial_index("ix_usage_alerts_subscription_id", "subscription_id", "id", where="deleted_at IS NULL"),
-    Index("ix_usage_alerts_project_id", "project_id", "id"),
+    UniqueConstraint("project_id", "id"),
 )
 
 # One row for each level that an alert reached: once, or once a period.
 usage_alert_triggers = tenant_table(
     "usage_alert_triggers",
-    Column("usage_alert_id", Uuid, ForeignKey("usage_alerts.id"), nullable=False),
+    Column("usage_alert_id", Uuid, nullable=False),
+    refers_to("usage_alert_id", "usage_alerts"),
     Column("level", Integer, nullable=False),
     # "once", or the start of the period
     Column("occasion", Text, nullable=False),
@@ -69,8 +71,10 @@ usage_alert_triggers = tenant_table(
 usage_thresholds = tenant_table(
     "usage_thresholds",
     # Of a plan, for every subscription to it, or of one subscription
-    Column("plan_id", Uuid, ForeignKey("plans.id")),
-    Column("subscription_id", Uuid, ForeignKey("subscriptions.id")),
+    Column("plan_id", Uuid),
+    refers_to("plan_id", "plans"),
+    Column("subscription_id", Uuid),
+    refers_to("subscription_id", "subscriptions"),
     Column("amount_cents", DECIMAL, nullable=False),
     Column("currency", Text, nullable=False),
     Column("recurring", Boolean, nullable=False, server_default=text("false")),
@@ -80,12 +84,15 @@ usage_thresholds = tenant_table(
     CheckConstraint("amount_cents >= 0 AND amount_cents <> 'NaN'", name="amount_cents"),
     partial_index("ix_usage_thresholds_plan_id", "plan_id", "id", where="deleted_at IS NULL"),
     partial_index("ix_usage_thresholds_subscription_id", "subscription_id", "id", where="deleted_at IS NULL"),
+    UniqueConstraint("project_id", "id"),
 )
 
 usage_threshold_crossings = tenant_table(
     "usage_threshold_crossings",
-    Column("usage_threshold_id", Uuid, ForeignKey("usage_thresholds.id"), nullable=False),
-    Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), nullable=False),
+    Column("usage_threshold_id", Uuid, nullable=False),
+    refers_to("usage_threshold_id", "usage_thresholds"),
+    Column("subscription_id", Uuid, nullable=False),
+    refers_to("subscription_id", "subscriptions"),
     # "once", or the start of the period
     Column("occasion", Text, nullable=False),
     Column("period_start", INSTANT, nullable=False),

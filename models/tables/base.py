@@ -2,7 +2,19 @@
 
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Index, MetaData, Numeric, Table, TextClause, Uuid, func, text
+from sqlalchemy import (
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    Numeric,
+    Table,
+    TextClause,
+    Uuid,
+    func,
+    text,
+)
 from sqlalchemy.schema import SchemaItem
 
 metadata = MetaData(
@@ -50,6 +62,12 @@ def tenant_table(name: str, *items: SchemaItem, has_updated: bool = True) -> Tab
     rules = [item for item in items if not isinstance(item, Column)]
     times = [created(), updated()] if has_updated else [created()]
     return Table(name, metadata, identity(), project(), *columns, *times, *rules)
+
+
+def refers_to(column: str, table: str, **options: Any) -> ForeignKeyConstraint:
+    """Make the foreign key of ``column`` to a row of ``table`` in the same project (it has UNIQUE (project_id, id))."""
+    # The column comes first: the key is named after it.
+    return ForeignKeyConstraint([column, "project_id"], [f"{table}.id", f"{table}.project_id"], **options)
 
 
 def partial_index(name: str, *columns: str, where: str) -> Index:

@@ -1,6 +1,6 @@
 """Billing entities: who issues invoices, each with a number series of its own."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, Text, UniqueConstraint, text
 
 from models.tables.base import INSTANT, tenant_table, unique_index
 
@@ -36,4 +36,5 @@ billing_entities = tenant_table(
         "uq_billing_entities_prefix", "project_id", text("coalesce(invoice_prefix, code)"), where="deleted_at IS NULL"
     ),
     unique_index("uq_billing_entities_default", "project_id", where="is_default AND deleted_at IS NULL"),
+    UniqueConstraint("project_id", "id"),
 )

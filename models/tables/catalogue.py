@@ -1,9 +1,9 @@
 """Metrics, products, plans with their immutable versions, and the charges of a version."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, Text, UniqueConstraint, Uuid, text
+from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from models.tables.base import DECIMAL, INSTANT, tenant_table, unique_index
+from models.tables.base import DECIMAL, INSTANT, refers_to, tenant_table, unique_index
 
 metrics = tenant_table(
     "metrics",
@@ -33,11 +33,13 @@ metrics = tenant_table(
     # NUMERIC compares NaN as larger than every number.
     CheckConstraint("percentile > 0 AND percentile <= 100", name="percentile"),
     unique_index("uq_metrics_key", "project_id", "key", where="deleted_at IS NULL"),
+    UniqueConstraint("project_id", "id"),
 )
 
 metric_filters = tenant_table(
     "metric_filters",
-    Column("metric_id", Uuid, ForeignKey("metrics.id"), nullable=False),
+    Column("metric_id", Uuid, nullable=False),
+    refers_to("metric_id", "metrics"),
     Column("key", Text, nullable=False),
     Column("values", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     UniqueConstraint("metric_id", "key"),
@@ -50,11 +52,13 @@ products = tenant_table(
     Column("description", Text),
     Column("deleted_at", INSTANT),
     unique_index("uq_products_code", "project_id", "code", where="deleted_at IS NULL"),
+    UniqueConstraint("project_id", "id"),
 )
 
 plans = tenant_table(
     "plans",
-    Column("product_id", Uuid, ForeignKey("products.id")),
+    Column("product_id", Uuid),
+    refers_to("product_id", "products"),
     Column("code", Text, nullable=False),
     # True if the client chose the code, so that it is shown as the plan's id.
     Column("code_chosen", Boolean, nullable=False, server_default=text("true")),
@@ -63,11 +67,13 @@ plans = tenant_table(
     Column("deleted_at", INSTANT),
     CheckConstraint("status IN ('active', 'archived')", name="status"),
     unique_index("uq_plans_code", "project_id", "code", where="deleted_at IS NULL"),
+    UniqueConstraint("project_id", "id"),
 )
 
 plan_versions = tenant_table(
     "plan_versions",
-    Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
+    Column("plan_id", Uuid, nullable=False),
+    refers_to("plan_id", "plans"),
     Column("version", Integer, nullable=False),
     Column("name", Text, nullable=False),
     Column("description", Text),
@@ -79,15 +85,19 @@ plan_versions = tenant_table(
     Column("base_amount", DECIMAL, nullable=False, server_default=text("0")),
     CheckConstraint("interval IN ('weekly', 'monthly', 'quarterly', 'yearly')", name="interval"),
     UniqueConstraint("plan_id", "version"),
+    UniqueConstraint("project_id", "id"),
     has_updated=False,
 )
 
 plan_charges = tenant_table(
     "plan_charges",
-    Column("plan_version_id", Uuid, ForeignKey("plan_versions.id"), nullable=False),
-    Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
+    Column("plan_version_id", Uuid, nullable=False),
+    refers_to("plan_version_id", "plan_versions"),
+    Column("plan_id", Uuid, nullable=False),
+    refers_to("plan_id", "plans"),
     Column("position", Integer, nullable=False),
-    Column("metric_id", Uuid, ForeignKey("metrics.id")),
+    Column("metric_id", Uuid),
+    refers_to("metric_id", "metrics"),
     Column("description", Text),
     # billing.charges.ChargeModel, validated when written and when read.
     Column("model", JSONB, nullable=False),

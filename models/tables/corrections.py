@@ -1,9 +1,9 @@
 """Corrections of events, checks of the rollups, reprocessing runs, and the plan versions of earlier periods."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Table, Text, Uuid, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import DECIMAL, INSTANT, created, metadata, partial_index, project, tenant_table
+from models.tables.base import DECIMAL, INSTANT, created, metadata, partial_index, project, refers_to, tenant_table
 
 # One row for each event that was changed after it was counted: what it was and what it became. Append-only, but for
 # the two columns that say which close has looked at it.
@@ -27,7 +27,8 @@ usage_corrections = tenant_table(
     # Set by the first close that saw the correction; NULL: its period must be looked at again.
     Column("settled_at", INSTANT),
     # The invoice of that close; NULL if it had nothing to bill.
-    Column("settled_by", Uuid, ForeignKey("invoices.id", ondelete="SET NULL")),
+    Column("settled_by", Uuid),
+    refers_to("settled_by", "invoices", ondelete="SET NULL (settled_by)"),
     CheckConstraint("kind IN ('amended', 'voided', 'added')", name="kind"),
     partial_index("ix_usage_corrections_pending", "subscription_id", where="settled_at IS NULL"),
     Index("ix_usage_corrections_project_id", "project_id", "id"),

@@ -5,7 +5,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    ForeignKey,
     Index,
     Integer,
     Table,
@@ -15,7 +14,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import text as sql
 
-from models.tables.base import DECIMAL, INSTANT, metadata, project, tenant_table
+from models.tables.base import DECIMAL, INSTANT, metadata, project, refers_to, tenant_table
 
 _KIND = (
     "coupon_type = 'percentage' AND percentage_rate BETWEEN 0 AND 100 AND amount_cents IS NULL OR "
@@ -49,13 +48,16 @@ coupons = tenant_table(
     CheckConstraint("(expiration = 'time_limit') = (expiration_at IS NOT NULL)", name="expiration"),
     CheckConstraint("status IN ('active', 'terminated')", name="status"),
     UniqueConstraint("project_id", "code"),
+    UniqueConstraint("project_id", "id"),
 )
 
 # A customer's coupon keeps what it was worth when it was applied.
 applied_coupons = tenant_table(
     "applied_coupons",
-    Column("coupon_id", Uuid, ForeignKey("coupons.id"), nullable=False),
-    Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
+    Column("coupon_id", Uuid, nullable=False),
+    refers_to("coupon_id", "coupons"),
+    Column("customer_id", Uuid, nullable=False),
+    refers_to("customer_id", "customers"),
     Column("coupon_type", Text, nullable=False),
     Column("amount_cents", DECIMAL),
     Column("amount_currency", Text),
@@ -70,6 +72,7 @@ applied_coupons = tenant_table(
     CheckConstraint("uses_left >= 0", name="uses_left"),
     Index("ix_applied_coupons_coupon_id", "coupon_id", "customer_id"),
     Index("ix_applied_coupons_customer_id", "customer_id", "id"),
+    UniqueConstraint("project_id", "id"),
 )
 
 # Which coupons discount a billing period of a subscription, and what had been billed of it when each of them came;
@@ -78,8 +81,10 @@ period_coupons = Table(
     "period_coupons",
     metadata,
     project(),
-    Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), primary_key=True),
+    Column("subscription_id", Uuid, primary_key=True),
+    refers_to("subscription_id", "subscriptions"),
     Column("period_start", INSTANT, primary_key=True),
-    Column("application_id", Uuid, ForeignKey("applied_coupons.id"), primary_key=True),
+    Column("application_id", Uuid, primary_key=True),
+    refers_to("application_id", "applied_coupons"),
     Column("since_minor", BigInteger, nullable=False, server_default=sql("0")),
 )

@@ -1,9 +1,9 @@
 """Customers, subscriptions and test clocks."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, Text, Uuid, text
+from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import INSTANT, partial_index, tenant_table, unique_index
+from models.tables.base import INSTANT, partial_index, refers_to, tenant_table, unique_index
 
 test_clocks = tenant_table(
     "test_clocks",
@@ -16,6 +16,7 @@ test_clocks = tenant_table(
     Column("deleted_at", INSTANT),
     CheckConstraint("status IN ('ready', 'advancing', 'failed')", name="status"),
     Index("ix_test_clocks_project_id", "project_id"),
+    UniqueConstraint("project_id", "id"),
 )
 
 customers = tenant_table(
@@ -35,8 +36,10 @@ customers = tenant_table(
     Column("invoice_grace_period", Integer, nullable=False, server_default=text("0")),
     Column("net_payment_term", Integer, nullable=False, server_default=text("30")),
     # Who issues the customer's invoices; NULL: the project itself.
-    Column("billing_entity_id", Uuid, ForeignKey("billing_entities.id")),
-    Column("test_clock_id", Uuid, ForeignKey("test_clocks.id")),
+    Column("billing_entity_id", Uuid),
+    refers_to("billing_entity_id", "billing_entities"),
+    Column("test_clock_id", Uuid),
+    refers_to("test_clock_id", "test_clocks"),
     # The hidden customer that stands for the organization itself (conflicts C9).
     Column("is_organization", Boolean, nullable=False, server_default=text("false")),
     # Created by an event that named an unknown customer (seed 003).
@@ -46,15 +49,19 @@ customers = tenant_table(
     unique_index("uq_customers_organization", "project_id", where="is_organization"),
     partial_index("ix_customers_billing_entity_id", "billing_entity_id", where="billing_entity_id IS NOT NULL"),
     partial_index("ix_customers_test_clock_id", "test_clock_id", where="test_clock_id IS NOT NULL"),
+    UniqueConstraint("project_id", "id"),
 )
 
 SUBSCRIPTION_STATUSES = ("pending", "trialing", "active", "paused", "suspended", "canceled", "terminated")
 
 subscriptions = tenant_table(
     "subscriptions",
-    Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
-    Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
-    Column("plan_version_id", Uuid, ForeignKey("plan_versions.id"), nullable=False),
+    Column("customer_id", Uuid, nullable=False),
+    refers_to("customer_id", "customers"),
+    Column("plan_id", Uuid, nullable=False),
+    refers_to("plan_id", "plans"),
+    Column("plan_version_id", Uuid, nullable=False),
+    refers_to("plan_version_id", "plan_versions"),
     Column("plan_version", Integer, nullable=False),
     Column("previous_plan_id", Uuid),
     Column("external_id", Text),
@@ -80,7 +87,8 @@ subscriptions = tenant_table(
     Column("on_termination_action", Text, nullable=False, server_default="generate_invoice"),
     Column("contract", JSONB),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
-    Column("test_clock_id", Uuid, ForeignKey("test_clocks.id")),
+    Column("test_clock_id", Uuid),
+    refers_to("test_clock_id", "test_clocks"),
     # How far the workflow has processed its test clock.
     Column("clock_reached_at", INSTANT),
     Column("activated_at", INSTANT),
@@ -104,7 +112,7 @@ subscriptions = tenant_table(
         "ix_subscriptions_external_id", "project_id", "external_id", postgresql_where=text("external_id IS NOT NULL")
     ),
     Index("ix_subscriptions_customer_id", "customer_id", "created_at"),
-    Index("ix_subscriptions_project_id", "project_id", "id"),
+    UniqueConstraint("project_id", "id"),
     partial_index("ix_subscriptions_parked", "project_id", where="needs_attention IS NOT NULL"),
     Index("ix_subscriptions_plan_version_id", "plan_version_id"),
     partial_index("ix_subscriptions_test_clock_id", "test_clock_id", where="test_clock_id IS NOT NULL"),

@@ -1,8 +1,8 @@
 """Features, and the values that plans grant of them."""
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Text, UniqueConstraint, Uuid
+from sqlalchemy import CheckConstraint, Column, Index, Text, UniqueConstraint, Uuid
 
-from models.tables.base import INSTANT, tenant_table, unique_index
+from models.tables.base import INSTANT, refers_to, tenant_table, unique_index
 
 features = tenant_table(
     "features",
@@ -14,13 +14,16 @@ features = tenant_table(
     Column("deleted_at", INSTANT),
     CheckConstraint("feature_type IN ('boolean', 'quantity', 'custom')", name="feature_type"),
     unique_index("uq_features_code", "project_id", "code", where="deleted_at IS NULL"),
+    UniqueConstraint("project_id", "id"),
 )
 
 entitlements = tenant_table(
     "entitlements",
     # Of the plan, not of a version: what is granted changes for pinned subscriptions too.
-    Column("plan_id", Uuid, ForeignKey("plans.id"), nullable=False),
-    Column("feature_id", Uuid, ForeignKey("features.id"), nullable=False),
+    Column("plan_id", Uuid, nullable=False),
+    refers_to("plan_id", "plans"),
+    Column("feature_id", Uuid, nullable=False),
+    refers_to("feature_id", "features"),
     # billing.entitlements.entitlement_text
     Column("value", Text, nullable=False),
     UniqueConstraint("plan_id", "feature_id"),

@@ -1,9 +1,9 @@
 """Third-party systems of a project: what its customers and objects are called there, and what was tried."""
 
-from sqlalchemy import Column, ForeignKey, Index, Text, UniqueConstraint, Uuid, text
+from sqlalchemy import Column, Index, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import INSTANT, tenant_table, unique_index
+from models.tables.base import INSTANT, refers_to, tenant_table, unique_index
 
 integrations = tenant_table(
     "integrations",
@@ -17,12 +17,15 @@ integrations = tenant_table(
     Column("error_details", JSONB),
     Column("deleted_at", INSTANT),
     unique_index("uq_integrations_provider_type", "project_id", "provider_type", where="deleted_at IS NULL"),
+    UniqueConstraint("project_id", "id"),
 )
 
 integration_customers = tenant_table(
     "integration_customers",
-    Column("integration_id", Uuid, ForeignKey("integrations.id"), nullable=False),
-    Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
+    Column("integration_id", Uuid, nullable=False),
+    refers_to("integration_id", "integrations"),
+    Column("customer_id", Uuid, nullable=False),
+    refers_to("customer_id", "customers"),
     Column("external_customer_id", Text, nullable=False),
     Column("settings", JSONB),
     UniqueConstraint("integration_id", "customer_id"),
@@ -31,7 +34,8 @@ integration_customers = tenant_table(
 
 integration_mappings = tenant_table(
     "integration_mappings",
-    Column("integration_id", Uuid, ForeignKey("integrations.id"), nullable=False),
+    Column("integration_id", Uuid, nullable=False),
+    refers_to("integration_id", "integrations"),
     Column("mappable_type", Text, nullable=False),
     Column("mappable_id", Uuid, nullable=False),
     Column("external_id", Text, nullable=False),
@@ -42,7 +46,8 @@ integration_mappings = tenant_table(
 
 integration_syncs = tenant_table(
     "integration_syncs",
-    Column("integration_id", Uuid, ForeignKey("integrations.id"), nullable=False),
+    Column("integration_id", Uuid, nullable=False),
+    refers_to("integration_id", "integrations"),
     Column("resource_type", Text, nullable=False),
     Column("resource_id", Uuid),
     Column("external_id", Text),

@@ -5,7 +5,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    ForeignKey,
     Index,
     Integer,
     Table,
@@ -16,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import DECIMAL, INSTANT, created, metadata, partial_index, tenant_table, unique_index
+from models.tables.base import DECIMAL, INSTANT, created, metadata, partial_index, refers_to, tenant_table, unique_index
 
 INVOICE_STATUSES = ("draft", "issued", "paid", "overdue", "failed", "voided")
 
@@ -24,10 +23,13 @@ invoices = tenant_table(
     "invoices",
     # WalletDraw when the invoice is finalized, in the same transaction (C8).
     Column("number", Text),
-    Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
-    Column("subscription_id", Uuid, ForeignKey("subscriptions.id")),
+    Column("customer_id", Uuid, nullable=False),
+    refers_to("customer_id", "customers"),
+    Column("subscription_id", Uuid),
+    refers_to("subscription_id", "subscriptions"),
     # Who issues it, and from whose series its number is drawn; NULL: the project's.
-    Column("billing_entity_id", Uuid, ForeignKey("billing_entities.id")),
+    Column("billing_entity_id", Uuid),
+    refers_to("billing_entity_id", "billing_entities"),
     # period (by the timer), on_demand, final, one_off
     Column("kind", Text, nullable=False),
     Column("status", Text, nullable=False),
@@ -63,13 +65,14 @@ invoices = tenant_table(
     Index("ix_invoices_customer_id", "customer_id"),
     Index("ix_invoices_subscription_id", "subscription_id", "period_start"),
     partial_index("ix_invoices_billing_entity_id", "billing_entity_id", where="billing_entity_id IS NOT NULL"),
-    Index("ix_invoices_project_id", "project_id", "id"),
+    UniqueConstraint("project_id", "id"),
     partial_index("ix_invoices_parked", "project_id", where="needs_attention IS NOT NULL"),
 )
 
 invoice_lines = tenant_table(
     "invoice_lines",
-    Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
+    Column("invoice_id", Uuid, nullable=False),
+    refers_to("invoice_id", "invoices"),
     Column("position", Integer, nullable=False),
     # Stable name of what is billed: "{charge}:{period start}", and of which group
     Column("reference", Text, nullable=False),
@@ -106,9 +109,11 @@ invoice_lines = tenant_table(
 # Billing periods whose invoice was voided to be billed again, or whose draft was deleted, until a close rates them.
 reopened_periods = tenant_table(
     "reopened_periods",
-    Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), nullable=False),
+    Column("subscription_id", Uuid, nullable=False),
+    refers_to("subscription_id", "subscriptions"),
     Column("period_start", INSTANT, nullable=False),
-    Column("plan_version_id", Uuid, ForeignKey("plan_versions.id"), nullable=False),
+    Column("plan_version_id", Uuid, nullable=False),
+    refers_to("plan_version_id", "plan_versions"),
     Index(None, "subscription_id", "period_start"),
     has_updated=False,
 )
@@ -125,7 +130,8 @@ ATTEMPT_STATUSES = ("pending", "succeeded", "declined", "requires_action", "unkn
 # Every payment: attempts at a provider, which are numbered, and money that came outside Durabill, which is not.
 payment_attempts = tenant_table(
     "payment_attempts",
-    Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
+    Column("invoice_id", Uuid, nullable=False),
+    refers_to("invoice_id", "invoices"),
     Column("attempt_no", Integer),
     Column("status", Text, nullable=False),
     Column("provider", Text, nullable=False),
@@ -151,7 +157,7 @@ payment_attempts = tenant_table(
     CheckConstraint("unapplied_minor BETWEEN 0 AND amount_minor - refunded_minor", name="unapplied"),
     CheckConstraint("attempt_no IS NOT NULL OR provider = 'manual'", name="numbered"),
     UniqueConstraint("invoice_id", "attempt_no"),
-    Index("ix_payment_attempts_project_id", "project_id", "id"),
+    UniqueConstraint("project_id", "id"),
     # An invoice is paid once, and no attempt is sent while another one's outcome is open (C7, B126).
     unique_index(
         "uq_payment_attempts_succeeded", "invoice_id", where="status = 'succeeded' AND attempt_no IS NOT NULL"

@@ -1,15 +1,17 @@
 """Hard limits of subscriptions, and the quantities that are reserved under them."""
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Text, UniqueConstraint, Uuid, text
+from sqlalchemy import CheckConstraint, Column, Index, Table, Text, UniqueConstraint, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import DECIMAL, INSTANT, metadata, partial_index, project, tenant_table
+from models.tables.base import DECIMAL, INSTANT, metadata, partial_index, project, refers_to, tenant_table
 
 usage_limits = tenant_table(
     "usage_limits",
-    Column("subscription_id", Uuid, ForeignKey("subscriptions.id"), nullable=False),
+    Column("subscription_id", Uuid, nullable=False),
+    refers_to("subscription_id", "subscriptions"),
     # The capped metric; NULL caps the spend of the subscription's usage.
-    Column("metric_id", Uuid, ForeignKey("metrics.id")),
+    Column("metric_id", Uuid),
+    refers_to("metric_id", "metrics"),
     # Inclusive: units of the metric, or minor units of the plan's currency.
     Column("cap", DECIMAL, nullable=False),
     CheckConstraint("cap >= 0 AND cap < 'Infinity'", name="cap"),

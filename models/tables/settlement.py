@@ -5,7 +5,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    ForeignKey,
     Index,
     Text,
     UniqueConstraint,
@@ -14,12 +13,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import INSTANT, tenant_table, unique_index
+from models.tables.base import INSTANT, refers_to, tenant_table, unique_index
 
 # invoices.settled_minor is the sum of these rows: both are written by settlement_store under the invoice's lock.
 settlements = tenant_table(
     "settlements",
-    Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
+    Column("invoice_id", Uuid, nullable=False),
+    refers_to("invoice_id", "invoices"),
     Column("type", Text, nullable=False),
     # A payment attempt, a refund of one, or a wallet transaction
     Column("source_id", Uuid, nullable=False),
@@ -35,7 +35,8 @@ settlements = tenant_table(
 # Every refund stays; payment_attempts.refunded_minor is their sum.
 refunds = tenant_table(
     "refunds",
-    Column("payment_id", Uuid, ForeignKey("payment_attempts.id"), nullable=False),
+    Column("payment_id", Uuid, nullable=False),
+    refers_to("payment_id", "payment_attempts"),
     Column("amount_minor", BigInteger, nullable=False),
     Column("reason", Text),
     Column("refunded_at", INSTANT, nullable=False),
@@ -46,7 +47,8 @@ refunds = tenant_table(
 
 payment_methods = tenant_table(
     "payment_methods",
-    Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
+    Column("customer_id", Uuid, nullable=False),
+    refers_to("customer_id", "customers"),
     Column("provider", Text, nullable=False),
     Column("provider_payment_method_id", Text, nullable=False),
     Column("type", Text, nullable=False),

@@ -1,12 +1,13 @@
 """Wallets of prepaid credits, and every movement of them."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, Text, Uuid, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Text, UniqueConstraint, Uuid, text
 
-from models.tables.base import DECIMAL, INSTANT, partial_index, tenant_table, unique_index
+from models.tables.base import DECIMAL, INSTANT, partial_index, refers_to, tenant_table, unique_index
 
 wallets = tenant_table(
     "wallets",
-    Column("customer_id", Uuid, ForeignKey("customers.id"), nullable=False),
+    Column("customer_id", Uuid, nullable=False),
+    refers_to("customer_id", "customers"),
     Column("name", Text),
     Column("code", Text),
     Column("status", Text, nullable=False, server_default="active"),
@@ -28,12 +29,13 @@ wallets = tenant_table(
     CheckConstraint("priority BETWEEN 1 AND 50", name="priority"),
     unique_index("uq_wallets_code", "customer_id", "code", where="code IS NOT NULL AND status = 'active'"),
     Index("ix_wallets_customer_id", "customer_id"),
-    Index("ix_wallets_project_id", "project_id", "id"),
+    UniqueConstraint("project_id", "id"),
 )
 
 wallet_transactions = tenant_table(
     "wallet_transactions",
-    Column("wallet_id", Uuid, ForeignKey("wallets.id"), nullable=False),
+    Column("wallet_id", Uuid, nullable=False),
+    refers_to("wallet_id", "wallets"),
     Column("direction", Text, nullable=False),
     # granted, invoiced, transferred, returned (by a voided invoice)
     Column("kind", Text, nullable=False),
@@ -41,7 +43,8 @@ wallet_transactions = tenant_table(
     Column("credits", DECIMAL, nullable=False),
     # What an invoice got or gave back; NULL otherwise: credits x rate_amount
     Column("amount_minor", BigInteger),
-    Column("invoice_id", Uuid, ForeignKey("invoices.id")),
+    Column("invoice_id", Uuid),
+    refers_to("invoice_id", "invoices"),
     # In the customer's time
     Column("moved_at", INSTANT, nullable=False),
     CheckConstraint("direction IN ('inbound', 'outbound')", name="direction"),

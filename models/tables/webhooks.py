@@ -6,7 +6,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    ForeignKey,
     Index,
     Integer,
     Table,
@@ -17,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.base import INSTANT, created, identity, metadata, partial_index, project, tenant_table
+from models.tables.base import INSTANT, created, identity, metadata, partial_index, project, refers_to, tenant_table
 
 webhook_endpoints = tenant_table(
     "webhook_endpoints",
@@ -36,7 +35,7 @@ webhook_endpoints = tenant_table(
     Column("deleted_at", INSTANT),
     CheckConstraint("status IN ('active', 'disabled')", name="status"),
     CheckConstraint("signature_algo IN ('hmac')", name="signature_algo"),
-    Index("ix_webhook_endpoints_project_id", "project_id", "id"),
+    UniqueConstraint("project_id", "id"),
 )
 
 webhook_messages = Table(
@@ -57,6 +56,7 @@ webhook_messages = Table(
     UniqueConstraint("outbox_id"),
     UniqueConstraint("project_id", "ordering_key", "sequence"),
     Index("ix_webhook_messages_created", "project_id", "created_at"),
+    UniqueConstraint("project_id", "id"),
 )
 
 # The last number of a resource whose messages are gone, so that numbers never start again.
@@ -70,8 +70,10 @@ webhook_sequences = Table(
 
 webhook_deliveries = tenant_table(
     "webhook_deliveries",
-    Column("message_id", Text, ForeignKey("webhook_messages.id"), nullable=False),
-    Column("endpoint_id", Uuid, ForeignKey("webhook_endpoints.id"), nullable=False),
+    Column("message_id", Text, nullable=False),
+    refers_to("message_id", "webhook_messages"),
+    Column("endpoint_id", Uuid, nullable=False),
+    refers_to("endpoint_id", "webhook_endpoints"),
     # pending (the relay sends it), succeeded, failed (the last attempt did; next_attempt_at says if another follows)
     Column("status", Text, nullable=False, server_default="pending"),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
@@ -92,7 +94,7 @@ webhook_deliveries = tenant_table(
         "id",
         where="status = 'pending' AND next_attempt_at IS NOT NULL",
     ),
-    Index("ix_webhook_deliveries_project_id", "project_id", "id"),
+    UniqueConstraint("project_id", "id"),
     partial_index(
         "ix_webhook_deliveries_retried",
         "endpoint_id",
@@ -106,7 +108,8 @@ webhook_attempts = Table(
     metadata,
     identity(),
     project(),
-    Column("delivery_id", Uuid, ForeignKey("webhook_deliveries.id"), nullable=False),
+    Column("delivery_id", Uuid, nullable=False),
+    refers_to("delivery_id", "webhook_deliveries"),
     Column("number", Integer, nullable=False),
     Column("success", Boolean, nullable=False),
     Column("http_status", Integer),
