@@ -57,7 +57,8 @@ class Aggregation(BaseModel):
       event_count, value_max, value_min; None when parts of a period cannot be put together.
     * `from_events` over event rows with the columns value NUMERIC, properties JSONB, occurred_at and received_at
       TIMESTAMPTZ, id UUID, restricted to the period. `sql_parameters` names the binds that it needs of `:start`, `:end`
-      (the period), `:field` and `:percentile` (the configuration, see `bindings`).
+      (the period), `:full_seconds` (how long the full period is that it is a part of), `:field` and `:percentile` (the
+      configuration, see `bindings`).
     Both give 0 for no rows. When the aggregation `carries`, the rows are those from before the period too.
     """
 
@@ -104,10 +105,11 @@ class Aggregation(BaseModel):
         """Return whether what occurred before a period is carried into it."""
         return False
 
-    def fold(self, events: Iterable[EventValue], period: Period) -> Decimal:
+    def fold(self, events: Iterable[EventValue], period: Period, full: Period | None = None) -> Decimal:
         """Return the quantity of the events that occurred in the period, or before its end if it `carries`; 0 for none.
 
-        The order of the events does not matter, and an event that comes twice (same key) counts once (C3).
+        `full` is the uncut period that it is a part of (R14); None: it is whole. The order of the events does not
+        matter, and an event that comes twice (same key) counts once (C3).
         """
         distinct = {
             event.key: event
@@ -115,7 +117,12 @@ class Aggregation(BaseModel):
             if event.occurred_at < period.end and (self.carries or event.occurred_at >= period.start)
         }
         ordered = sorted(distinct.values(), key=lambda event: (event.occurred_at, event.received_at, event.key))
-        return self._fold(ordered, period)
+        return self._fold_part(ordered, period, full or period)
+
+    def _fold_part(self, events: Sequence[EventValue], period: Period, full: Period) -> Decimal:
+        """Fold events of a part of the full period; only what weighs time needs to know that it is a part."""
+        del full
+        return self._fold(events, period)
 
     @abstractmethod
     def _fold(self, events: Sequence[EventValue], period: Period) -> Decimal:
@@ -154,6 +161,11 @@ class Aggregation(BaseModel):
             return Reading(Decimal(1))
         default = number_of(properties[_DEFAULT_FIELD])
         return Reading(default, NOT_NUMERIC if default is None else None)
+
+    @property
+    def prorates(self) -> bool:
+        """Return whether a part of a period is weighed against the full period, not against itself (R14)."""
+        return False
 
     @property
     def bindings(self) -> Mapping[str, str | None]:

@@ -114,7 +114,14 @@ async def _priced(
     metered = [charge for charge in version.charges if charge.metered]
     used = {}
     if metered:
-        used = await usages(connection, terms.subscription_id, metered, period=period.counted, through=period.through)
+        used = await usages(
+            connection,
+            terms.subscription_id,
+            metered,
+            period=period.counted,
+            through=period.through,
+            levels_end=period.active.end,
+        )
     charges = metered if window.kind == "progressive" else version.charges
     return rate(
         charges,

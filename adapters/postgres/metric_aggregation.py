@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from adapters.postgres.resources import Metric
 from billing.aggregations import AGGREGATIONS, Aggregation, aggregation
 
-COLUMNS: Final = "m.aggregation, m.field_name, m.expression, m.percentile, m.recurring"
+COLUMNS: Final = "m.aggregation, m.field_name, m.expression, m.percentile, m.recurring, m.partial_period"
 """What `configured` takes, in its order, of a statement in which `m` is `metrics`."""
 
 
@@ -21,16 +21,30 @@ def configured(
     field_name: str | None,
     expression: str | None,
     percentile: Decimal | None = None,
-    recurring: bool = False,
+    *carried: Any,
 ) -> Aggregation:
-    """Build the aggregation of these columns of `metrics`."""
-    carry_over = True if recurring else None
-    return aggregation(kind, field=field_name, expression=expression, percentile=percentile, carry_over=carry_over)
+    """Build the aggregation of these columns of `metrics`; `carried` is `recurring` and `partial_period`."""
+    recurring, partial_period = carried or (False, None)
+    return aggregation(
+        kind,
+        field=field_name,
+        expression=expression,
+        percentile=percentile,
+        carry_over=True if recurring else None,
+        partial_period=partial_period,
+    )
 
 
 def aggregation_of(metric: Metric | Row[Any]) -> Aggregation:
     """Build the aggregation of a row with the columns that `COLUMNS` names."""
-    return configured(metric.aggregation, metric.field_name, metric.expression, metric.percentile, metric.recurring)
+    return configured(
+        metric.aggregation,
+        metric.field_name,
+        metric.expression,
+        metric.percentile,
+        metric.recurring,
+        metric.partial_period,
+    )
 
 
 def kinds_sql(holds: Callable[[type[Aggregation]], bool]) -> str:

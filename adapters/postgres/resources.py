@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from billing.entitlements import FeatureType
@@ -82,6 +82,7 @@ class Metric:
     expression: str | None
     percentile: Decimal | None
     recurring: bool
+    partial_period: Literal["prorate", "full"] | None
     rounding_function: RoundingFunction | None
     rounding_precision: int | None
     product_ids: list[UUID]

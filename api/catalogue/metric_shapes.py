@@ -28,7 +28,7 @@ from models.problems import Problem, invalid
 #: Words that are routes beside `/metrics/{id}` (C37).
 RESERVED: Final = frozenset({"stats", "plan_counts"})
 #: What the configuration of some aggregations has beside the property, by its column.
-_SETTINGS: Final = ("expression", "percentile")
+_SETTINGS: Final = ("expression", "percentile", "partial_period")
 _TOO_LONG_A_NAME: Final = 64
 
 Kind = Annotated[str, AnyCase, Field(min_length=1, max_length=64, json_schema_extra={"enum": list(AGGREGATIONS)})]
@@ -77,6 +77,11 @@ class MetricChange(RefusingBody):
     )
     percentile: Annotated[Positive, Field(le=100)] | None = Field(
         default=None, description="Of the aggregation `percentile`: which one, 95 without this field.", examples=[99]
+    )
+    partial_period: Literal["prorate", "full"] | None = Field(
+        default=None,
+        description="Of the aggregation `weighted_sum`: what a level of a part of a period counts, its share of the "
+        "full period (`prorate`, without this field) or as much as in a full one.",
     )
     expression: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
         default=None, description="Arithmetic over event properties, for the aggregation `custom`."
@@ -247,6 +252,7 @@ class MetricAnswer(Answer):
     recurring: bool
     carry_over: bool
     percentile: ExactNumber | None = Field(examples=[None, 95])
+    partial_period: Literal["prorate", "full"] | None
     rounding_function: Literal["round", "ceil", "floor"] | None
     rounding_precision: int | None
     expression: str | None
@@ -268,6 +274,7 @@ class MetricAnswer(Answer):
             unit_name=metric.unit,
             carry_over=metric.recurring,
             percentile=_percentile(metric),
+            partial_period=_partial_period(metric),
             product_ids=[shown_id("product", product) for product in metric.product_ids],
             ingest_key=f"meter.{metric.key.replace('_', '-')}",
         )
@@ -277,6 +284,10 @@ def _percentile(row: Metric) -> Decimal | None:
     if row.aggregation not in kinds_with("percentile"):
         return None
     return DEFAULT_PERCENTILE if row.percentile is None else row.percentile
+
+
+def _partial_period(row: Metric) -> Literal["prorate", "full"] | None:
+    return (row.partial_period or "prorate") if row.aggregation in kinds_with("partial_period") else None
 
 
 class FilterAnswer(Answer):

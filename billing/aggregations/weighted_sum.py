@@ -14,7 +14,10 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class WeightedSum(CarryOverAggregation):
-    """Add up the values, each weighted by the time from its event to the end of the period, over the whole period.
+    """Add up the values, each weighted by the time from its event to the end of the period, over the full period.
+
+    A period that the subscription's start or end cuts is weighed against the uncut one (R14): ten days of 300 in a
+    month of thirty are 100. With `partial_period` "full" it is weighed against itself: 300.
 
     An event changes a level by its value: +10 at the start and -10 after half of the period is 10 for one half, that is
     10 x 1 - 10 x 1/2 = 5. The level starts at 0 in each period, or with `carry_over` at what it was when the period
@@ -27,17 +30,27 @@ class WeightedSum(CarryOverAggregation):
         "coalesce(round("
         "CAST(sum(value * extract(epoch FROM CAST(:end AS timestamptz)"
         " - greatest(occurred_at, CAST(:start AS timestamptz)))) AS numeric(100, 40))"
-        " / nullif(extract(epoch FROM CAST(:end AS timestamptz) - CAST(:start AS timestamptz)), 0), 18), 0)"
+        " / nullif(CAST(:full_seconds AS numeric), 0), 18), 0)"
     )
-    sql_parameters: ClassVar[tuple[str, ...]] = ("start", "end")
+    sql_parameters: ClassVar[tuple[str, ...]] = ("start", "end", "full_seconds")
 
     kind: Literal["weighted_sum"] = "weighted_sum"
+    partial_period: Literal["prorate", "full"] = "prorate"
+    """What a level of a part of a period counts: its share of the full period, or as much as in a full one."""
+
+    @property
+    def prorates(self) -> bool:
+        """Return whether a part of a period is weighed against the full period, not against itself (R14)."""
+        return self.partial_period == "prorate"
 
     def _fold(self, events: Sequence[EventValue], period: Period) -> Decimal:
+        return self._fold_part(events, period, period)
+
+    def _fold_part(self, events: Sequence[EventValue], period: Period, full: Period) -> Decimal:
         weighted = (
             Fraction(event.value) * ((period.end - max(event.occurred_at, period.start)) // _MICROSECOND)
             for event in events
             if event.value is not None
         )
-        whole = period.duration // _MICROSECOND
+        whole = (full if self.prorates else period).duration // _MICROSECOND
         return rounded_ratio(sum(weighted, Fraction(0)) / whole) if whole else Decimal(0)

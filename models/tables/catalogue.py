@@ -19,6 +19,8 @@ metrics = tenant_table(
     Column("percentile", DECIMAL),
     # Whether what came before a period is carried into it: BoxBilling's `recurring`, our `carry_over`.
     Column("recurring", Boolean, nullable=False, server_default=text("false")),
+    # Of the aggregation weighted_sum alone; NULL means prorate.
+    Column("partial_period", Text),
     Column("rounding_function", Text),
     Column("rounding_precision", Integer),
     Column("product_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'::uuid[]")),
@@ -32,6 +34,7 @@ metrics = tenant_table(
     Column("deleted_at", INSTANT),
     # NUMERIC compares NaN as larger than every number.
     CheckConstraint("percentile > 0 AND percentile <= 100", name="percentile"),
+    CheckConstraint("partial_period IN ('prorate', 'full')", name="partial_period"),
     unique_index("uq_metrics_key", "project_id", "key", where="deleted_at IS NULL"),
     UniqueConstraint("project_id", "id"),
 )

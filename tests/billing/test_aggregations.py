@@ -245,7 +245,7 @@ def test_each_class_says_how_its_rows_are_read(kind: str) -> None:
     assert (model.rollup_column is not None) == (model.from_rollup is not None)
     assert model.rollup_column is not None or not (model.is_additive or model.is_reservable or model.grows_only)
     assert all(f":{name}" in model.from_events for name in model.sql_parameters)
-    assert set(configured(kind).bindings) == set(model.sql_parameters) - {"start", "end"}
+    assert set(configured(kind).bindings) == set(model.sql_parameters) - {"start", "end", "full_seconds"}
 
 
 @pytest.mark.parametrize("kind", AGGREGATIONS)

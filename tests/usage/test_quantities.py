@@ -19,7 +19,7 @@ from adapters.postgres.usage import current_totals_store, usage_store
 from api.events.ingest_queue import IngestQueue
 from billing.aggregations import AGGREGATIONS, CARRY_OVER_AGGREGATIONS, EventValue, aggregation
 from billing.numbers import plain
-from billing.period import Period
+from billing.period import BillingCycle, Period
 from models.identifiers import new_id
 from models.problems import Problem
 from models.tables import (
@@ -36,6 +36,7 @@ from models.tables import (
 
 SETS = 100
 START = datetime(2025, 1, 1, tzinfo=UTC)
+FULL = BillingCycle(interval="monthly", anchor=START, timezone="UTC", alignment="anniversary")
 
 
 @dataclass
@@ -162,7 +163,8 @@ def folded(
         received_at, own = arrived[event.key]
         value = folding.value_of(value=Decimal(event.value), properties={})
         values.append(EventValue(key=own, value=value, occurred_at=event.occurred_at, received_at=received_at))
-    return folding.fold(values, period)
+    full = FULL.full_period_containing(period.start)
+    return folding.fold(values, period, full if full.covers(period) else None)
 
 
 async def test_rollups_edges_and_events_give_the_fold(meters: Meters) -> None:

@@ -30,6 +30,7 @@ _MEASURING: Final = frozenset(
         "expression",
         "percentile",
         "recurring",
+        "partial_period",
         "rounding_function",
         "rounding_precision",
     }

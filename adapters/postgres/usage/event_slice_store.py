@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
+from adapters.postgres.usage.fold_bindings import fold_bindings
 from adapters.postgres.usage.quantity_store import Measure
 from adapters.postgres.usage.usage_window import BEGINNING
 from billing.charges import Charge
@@ -49,12 +50,16 @@ class UnstoredEvent:
 
 @dataclass(frozen=True)
 class EventSlice:
-    """Some events of a metric of a subscription: those for which a condition over rows of `events` holds."""
+    """Some events of a metric of a subscription: those for which a condition over rows of `events` holds.
+
+    Levels count until `levels_end`, else until the period's end.
+    """
 
     subscription_id: UUID
     metric_id: UUID
     measure: Measure
     period: Period
+    levels_end: datetime | None = None
     condition: str = "true"
     binds: Mapping[str, Any] = field(default_factory=dict)
 
@@ -83,14 +88,13 @@ class EventSlice:
 async def usage_of_part(connection: AsyncConnection, part: EventSlice, more: UnstoredEvent | None = None) -> Usage:
     """Return the usage of chosen events, as their metric rounds it; `more` is counted as if it were one of them."""
     period, folding = part.period, part.measure.folding
-    configuration: Mapping[str, Any] = {"start": period.start, "end": period.end, **folding.bindings}
     names: dict[str, Any] = {
         "subscription": part.subscription_id,
         "metric": part.metric_id,
         "from": BEGINNING if folding.carries else period.start,
         "until": period.end,
         "counted_from": period.start,
-        **{name: configuration[name] for name in folding.sql_parameters},
+        **await fold_bindings(connection, part.subscription_id, folding, period, part.levels_end),
         **part.binds,
     }
     if more is not None:

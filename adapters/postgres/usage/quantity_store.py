@@ -7,6 +7,7 @@ quantity here: `usage_store` counts its different values, or folds its events.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -64,11 +65,15 @@ _TOTALS: Final = f"""
 
 
 class UsageWindow(NamedTuple):
-    """A metric of one subscription in one period ``[start, end)``."""
+    """A metric of one subscription in one period ``[start, end)``.
+
+    Levels count until `levels_end`, when events of a last instant belong to the period, too; None: until its end.
+    """
 
     subscription_id: UUID
     metric_id: UUID
     period: Period
+    levels_end: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ def _statement(has_head: bool, has_tail: bool, more: str) -> str:
 
 def read_totals(windows: Sequence[UsageWindow], rows: Sequence[tuple[Any, ...]]) -> dict[UsageWindow, Total]:
     """Return the totals that the rows of `totals_statement` hold; a column after its own is left alone."""
-    return {windows[row[0] - 1]: Total(_measure(*row[3:13]), row[1], int(row[2])) for row in rows}
+    return {windows[row[0] - 1]: Total(_measure(*row[3:14]), row[1], int(row[2])) for row in rows}
 
 
 async def measures_of(connection: AsyncConnection, metric_ids: Iterable[UUID]) -> dict[UUID, Measure]:

@@ -6,6 +6,7 @@ each event exactly one bucket and one group.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +15,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.events.event_scope import DEFAULT_BUCKET, bucket_expression, group_expressions
+from adapters.postgres.usage.fold_bindings import fold_bindings
 from adapters.postgres.usage.quantity_store import Measure
 from adapters.postgres.usage.rolled_bucket_store import Buckets, quantities
 from adapters.postgres.usage.usage_window import BEGINNING
@@ -64,9 +66,12 @@ async def split_usages(
     charges: Sequence[Charge],
     measures: Mapping[UUID, Measure],
     period: Period,
+    *,
+    levels_end: datetime | None = None,
 ) -> dict[UUID, Usage]:
     """Return the usage of charges that `is_split` in the period ``[start, end)``, keyed by charge id.
 
+    Levels (weighted_sum) count until `levels_end`, else until the period's end.
     Raises `TooManyGroups` for a charge with more than `MOST_GROUPS` groups.
     """
     families: dict[_Family, list[Charge]] = {}
@@ -80,7 +85,7 @@ async def split_usages(
             parts = await quantities(connection, wanted, period)
             found |= {charge.id: measure.usage(*parts.get(_bucket(charge), _NOTHING)) for charge in members}
             continue
-        rows = await _rows(connection, subscription_id, family, measure.folding, period)
+        rows = await _rows(connection, subscription_id, family, measure.folding, period, levels_end=levels_end)
         for charge in members:
             found[charge.id] = _usage(measure, charge, [row for row in rows if row.bucket == _bucket(charge)])
     return found
@@ -126,7 +131,13 @@ def _usage(measure: Measure, charge: Charge, rows: Sequence[Row[Any]]) -> Usage:
 
 
 async def _rows(
-    connection: AsyncConnection, subscription_id: UUID, family: _Family, folding: Aggregation, period: Period
+    connection: AsyncConnection,
+    subscription_id: UUID,
+    family: _Family,
+    folding: Aggregation,
+    period: Period,
+    *,
+    levels_end: datetime | None,
 ) -> Sequence[Row[Any]]:
     metric_id, buckets, group_by, eventwise = family
     bucket, binds = bucket_expression(buckets)
@@ -146,7 +157,6 @@ async def _rows(
         sets=f"GROUPING SETS ((bucket), (bucket{listed}))" if names else "bucket",
         order="".join(f', {name} COLLATE "C" NULLS LAST' for name in names),
     )
-    configuration: Mapping[str, Any] = {"start": period.start, "end": period.end, **folding.bindings}
     parameters = {
         "subscription": subscription_id,
         "metric": metric_id,
@@ -155,6 +165,6 @@ async def _rows(
         "counted_from": period.start,
         # Were all of these rows there, some bucket would have more than MOST_GROUPS groups.
         "most": (len(buckets) + 1) * (MOST_GROUPS + 1) + 1,
-        **{name: configuration[name] for name in folding.sql_parameters},
+        **await fold_bindings(connection, subscription_id, folding, period, levels_end),
     }
     return (await connection.execute(text(statement), parameters | {**binds, **group_binds, **events.binds})).all()

@@ -28,10 +28,12 @@ async def usages(
     period: Period,
     *,
     through: datetime | None = None,
+    levels_end: datetime | None = None,
 ) -> dict[UUID, Usage]:
     """Return the usage of every metered charge in the period ``[start, end)``, keyed by charge id; 0 without events.
 
-    ``through`` (exclusive) leaves out events that occurred at or after it, for a bill in the middle of a period.
+    ``through`` (exclusive) leaves out events that occurred at or after it, for a bill in the middle of a period. Levels
+    (weighted_sum) count until `levels_end`, else until the end.
     The event's own time decides (R11); quantities are rounded as their metric says. Exact to the last committed event.
     Raises `TooManyGroups` for a charge whose group_by is absurd.
     """
@@ -40,8 +42,9 @@ async def usages(
     if not metered or end <= period.start:
         return {charge.id: NO_USAGE for charge in metered}
     counted = Period(start=period.start, end=end)
+    levels_end = None if levels_end is None else min(levels_end, end)
     windows = {
-        charge.metric_id: UsageWindow(subscription_id, charge.metric_id, counted)
+        charge.metric_id: UsageWindow(subscription_id, charge.metric_id, counted, levels_end)
         for charge in metered
         if charge.metric_id is not None
     }
@@ -53,7 +56,9 @@ async def usages(
     }
     split = [charge for charge in metered if is_split(charge)]
     measures = {window.metric_id: total.measure for window, total in totals.items()}
-    return found | (await split_usages(connection, subscription_id, split, measures, counted) if split else {})
+    if split:
+        found |= await split_usages(connection, subscription_id, split, measures, counted, levels_end=levels_end)
+    return found
 
 
 async def metric_usages(
@@ -81,9 +86,9 @@ async def completed(connection: AsyncConnection, totals: Mapping[UsageWindow, To
 
 async def _other(connection: AsyncConnection, window: UsageWindow, total: Total) -> Usage:
     """Count the different values of a window, or fold its events."""
-    subscription_id, metric_id, period = window
+    subscription_id, metric_id, period, levels_end = window
     if total.measure.keeps_values:
         cut, field = window_of(period.start, period.end), total.measure.folding.field
         values = Values(subscription_id, metric_id, field, cut.first_day, cut.end_day, cut.edges)
         return total.measure.usage(await unique_count(connection, values), total.events)
-    return await usage_of_part(connection, EventSlice(subscription_id, metric_id, total.measure, period))
+    return await usage_of_part(connection, EventSlice(subscription_id, metric_id, total.measure, period, levels_end))
