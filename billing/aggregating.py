@@ -157,7 +157,7 @@ class Aggregation(BaseModel):
             return Reading(found)
         if self.field is not None:
             return Reading(None, MISSING if properties.get(self.field) is None else NOT_NUMERIC)
-        if properties.get(_DEFAULT_FIELD) is None:
+        if _DEFAULT_FIELD not in properties:
             return Reading(Decimal(1))
         default = number_of(properties[_DEFAULT_FIELD])
         return Reading(default, NOT_NUMERIC if default is None else None)

@@ -32,7 +32,7 @@ _MOST_SKIPPED: Final = 10_000
 _WINDOW: Final = timedelta(days=366)
 _WIDEST: Final = timedelta(days=3660)
 
-_SINGLE: Final = Shape(most=1, single=True, needs_value=True)
+_SINGLE: Final = Shape(most=1, single=True, needs_value=True, creates_customers=True)
 
 
 class TrackResponse(Answer):

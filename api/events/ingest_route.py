@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.postgres.events.ingest_events import Outcome, PresentedKey, Submission
@@ -23,10 +24,12 @@ from api.events.usage_events import UNREACHABLE, read_events, unreachable
 from api.http.auth import Caller, presented_key
 from api.http.deps import Operator, authenticated_caller
 from api.http.errors import PROBLEMS, as_problem, problem_response
+from api.http.fields import ClientId, nested_problem
 from api.http.request_log import note_caller, note_lane
 from models.problems import Problem, invalid
 from models.scopes import needed
 
+_CLIENT_ID: Final[TypeAdapter[str | None]] = TypeAdapter(ClientId | None)
 _REMEMBERED_SECONDS: Final = 30.0
 _MOST_REMEMBERED: Final = 10_000
 _LONGEST_KEY: Final = 255
@@ -122,6 +125,8 @@ async def take(request: Request, shape: Shape, source: str) -> tuple[Received, O
     queue.require_room()
     body = await request.body()
     received = _read(request, body, shape)
+    if shape.creates_customers:
+        _must_be_fit_for_customers(received)
     header_key = request.headers.get("idempotency-key", "").strip()
     if header_key:
         _name_events(received, header_key)
@@ -178,6 +183,15 @@ async def _authenticated(request: Request, name: tuple[bytes, str]) -> Caller:
     who.require_scopes(needed("events", "POST"))
     _callers.remember(name, who)
     return who
+
+
+def _must_be_fit_for_customers(received: Received) -> None:
+    """Refuse an id that a customer could not be read by (C37). Raises ``Problem`` 422."""
+    for event in received.events:
+        try:
+            _CLIENT_ID.validate_python(event.customer_ref)
+        except ValidationError as error:
+            raise nested_problem(error, "customerId") from None
 
 
 def _name_events(received: Received, header_key: str) -> None:

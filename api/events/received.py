@@ -12,12 +12,16 @@ _MOST_LISTED: Final = 100
 
 @dataclass(frozen=True)
 class Shape:
-    """What one route takes: how many events, what must be in each, and whether good ones are taken without the bad."""
+    """What one route takes: how many events, what must be in each, and whether good ones are taken without the bad.
+
+    `creates_customers` says that an unknown customer is made, so its id must be fit for one.
+    """
 
     most: int
     needs_value: bool = False
     single: bool = False
     partial: bool = False
+    creates_customers: bool = False
 
 
 @dataclass(frozen=True)

@@ -184,12 +184,13 @@ _PROPERTIES: Final = ("properties", "metadata")
 _KNOWN: Final = frozenset(WireEvent.__struct_fields__)
 
 
-UNREACHABLE: Final = "names the event in paths, so it must hold no / and not be . or .."
+UNREACHABLE: Final = "names the event in paths, so it must hold no / and not be ., .., corrections or volume"
+_NO_EVENTS: Final = frozenset({".", "..", "corrections", "volume"})
 
 
 def unreachable(key: str) -> bool:
     """Return whether no path could name the event."""
-    return "/" in key or key in (".", "..")
+    return "/" in key or key in _NO_EVENTS
 
 
 def code_of(error: ValueError) -> str:

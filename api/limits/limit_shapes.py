@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from adapters.postgres.limits.limit_usage import Limit, LimitUsage
 from adapters.postgres.limits.reservation_commit_store import FinishedReservation, Reservation
 from adapters.postgres.limits.reservation_store import Reserved
+from api.events.usage_events import UNREACHABLE, unreachable
 from api.http.answers import Answer
 from api.http.fields import ExactNumber, JsonObject, Ref
 from billing.limits import LimitStatus
@@ -125,6 +126,15 @@ class ReservationBody(BaseModel):
     )
 
 
+def _reachable(key: str) -> str:
+    if unreachable(key):
+        raise ValueError(UNREACHABLE)
+    return key
+
+
+EventKey = Annotated[Ref, AfterValidator(_reachable)]
+
+
 class CommitBody(BaseModel):
     """What was really used: at most what was reserved, which is the default."""
 
@@ -133,7 +143,7 @@ class CommitBody(BaseModel):
     )
 
     quantity: Positive | None = None
-    idempotency_key: Ref | None = Field(default=None, description="Of the event; the reservation's id by default.")
+    idempotency_key: EventKey | None = Field(default=None, description="Of the event; the reservation's id by default.")
     properties: JsonObject | None = Field(default=None, description="In place of those of the reservation.")
 
 

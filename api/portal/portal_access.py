@@ -9,6 +9,7 @@ from api.http.responses import created, reply
 from api.http.routing import resource_router
 from api.portal import portal_auth
 from api.portal.portal_shapes import PortalTokenAnswer, PortalTokenRequest, PortalUrlAnswer
+from models.scopes import needed
 
 # The answers hold a secret, which must not be stored for a replay.
 router = resource_router("Portal", idempotent=False)
@@ -20,6 +21,7 @@ async def _issue(
 ) -> PortalTokenAnswer:
     """Make a token for a customer. Raises ``Problem`` 404, and 403 for a key that may only read: a token may write."""
     caller.require("DEVELOPER")
+    caller.require_scopes(needed("portal", "POST"))
     async with database.transaction(caller.scope) as connection:
         row = await required(connection, caller.project_id, CUSTOMER, ref)
     made = portal_auth.issue(request.app.state.settings, caller.scope, row.id, seconds=seconds)

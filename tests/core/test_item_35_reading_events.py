@@ -52,6 +52,18 @@ async def test_item_35_a_null_value_is_refused_in_a_cloud_event(client: httpx.As
     await nothing_stored(client)
 
 
+async def test_item_35_a_null_value_among_the_properties_is_skipped_and_never_counted(
+    client: httpx.AsyncClient,
+) -> None:
+    await shop(client)
+    await subscribe(client)
+    event = await raw(client, "/v1/events", EVENT + ', "properties": {"value": null}, "idempotency_key": "p"}')
+    assert (event.status_code, event.json()["skip_reason"]) == (202, "property_not_numeric"), event.text
+    cloud = CLOUD + ', "data": {"value": null}}'
+    taken = await raw(client, "/v1/events", cloud, "application/cloudevents+json")
+    assert (taken.status_code, taken.json()["skip_reason"]) == (202, "property_not_numeric"), taken.text
+
+
 async def test_item_35_a_null_value_is_refused_in_a_partial_batch_and_a_backfill(client: httpx.AsyncClient) -> None:
     await shop(client)
     await subscribe(client)

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.subscriptions.catalogue import get
+from tests.subscriptions.catalogue import get, post
 from tests.support.core_edges import shop, subscribe
 
 pytestmark = pytest.mark.stack
@@ -28,7 +28,7 @@ async def test_item_36_a_subscription_id_is_refused_or_reachable(client: httpx.A
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
 
 
-@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("odd", [*ODD, "corrections", "volume"])
 async def test_item_36_an_event_id_is_refused_or_reachable(client: httpx.AsyncClient, odd: str) -> None:
     await shop(client)
     await subscribe(client)
@@ -41,6 +41,24 @@ async def test_item_36_an_event_id_is_refused_or_reachable(client: httpx.AsyncCl
     assert read.json()["idempotency_key"] == odd
     assert (await client.post(f"{path}/amend", json={"value": 2})).status_code == 200
     assert (await client.post(f"{path}/void", json={})).status_code == 200
+
+
+async def test_item_36_a_reservation_names_its_event_by_a_key_that_paths_take(client: httpx.AsyncClient) -> None:
+    await shop(client)
+    subscription = await subscribe(client)
+    path = f"/v1/subscriptions/{subscription['id']}/reservations"
+    reserved = await post(client, path, {"metric": "u", "quantity": 1})
+    for odd in ("a/b", ".", "corrections"):
+        refused = await client.post(f"/v1/reservations/{reserved['id']}/commit", json={"idempotency_key": odd})
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "idempotency_key"), refused.text
+
+
+async def test_item_36_tracking_makes_no_customer_that_paths_cannot_name(client: httpx.AsyncClient) -> None:
+    await shop(client)
+    for odd in ("a/b", ".."):
+        refused = await client.post("/api/track", json={"metric": "u", "amount": 1, "customerId": odd})
+        assert refused.status_code == 422, refused.text
+    assert [each["id"] for each in await get(client, "/v1/customers")] == ["c"]
 
 
 @pytest.mark.parametrize("odd", ["a/b", ".", ".."])

@@ -131,6 +131,15 @@ async def test_item_41_a_secret_key_with_scopes_does_no_more_than_they_say(
             assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope"), (path, refused.text)
 
 
+async def test_item_41_a_key_that_only_reads_mints_no_portal_token(stack: Stack, client: httpx.AsyncClient) -> None:
+    await shop(client)
+    made = await post(client, "/v1/api-keys", {"name": "s", "scopes": ["portal:read", "customers:read"]})
+    async with stack.caller(headers={"authorization": f"Bearer {made['key']}"}) as reader:
+        for path in ("/portal/auth/c", "/v1/customers/c/portal_url"):
+            refused = await reader.get(path)
+            assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope"), (path, refused.text)
+
+
 async def test_item_41_secret_keys_may_do_all_and_give_no_more_than_they_have(
     stack: Stack, client: httpx.AsyncClient
 ) -> None:
