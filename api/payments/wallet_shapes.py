@@ -42,6 +42,7 @@ _UNBUILT: Final = {
     "recurring_transaction_rules": Unbuilt("credits are granted by top_up; no rule does it by itself"),
     "applies_to": Unbuilt("a wallet pays every invoice of its customer in its currency"),
     "paid_credits": Unbuilt("credits are granted, not sold; send initial_granted_credits"),
+    "granted_credits": Unbuilt("a new wallet takes initial_granted_credits, a top-up takes credits"),
 }
 
 

@@ -77,8 +77,8 @@ class History:
 
     `versions` tells under which plan version a period was billed, `closed` which were billed to their end, `settled`
     which ever were, those of voided invoices included: their discounts are fixed. `reopened` are periods that are to be
-    billed again, with their version. `closed_until` is the latest exclusive end of an invoice, `last_invoice_id` that
-    invoice.
+    billed again, with their version. `billed_until` tells how far into each period invoices reach, `closed_until` is
+    the latest exclusive end of an invoice, `last_invoice_id` that invoice.
     """
 
     billed: Mapping[LineKey, Billed] = field(default_factory=dict)
@@ -86,6 +86,7 @@ class History:
     closed: frozenset[datetime] = frozenset()
     settled: frozenset[datetime] = frozenset()
     reopened: Mapping[datetime, UUID] = field(default_factory=dict)
+    billed_until: Mapping[datetime, datetime] = field(default_factory=dict)
     closed_until: datetime | None = None
     last_invoice_id: UUID | None = None
 
@@ -98,6 +99,17 @@ class History:
         """The starts of all periods that are known here."""
         return {*self.versions, *self.reopened}
 
+    def counted_through(self, start: datetime, until: datetime) -> datetime | None:
+        """Return the exclusive instant up to which usage of the period is counted for a cutoff; None: all of it.
+
+        An earlier cutoff than an invoice had takes nothing back of what that invoice billed. A microsecond is added, as
+        an invoice for a threshold bills usage of its very instant.
+        """
+        if start in self.closed:
+            return None
+        billed = self.billed_until.get(start)
+        return until if billed is None or billed <= until else billed + timedelta(microseconds=1)
+
     def billed_minor(self, start: datetime) -> int:
         """Return what live invoices charge for the period that starts there, before discounts."""
         return sum(billed.amount_minor for (_, begins, _), billed in self.billed.items() if begins == start)
@@ -107,6 +119,7 @@ def history_of(lines: Iterable[BilledLine], reopened: Mapping[datetime, UUID] = 
     """Gather the lines of earlier invoices, in the order of the ends of their invoices."""
     billed: dict[LineKey, Billed] = {}
     versions: dict[datetime, UUID] = {}
+    until: dict[datetime, datetime] = {}
     closed, settled = set(), set()
     closed_until, last_invoice_id = None, None
     for line in lines:
@@ -121,11 +134,13 @@ def history_of(lines: Iterable[BilledLine], reopened: Mapping[datetime, UUID] = 
         live = 0 if line.voided else line.amount_minor
         held = Billed(live, line.quantity, line.events, line.forgiven_minor or 0)
         billed[key] = billed.get(key, Billed()).plus(held)
+        until[start] = max(line.invoice_end, until.get(start, line.invoice_end))
         if reaches_the_end:
             closed.add(start)
         if not line.voided:
             closed_until, last_invoice_id = line.invoice_end, line.invoice_id
-    return History(billed, versions, frozenset(closed), frozenset(settled), reopened, closed_until, last_invoice_id)
+    ended = frozenset(closed), frozenset(settled)
+    return History(billed, versions, *ended, reopened, until, closed_until, last_invoice_id)
 
 
 class LeftOut(NamedTuple):
@@ -185,7 +200,7 @@ def periods_to_rate(
         active = period if ended_at is None or ended_at >= period.end else Period(start=period.start, end=ended_at)
         counted = active if active.end == period.end else _with_its_last_instant(active)
         full = terms.cycle.full_period_containing(period.start)
-        through = until if until < active.end else None
+        through = history.counted_through(period.start, until) if until < active.end else None
         found.append(PeriodToRate(period, active, full, counted, through, chosen(period.start)))
     return tuple(found)
 

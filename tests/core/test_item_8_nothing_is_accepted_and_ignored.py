@@ -174,6 +174,7 @@ _TARGETS: Final = {"plan_codes": ["plan_core"]}
         ("/v1/wallets", {"customer_id": ACME}, "recurring_transaction_rules", [{"trigger": "interval"}]),
         ("/v1/wallets", {"customer_id": ACME}, "applies_to", {"fee_types": ["charge"]}),
         ("/v1/wallets", {"customer_id": ACME}, "paid_credits", "100"),
+        ("/v1/wallets", {"customer_id": ACME}, "granted_credits", "100"),
         ("/v1/metrics", {"key": "m", "name": "M", "aggregation": "sum"}, "prorated", True),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

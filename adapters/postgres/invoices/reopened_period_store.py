@@ -28,6 +28,22 @@ _FORGIVE: Final = text("""
       AND live.period_start = l.period_start AND live.group_key IS NOT DISTINCT FROM l.group_key
 """)
 
+# What a coupon found billed when it came shrinks by what is forgiven of it. An invoice from before the coupon is one
+# that is older than the first with a discount of it.
+_FORGIVE_BEFORE_COUPONS: Final = text("""
+    UPDATE period_coupons k SET since_minor = greatest(0, k.since_minor - held.forgiven_minor)
+    FROM (
+        SELECT period_start, sum(forgiven_minor) AS forgiven_minor FROM invoice_lines
+        WHERE invoice_id = :invoice AND forgiven_minor > 0 GROUP BY 1
+    ) held
+    WHERE k.subscription_id = :subscription AND k.period_start = held.period_start AND k.since_minor > 0
+      AND NOT EXISTS (
+        SELECT FROM invoice_lines d
+        WHERE d.subscription_id = k.subscription_id AND d.period_start = k.period_start AND d.kind = 'discount'
+          AND d.reference = 'coupon:' || k.application_id AND d.invoice_id <= :invoice
+      )
+""")
+
 
 class ReopenedPeriod(NamedTuple):
     """A period that is to be rated again under a plan version; several rows may name one period."""
@@ -42,7 +58,9 @@ async def forgive(connection: AsyncConnection, subscription_id: UUID, invoice_id
 
     That is what a line holds, in minor units, but not more than live invoices hold for its charge, group and period.
     """
-    await connection.execute(_FORGIVE, {"subscription": subscription_id, "invoice": invoice_id})
+    named = {"subscription": subscription_id, "invoice": invoice_id}
+    await connection.execute(_FORGIVE, named)
+    await connection.execute(_FORGIVE_BEFORE_COUPONS, named)
 
 
 async def reopen(tx: Transaction, subscription_id: UUID, invoice_id: UUID) -> None:
