@@ -46,7 +46,8 @@ def connection(postgres: EmbeddedPostgres) -> Iterator[Connection]:
 
 def bound(model: Aggregation) -> dict[str, Any]:
     """Return the bind values that an aggregation's SQL over events needs."""
-    binds: dict[str, Any] = {"start": PERIOD.start, "end": PERIOD.end, **model.bindings}
+    full_seconds = str(Decimal(PERIOD.duration // timedelta(microseconds=1)).scaleb(-6))
+    binds: dict[str, Any] = {"start": PERIOD.start, "end": PERIOD.end, "full_seconds": full_seconds, **model.bindings}
     return {name: binds[name] for name in model.sql_parameters}
 
 
